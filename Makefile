@@ -1,0 +1,61 @@
+# Everything a developer does here has a name. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install lock demo serve check fix test torture gallery docs bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+
+install: $(STAMP) ## Make .venv and install the locked requirements (instant when nothing changed)
+
+$(STAMP): requirements/uv.lock.txt requirements/dev.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ketchup needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.lock.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/uv.lock.txt requirements/dev.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock: ## Resolve the requirements anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade pyproject.toml -o requirements/runtime.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade pyproject.toml --group dev --group bench -o requirements/dev.lock
+	echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade - -o requirements/uv.lock.txt
+
+demo: install ## Run the whole service once, in a temporary folder, and save the pictures to ./demo-output
+	@$(BIN)/ketchup demo
+
+serve: install ## Run the service on port 8000 with its data in ./ketchup-data
+	@$(BIN)/ketchup serve
+
+check: install ## Format, lint, types, imports, unit and architecture tests (under a minute)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -q tests/unit tests/architecture
+
+fix: install ## Format the code and apply the safe lint fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: install ## Every test, with short forms of the fault tests
+	$(BIN)/pytest -q -m "not torture"
+
+torture: install ## The long forms of the fault tests
+	$(BIN)/pytest -q -m torture --timeout 1800 tests/faults
+
+gallery: install ## Render the sixteen gallery pictures under docs/gallery
+	$(BIN)/python -m docs.gallery
+
+docs: install ## Generate docs/configuration.md from the settings
+	$(BIN)/python -m ketchup.config > docs/configuration.md
+
+bench: install ## Measure accept and poll against the baseline and the floor
+	$(BIN)/python -m bench
+
+clean: ## Remove what `make` made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output

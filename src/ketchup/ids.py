@@ -1,0 +1,97 @@
+"""Ids: what they look like and how they are made.
+
+Ids are opaque to callers and to every other module.
+
+A task id is a UUIDv7 (RFC 9562) whose first two characters are replaced by `ta`: 36 characters, as
+the contract shows. Time-ordered keys insert at the right edge of the index; random ones were
+measured 12 to 36 times slower. The replaced byte is the top of a 48-bit millisecond count, so ids
+minted in one 35-year span still sort by time.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from typing import Final, NewType
+
+TaskId = NewType("TaskId", str)
+WorkspaceId = NewType("WorkspaceId", str)
+KeyId = NewType("KeyId", str)
+RequestId = NewType("RequestId", str)
+WorkerId = NewType("WorkerId", str)
+DeliveryId = NewType("DeliveryId", str)
+
+Entropy = Callable[[int], bytes]
+"""Returns that many random bytes: `os.urandom`, or a seeded source in simulations."""
+
+TASK_ID_LENGTH: Final = 36
+
+
+def task_id(now_micros: int, entropy: Entropy = os.urandom) -> TaskId:
+    """Mint a time-ordered task id. 74 bits are random."""
+    raw = bytearray((now_micros // 1000).to_bytes(6, "big") + entropy(10))
+    raw[6] = raw[6] & 0x0F | 0x70
+    raw[8] = raw[8] & 0x3F | 0x80
+    text = raw.hex()
+    return TaskId(f"ta{text[2:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}")
+
+
+def workspace_id() -> WorkspaceId:
+    """Mint `ws_` and 80 random bits."""
+    return WorkspaceId(f"ws_{_token(10)}")
+
+
+def key_id() -> KeyId:
+    """Mint `key_` and 80 random bits. Not the secret: that is made by `workspaces`."""
+    return KeyId(f"key_{_token(10)}")
+
+
+def worker_id() -> WorkerId:
+    """Mint the claim identity of one worker process."""
+    return WorkerId(f"wrk_{_token(10)}")
+
+
+def delivery_id(task: TaskId) -> DeliveryId:
+    """Derive the id of a task's webhook: the same in every retry, and without a dot."""
+    return DeliveryId(f"msg_{hashlib.sha256(task.encode()).hexdigest()[:32]}")
+
+
+def name_bits() -> str:
+    """Return 128 random bits in hex: what makes an image's address unguessable."""
+    return secrets.token_hex(16)
+
+
+class RequestIds:
+    """Mints `req_` ids: 130 bits, from a buffer that is filled by one system call per 256 ids."""
+
+    _BYTES: Final = 17
+    _BATCH: Final = 256
+
+    def __init__(self, entropy: Entropy = os.urandom) -> None:
+        self._entropy = entropy
+        self._buffer: list[RequestId] = []
+        self._lock = threading.Lock()
+
+    def mint(self) -> RequestId:
+        """Return the next id."""
+        with self._lock:
+            if not self._buffer:
+                self._buffer = self._fill()
+            return self._buffer.pop()
+
+    def _fill(self) -> list[RequestId]:
+        pool = self._entropy(self._BYTES * self._BATCH)
+        chunks = (pool[i : i + self._BYTES] for i in range(0, len(pool), self._BYTES))
+        return [RequestId(f"req_{_base32(chunk)[:26]}") for chunk in chunks]
+
+
+def _token(size: int) -> str:
+    return _base32(secrets.token_bytes(size))
+
+
+def _base32(raw: bytes) -> str:
+    return base64.b32encode(raw).decode().rstrip("=").lower()
