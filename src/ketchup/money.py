@@ -1,7 +1,7 @@
 """Credits: whole micro-credits inside, decimal strings outside, and never a float between.
 
-1 credit = 1,000,000 micro-credits. The contract shows 8 decimals in answers and 6 in callbacks; prices never need more than 6, so the
-two always agree.
+1 credit = 1,000,000 micro-credits. The contract shows 8 decimals in answers and 6 in callbacks;
+prices never need more than 6, so the two always agree.
 """
 
 from __future__ import annotations
