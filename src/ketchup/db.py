@@ -1,0 +1,272 @@
+"""The database: threads that own connections, and calls that share a transaction.
+
+A *lane* is one thread with one connection. SQLite gets one lane that writes, because two writing
+connections can corrupt the WAL before SQLite 3.51.3, and two that read: one for the hot batched
+reads, one for everything else. asyncio awaits futures and never touches a connection.
+
+A `Batcher` turns concurrent calls of one kind into one list, one transaction and one commit, so
+that a slow disk is waited for once per batch and not once per call. Its promises:
+
+- a call is answered only after the commit of the transaction that holds it;
+- a refusal is a value in the results; if a flush raises, nothing of it was kept and its items are
+  tried one by one, so that one bad item fails alone;
+- when the store itself fails (disk full, read-only, I/O error) every item gets `Unavailable`, and the
+  connection is thrown away: after a failed fsync the only safe state is the one on the disk;
+- what waits is bounded; beyond that a call is refused with `Unavailable` at once.
+
+No function that runs on a lane may do I/O other than SQL, and none commits by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from ketchup.errors import Unavailable
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Flush = Callable[[Connection, Sequence[Item]], Sequence[Result]]
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s",
+        "uq": "%(table_name)s_%(column_0_N_name)s_unique",
+        "ck": "%(table_name)s_%(constraint_name)s",
+        "fk": "%(table_name)s_%(column_0_N_name)s_refers",
+        "pk": "%(table_name)s_key",
+    }
+)
+"""Every feature's tables are registered here."""
+
+BATCH_LIMIT: Final = 512
+DEFAULT_CAPACITY: Final = 10_000
+_BUSY: Final = "the service is busy; try again shortly"
+_DOWN: Final = "the store is unavailable; try again shortly"
+_PRAGMAS: Final = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA busy_timeout=5000",
+    "PRAGMA cache_size=-32768",
+    "PRAGMA temp_store=MEMORY",
+)
+
+
+class Database:
+    """An open SQLite database. Build it inside a running event loop; close it there too."""
+
+    def __init__(self, path: Path) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._writer = _Lane("ketchup-writer", sqlite_engine(path))
+        self._hot_reader = _Lane("ketchup-hot-reader", sqlite_engine(path, read_only=True))
+        self._reader = _Lane("ketchup-reader", sqlite_engine(path, read_only=True))
+
+    async def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` in a transaction of its own and return its result after the commit."""
+        return await self._submit(self._writer, work)
+
+    async def read(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` in a transaction that sees one moment and cannot write."""
+        return await self._submit(self._reader, work)
+
+    def write_batcher(
+        self, flush: Flush[Item, Result], *, capacity: int = DEFAULT_CAPACITY
+    ) -> Batcher[Item, Result]:
+        """Return a batcher whose flushes are write transactions."""
+        return Batcher(self._loop, self._writer, flush, capacity)
+
+    def read_batcher(
+        self, flush: Flush[Item, Result], *, capacity: int = DEFAULT_CAPACITY
+    ) -> Batcher[Item, Result]:
+        """Return a batcher whose flushes only read."""
+        return Batcher(self._loop, self._hot_reader, flush, capacity)
+
+    async def close(self) -> None:
+        """Let what waits finish, then close the connections. Later calls get `Unavailable`."""
+        for lane in (self._writer, self._hot_reader, self._reader):
+            await asyncio.to_thread(lane.close)
+
+    async def _submit(self, lane: _Lane, work: Callable[[Connection], Result]) -> Result:
+        future: asyncio.Future[Result] = self._loop.create_future()
+
+        def run() -> None:
+            outcome = lane.attempt(work)
+            self._loop.call_soon_threadsafe(_resolve, [(None, future)], [outcome])
+
+        lane.put(run)
+        return await future
+
+
+class Batcher(Generic[Item, Result]):
+    """Calls of one kind, many at a time. Call it; await the future.
+
+    A caller that stops waiting does not undo its call: the item is still flushed.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        lane: _Lane,
+        flush: Flush[Item, Result],
+        capacity: int,
+    ) -> None:
+        self._loop = loop
+        self._lane = lane
+        self._flush = flush
+        self._capacity = capacity
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._scheduled = False
+
+    def __call__(self, item: Item) -> asyncio.Future[Result]:
+        """Queue the item; the future carries its result after the commit.
+
+        Raises Unavailable at once when too many wait.
+        """
+        if len(self._waiting) >= self._capacity:
+            raise Unavailable(_BUSY)
+        future: asyncio.Future[Result] = self._loop.create_future()
+        # The item is in the queue before the flag is read, and the lane clears the flag before it
+        # drains: whichever thread comes second, the item is seen.
+        self._waiting.append((item, future))
+        self._schedule()
+        return future
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._lane.put(self._drain)
+
+    def _drain(self) -> None:
+        self._scheduled = False
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        while self._waiting and len(batch) < BATCH_LIMIT:
+            batch.append(self._waiting.popleft())
+        if self._waiting:
+            self._schedule()
+        if batch:
+            outcomes = self._outcomes([item for item, _ in batch])
+            self._loop.call_soon_threadsafe(_resolve, batch, outcomes)
+
+    def _outcomes(self, items: Sequence[Item]) -> list[Result | _Raised]:
+        together = self._lane.attempt(lambda conn: self._flush(conn, items))
+        if not isinstance(together, _Raised):
+            return list(together)
+        if isinstance(together.error, Unavailable) or len(items) == 1:
+            return [together] * len(items)
+        return [self._alone(item) for item in items]
+
+    def _alone(self, item: Item) -> Result | _Raised:
+        results = self._lane.attempt(lambda conn: self._flush(conn, [item]))
+        return results if isinstance(results, _Raised) else results[0]
+
+
+def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
+    """Return an engine whose connections have our pragmas and explicit transactions."""
+    engine = create_engine(
+        f"sqlite+pysqlite:///{path}",
+        poolclass=NullPool,
+        connect_args={"check_same_thread": False, "isolation_level": None},
+    )
+
+    def set_up(connection: Any, _record: object) -> None:  # noqa: ANN401 any driver's connection
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+        if read_only:
+            connection.execute("PRAGMA query_only=ON")
+
+    def begin(connection: Connection) -> None:
+        # A writer takes the write lock at once: a transaction that reads first and writes later
+        # could find the lock taken half-way.
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", set_up)
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+class _Raised:
+    """A call's exception, carried as a value from a lane to the event loop."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class _Lane:
+    """One thread, one connection, one job at a time, in order."""
+
+    def __init__(self, name: str, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, job: Callable[[], None]) -> None:
+        if self._closed:
+            raise Unavailable(_DOWN)
+        self._jobs.put(job)
+
+    def attempt(self, work: Callable[[Connection], Result]) -> Result | _Raised:
+        """Run `work` in one transaction; on the lane's own thread only."""
+        try:
+            connection = self._connected()
+            with connection.begin():
+                return work(connection)
+        except (OperationalError, InterfaceError) as error:
+            self._discard()
+            unavailable = Unavailable(_DOWN)
+            unavailable.__cause__ = error
+            return _Raised(unavailable)
+        except Exception as error:  # noqa: BLE001 it is raised again where the call is awaited
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
+                self._discard()
+            return _Raised(error)
+
+    def close(self) -> None:
+        self._closed = True
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+        self._discard()
+        self._engine.dispose()
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection
+
+    def _discard(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except DBAPIError:
+                connection.invalidate()
+
+
+def _resolve(
+    batch: Sequence[tuple[Any, asyncio.Future[Result]]], outcomes: Sequence[Result | _Raised]
+) -> None:
+    for (_, future), outcome in zip(batch, outcomes, strict=True):
+        if future.done():
+            continue
+        if isinstance(outcome, _Raised):
+            future.set_exception(outcome.error)
+        else:
+            future.set_result(outcome)
