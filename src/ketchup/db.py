@@ -10,8 +10,8 @@ that a slow disk is waited for once per batch and not once per call. Its promise
 - a call is answered only after the commit of the transaction that holds it;
 - a refusal is a value in the results; if a flush raises, nothing of it was kept and its items are
   tried one by one, so that one bad item fails alone;
-- when the store itself fails (disk full, read-only, I/O error) every item gets `Unavailable`, and the
-  connection is thrown away: after a failed fsync the only safe state is the one on the disk;
+- when the store itself fails (disk full, read-only, I/O error) every item gets `Unavailable` and
+  the connection is thrown away: after a failed fsync the only safe state is the one on the disk;
 - what waits is bounded; beyond that a call is refused with `Unavailable` at once.
 
 No function that runs on a lane may do I/O other than SQL, and none commits by itself.

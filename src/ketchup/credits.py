@@ -1,0 +1,334 @@
+"""Credits: what a workspace has, what is promised to open tasks, and every movement between them.
+
+Invariants, held by CHECK constraints and proved by `audit`:
+  balance == sum(entries)      held == sum(open holds)      0 <= held <= balance
+
+A hold reserves the price when a task is accepted. It ends once: captured when images were
+delivered, released when they were not; the row of a hold is gone when it has ended, so it cannot
+end twice. Entries are never edited; a mistake is undone by a second entry. An entry is unique on
+(task, kind): even a bug cannot charge a task twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    String,
+    Table,
+    UniqueConstraint,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from ketchup.clock import Micros
+from ketchup.db import metadata
+from ketchup.errors import Conflict, InvalidRequest
+from ketchup.ids import TaskId, WorkspaceId
+from ketchup.money import MAX_CREDITS, Credits
+
+account = Table(
+    "account",
+    metadata,
+    Column("workspace_id", String(40), primary_key=True),
+    Column("balance", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    CheckConstraint("0 <= held AND held <= balance", name="covers_its_holds"),
+    sqlite_with_rowid=False,
+)
+
+entry = Table(
+    "entry",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("workspace_id", String(40), nullable=False),
+    # Null for what no task caused: a grant.
+    Column("task_id", String(40)),
+    Column("kind", String(12), nullable=False),
+    # Signed: what comes in is positive, what is spent is negative.
+    Column("amount", BigInteger, nullable=False),
+    Column("note", String(500)),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("task_id", "kind"),
+    Index("entry_of_workspace", "workspace_id", "id"),
+)
+
+hold_table = Table(
+    "hold",
+    metadata,
+    Column("task_id", String(40), primary_key=True),
+    Column("workspace_id", String(40), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("amount >= 0", name="is_not_negative"),
+    Index("hold_of_workspace", "workspace_id"),
+    sqlite_with_rowid=False,
+)
+
+
+class EntryKind(StrEnum):
+    """Why credits moved."""
+
+    GRANT = "grant"  # an operator gave or took credits
+    CAPTURE = "capture"  # a task's images were delivered
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRequest:
+    """Reserve `price` for a task that is about to be accepted."""
+
+    task_id: TaskId
+    workspace_id: WorkspaceId
+    price: Credits
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The price is reserved."""
+
+    task_id: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class InsufficientCredits:
+    """The workspace cannot cover the price now. Nothing was written."""
+
+    available: Credits
+    price: Credits
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How the hold of an ended task ends: `consumed` is captured, the rest released."""
+
+    task_id: TaskId
+    workspace_id: WorkspaceId
+    consumed: Credits
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a workspace has."""
+
+    balance: Credits
+    held: Credits
+
+    @property
+    def available(self) -> Credits:
+        """What is left to spend."""
+        return Credits(self.balance - self.held)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The account beside the rows it must agree with."""
+
+    account: Account
+    entries_sum: Credits
+    open_holds_sum: Credits
+
+    @property
+    def consistent(self) -> bool:
+        """Whether the invariants hold."""
+        a = self.account
+        return (
+            a.balance == self.entries_sum
+            and a.held == self.open_holds_sum
+            and 0 <= a.held <= a.balance
+        )
+
+
+def hold(
+    conn: Connection, requests: Sequence[HoldRequest], now: Micros
+) -> list[Held | InsufficientCredits]:
+    """Reserve each price, in order, and say which could be covered.
+
+    The accounts are locked first, in id order: two batches that meet on the same two workspaces
+    would otherwise deadlock.
+    """
+    accounts = _lock_accounts(conn, {request.workspace_id for request in requests})
+    decisions = [_reserve(accounts, request) for request in requests]
+    covered = [
+        request
+        for request, decision in zip(requests, decisions, strict=True)
+        if isinstance(decision, Held)
+    ]
+    if covered:
+        _store_accounts(conn, accounts, {request.workspace_id for request in covered})
+        conn.execute(_INSERT_HOLD, [_hold_row(request, now) for request in covered])
+    return decisions
+
+
+def settle(conn: Connection, settlements: Sequence[Settlement], now: Micros) -> None:
+    """End the hold of each task, once.
+
+    Call it only in the transaction that ends the tasks and only for tasks that it ended. Raises
+    HoldMissing when a hold has already ended: the two no longer agree and nothing may be kept.
+    """
+    if not settlements:
+        return
+    # Accounts before holds, as in `hold`: one order of locks everywhere.
+    accounts = _lock_accounts(conn, {s.workspace_id for s in settlements})
+    holds = _take_holds(conn, [s.task_id for s in settlements])
+    for s in settlements:
+        _release(accounts, s, holds)
+    captures = [_capture_row(s, now) for s in settlements if s.consumed]
+    if captures:
+        conn.execute(_INSERT_ENTRY, captures)
+    _store_accounts(conn, accounts, {s.workspace_id for s in settlements})
+
+
+def grant(
+    conn: Connection, workspace_id: WorkspaceId, amount: Credits, note: str | None, now: Micros
+) -> Account:
+    """Give credits, or take them back when negative, and return the account after it.
+
+    Raises InvalidRequest for an amount of nothing or beyond all bounds, and Conflict when the
+    credits to take are no longer available.
+    """
+    if amount == 0 or abs(amount) > MAX_CREDITS:
+        raise InvalidRequest("amount must be between -1000000000000 and 1000000000000, and not 0")
+    accounts = _lock_accounts(conn, {workspace_id})
+    known = accounts.get(workspace_id)
+    before = known or Account(Credits(0), Credits(0))
+    now_has = Account(Credits(before.balance + amount), before.held)
+    if now_has.available < 0:
+        raise Conflict("the workspace has fewer credits available than that")
+    if now_has.balance > MAX_CREDITS:
+        raise InvalidRequest("the balance would be beyond 1000000000000 credits")
+    if known is None:
+        conn.execute(_INSERT_ACCOUNT, {"workspace_id": workspace_id, **_amounts(now_has)})
+    else:
+        _store_accounts(conn, {workspace_id: now_has}, {workspace_id})
+    conn.execute(
+        _INSERT_ENTRY,
+        {
+            "workspace_id": workspace_id,
+            "task_id": None,
+            "kind": EntryKind.GRANT,
+            "amount": amount,
+            "note": note,
+            "created_at": now,
+        },
+    )
+    return now_has
+
+
+def find_account(conn: Connection, workspace_id: WorkspaceId) -> Account:
+    """Return the account; one that never got credits is empty."""
+    row = conn.execute(_SELECT_ACCOUNT, {"ids": [workspace_id]}).first()
+    return Account(row.balance, row.held) if row else Account(Credits(0), Credits(0))
+
+
+def audit(conn: Connection, workspace_id: WorkspaceId) -> Audit:
+    """Compare the account with its entries and holds. Reads every one of them."""
+    return Audit(
+        account=find_account(conn, workspace_id),
+        entries_sum=Credits(conn.scalar(_SUM_ENTRIES, {"workspace": workspace_id}) or 0),
+        open_holds_sum=Credits(conn.scalar(_SUM_HOLDS, {"workspace": workspace_id}) or 0),
+    )
+
+
+class HoldMissing(RuntimeError):
+    """A task ended whose hold had already ended: a bug. The transaction must not commit."""
+
+
+def _reserve(
+    accounts: dict[WorkspaceId, Account], request: HoldRequest
+) -> Held | InsufficientCredits:
+    known = accounts.get(request.workspace_id, Account(Credits(0), Credits(0)))
+    if known.available < request.price:
+        return InsufficientCredits(known.available, request.price)
+    accounts[request.workspace_id] = Account(known.balance, Credits(known.held + request.price))
+    return Held(request.task_id)
+
+
+def _release(
+    accounts: dict[WorkspaceId, Account], s: Settlement, holds: Mapping[str, Credits]
+) -> None:
+    held = holds.get(s.task_id)
+    if held is None or not 0 <= s.consumed <= held:
+        raise HoldMissing(f"task {s.task_id} has no hold that covers {s.consumed}")
+    a = accounts.get(s.workspace_id, Account(Credits(0), Credits(0)))  # a free model needs none
+    accounts[s.workspace_id] = Account(Credits(a.balance - s.consumed), Credits(a.held - held))
+
+
+def _lock_accounts(
+    conn: Connection, workspaces: Iterable[WorkspaceId]
+) -> dict[WorkspaceId, Account]:
+    rows = conn.execute(_LOCK_ACCOUNTS, {"ids": sorted(workspaces)})
+    return {row.workspace_id: Account(row.balance, row.held) for row in rows}
+
+
+def _store_accounts(
+    conn: Connection, accounts: Mapping[WorkspaceId, Account], touched: Iterable[WorkspaceId]
+) -> None:
+    rows = [{"b_id": key, **_amounts(accounts[key])} for key in sorted(touched) if key in accounts]
+    conn.execute(_UPDATE_ACCOUNT, rows)
+
+
+def _take_holds(conn: Connection, tasks: Sequence[TaskId]) -> dict[str, Credits]:
+    rows = conn.execute(_DELETE_HOLDS, {"ids": list(tasks)})
+    return {row.task_id: Credits(row.amount) for row in rows}
+
+
+def _amounts(a: Account) -> dict[str, int]:
+    return {"balance": a.balance, "held": a.held}
+
+
+def _hold_row(request: HoldRequest, now: Micros) -> dict[str, object]:
+    return {
+        "task_id": request.task_id,
+        "workspace_id": request.workspace_id,
+        "amount": request.price,
+        "created_at": now,
+    }
+
+
+def _capture_row(s: Settlement, now: Micros) -> dict[str, object]:
+    return {
+        "workspace_id": s.workspace_id,
+        "task_id": s.task_id,
+        "kind": EntryKind.CAPTURE,
+        "amount": -s.consumed,
+        "note": None,
+        "created_at": now,
+    }
+
+
+_SELECT_ACCOUNT: Final = select(account).where(
+    account.c.workspace_id.in_(bindparam("ids", expanding=True))
+)
+_LOCK_ACCOUNTS: Final = _SELECT_ACCOUNT.order_by(account.c.workspace_id).with_for_update()
+_INSERT_ACCOUNT: Final = insert(account)
+_UPDATE_ACCOUNT: Final = (
+    update(account)
+    .where(account.c.workspace_id == bindparam("b_id"))
+    .values(balance=bindparam("balance"), held=bindparam("held"))
+)
+_INSERT_HOLD: Final = insert(hold_table)
+_DELETE_HOLDS: Final = (
+    delete(hold_table)
+    .where(hold_table.c.task_id.in_(bindparam("ids", expanding=True)))
+    .returning(hold_table.c.task_id, hold_table.c.amount)
+)
+_INSERT_ENTRY: Final = insert(entry)
+_SUM_ENTRIES: Final = select(func.sum(entry.c.amount)).where(
+    entry.c.workspace_id == bindparam("workspace")
+)
+_SUM_HOLDS: Final = select(func.sum(hold_table.c.amount)).where(
+    hold_table.c.workspace_id == bindparam("workspace")
+)

@@ -1,0 +1,76 @@
+"""Tasks: one accepted generation and its result, from the queue to its end.
+
+    pending ──claim──▶ submitted ──start──▶ in_progress ──finish──▶ success
+       ▲                   │                     │       └─finish──▶ failed
+       └─── retry / lease lost / handed back ────┘   (in the queue; the status stays where it was)
+
+The *status* is what the client sees; it only moves forward. The *queue
+state* says who may take the task: `ready` and `delayed` wait, `leased` belongs to one worker,
+`done` is over. A task that must run again goes back to `ready` and keeps the furthest status it had
+shown.
+
+Every arrow is one function, and a conditional update that names the task, the attempt and the
+worker: zero rows means that the task is not ours any more. There is no way to set a status.
+
+`table` has the rows, `admission` lets tasks in, `queue` moves them, `queries` reads them.
+"""
+
+from ketchup.tasks.admission import (
+    Conflicting,
+    Fingerprint,
+    IdempotencyKey,
+    NewTask,
+    RateLimit,
+    Replayed,
+    TooSoon,
+    enqueue,
+    forget_keys,
+    remember_keys,
+    resolve_keys,
+    take_turns,
+)
+from ketchup.tasks.queries import Task, get_many
+from ketchup.tasks.queue import (
+    Attempt,
+    End,
+    Lease,
+    LeaseLost,
+    claim,
+    finish,
+    hand_back,
+    promote_due,
+    requeue_lost,
+    retry,
+    start,
+)
+from ketchup.tasks.table import Options, Status
+
+__all__ = [
+    "Attempt",
+    "Conflicting",
+    "End",
+    "Fingerprint",
+    "IdempotencyKey",
+    "Lease",
+    "LeaseLost",
+    "NewTask",
+    "Options",
+    "RateLimit",
+    "Replayed",
+    "Status",
+    "Task",
+    "TooSoon",
+    "claim",
+    "enqueue",
+    "finish",
+    "forget_keys",
+    "get_many",
+    "hand_back",
+    "promote_due",
+    "remember_keys",
+    "requeue_lost",
+    "resolve_keys",
+    "retry",
+    "start",
+    "take_turns",
+]

@@ -1,0 +1,254 @@
+"""How tasks get in: whose turn it is, what was already asked, and the rows of what was accepted.
+
+Fairness is start-time fair queueing: at submit a task gets its workspace's virtual time, and the
+workspace's time moves on by what the task costs the engines. The queue serves the lowest time, so a
+workspace with ten thousand waiting tasks does not delay another's first one.
+
+An idempotency key is remembered in the transaction that accepts its task, and for nothing else: a
+refused request may be sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NewType
+
+import msgspec
+from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_, update
+
+from ketchup.clock import SECOND, Micros, after
+from ketchup.ids import KeyId, RequestId, TaskId, WorkspaceId
+from ketchup.money import Credits
+from ketchup.tasks.table import (
+    IDEMPOTENCY_SECONDS,
+    Options,
+    QueueState,
+    Status,
+    idempotency,
+    queue_clock,
+    task,
+    turn,
+)
+
+Fingerprint = NewType("Fingerprint", bytes)
+"""SHA-256 of the parsed request: what makes two requests the same one."""
+
+# What one image moves a workspace's virtual time by. Plans will divide it by their weight.
+IMAGE_COST: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """The caller's own name for a request."""
+
+    workspace_id: WorkspaceId
+    key: str
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The same request was accepted before; this is its task."""
+
+    task_id: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class Conflicting:
+    """The key was used with another request."""
+
+
+@dataclass(frozen=True, slots=True)
+class TooSoon:
+    """The workspace submits faster than it may; `retry_after` is in seconds."""
+
+    retry_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A task's place in the fair order."""
+
+    vtime: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """Submits per minute with a burst, decided by the generic cell rate algorithm (ITU-T I.371)."""
+
+    per_minute: int
+    burst: int
+
+    def admit(self, arrival_at: int, now: Micros) -> int | TooSoon:
+        """Return the new theoretical arrival time, or how long to wait."""
+        interval = 60 * SECOND // self.per_minute
+        arrival = max(arrival_at, now) + interval
+        early = arrival - now - interval * self.burst
+        return TooSoon(early / SECOND) if early > 0 else arrival
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """Everything that is kept of an accepted request."""
+
+    id: TaskId
+    workspace_id: WorkspaceId
+    key_id: KeyId
+    request_id: RequestId
+    model: str
+    prompt: str
+    images: tuple[str, ...]
+    callback_url: str | None
+    options: Options
+    price: Credits
+
+
+def resolve_keys(
+    conn: Connection, keys: Sequence[IdempotencyKey], now: Micros
+) -> dict[tuple[str, str], Replayed | Conflicting]:
+    """Return what is already decided, by (workspace, key): nothing for a key that is new."""
+    if not keys:
+        return {}
+    wanted = {(k.workspace_id, k.key): k.fingerprint for k in keys}
+    rows = conn.execute(
+        _FIND_KEYS, {"keys": list(wanted), "oldest": after(now, -IDEMPOTENCY_SECONDS)}
+    )
+    return {
+        (row.workspace_id, row.key): (
+            Replayed(TaskId(row.task_id))
+            if row.fingerprint == wanted[row.workspace_id, row.key]
+            else Conflicting()
+        )
+        for row in rows
+    }
+
+
+def remember_keys(
+    conn: Connection, accepted: Sequence[tuple[IdempotencyKey, TaskId]], now: Micros
+) -> None:
+    """Keep which task each key stands for."""
+    if not accepted:
+        return
+    # A key past its 48 hours may still have its row: the sweeper comes by only now and then.
+    conn.execute(_DROP_KEYS, {"keys": [(k.workspace_id, k.key) for k, _ in accepted]})
+    conn.execute(
+        insert(idempotency),
+        [
+            {
+                "workspace_id": key.workspace_id,
+                "key": key.key,
+                "fingerprint": key.fingerprint,
+                "task_id": task_id,
+                "created_at": now,
+            }
+            for key, task_id in accepted
+        ],
+    )
+
+
+def forget_keys(conn: Connection, now: Micros) -> int:
+    """Remove keys that are past their 48 hours, and return how many."""
+    oldest = after(now, -IDEMPOTENCY_SECONDS)
+    return conn.execute(delete(idempotency).where(idempotency.c.created_at < oldest)).rowcount
+
+
+def take_turns(
+    conn: Connection,
+    requests: Sequence[tuple[WorkspaceId, int]],
+    limit: RateLimit | None,
+    now: Micros,
+) -> list[Turn | TooSoon]:
+    """Give each (workspace, number of images) its place in the fair order, or say: too soon."""
+    turns = _lock_turns(conn, {workspace for workspace, _ in requests})
+    known = set(turns)
+    floor = conn.scalar(select(queue_clock.c.vtime)) or 0
+    decisions: list[Turn | TooSoon] = []
+    for workspace, images in requests:
+        vtime, arrival_at = turns.get(workspace, (floor, 0))
+        arrival = limit.admit(arrival_at, now) if limit else arrival_at
+        if isinstance(arrival, TooSoon):
+            decisions.append(arrival)
+            continue
+        place = max(vtime, floor)
+        turns[workspace] = (place + images * IMAGE_COST, arrival)
+        decisions.append(Turn(place))
+    _store_turns(conn, turns, known)
+    return decisions
+
+
+def enqueue(conn: Connection, accepted: Sequence[tuple[NewTask, Turn]], now: Micros) -> None:
+    """Insert the tasks: pending, and ready to be claimed."""
+    if accepted:
+        conn.execute(insert(task), [_row(new, place, now) for new, place in accepted])
+
+
+def _row(new: NewTask, place: Turn, now: Micros) -> dict[str, object]:
+    return {
+        "id": new.id,
+        "workspace_id": new.workspace_id,
+        "key_id": new.key_id,
+        "request_id": new.request_id,
+        "model": new.model,
+        "prompt": new.prompt,
+        "images": msgspec.json.encode(new.images).decode(),
+        "callback_url": new.callback_url,
+        "options": msgspec.json.encode(new.options).decode(),
+        "status": Status.PENDING,
+        "queue_state": QueueState.READY,
+        "price": new.price,
+        "vtime": place.vtime,
+        "priority": 0,
+        "attempt": 0,
+        "tries": 0,
+        "losses": 0,
+        "consumed": 0,
+        "created_at": now,
+    }
+
+
+def _lock_turns(
+    conn: Connection, workspaces: Iterable[WorkspaceId]
+) -> dict[WorkspaceId, tuple[int, int]]:
+    rows = conn.execute(_LOCK_TURNS, {"ids": sorted(workspaces)})
+    return {row.workspace_id: (row.vtime, row.arrival_at) for row in rows}
+
+
+def _store_turns(
+    conn: Connection, turns: dict[WorkspaceId, tuple[int, int]], known: set[WorkspaceId]
+) -> None:
+    rows = [
+        {"b_id": workspace, "workspace_id": workspace, "vtime": vtime, "arrival_at": arrival_at}
+        for workspace, (vtime, arrival_at) in turns.items()
+    ]
+    new = [row for row in rows if row["workspace_id"] not in known]
+    old = [row for row in rows if row["workspace_id"] in known]
+    if old:
+        conn.execute(_UPDATE_TURN, old)
+    if new:
+        conn.execute(_INSERT_TURN, new)
+
+
+_LOCK_TURNS: Final = (
+    select(turn)
+    .where(turn.c.workspace_id.in_(bindparam("ids", expanding=True)))
+    .order_by(turn.c.workspace_id)
+    .with_for_update()
+)
+_UPDATE_TURN: Final = (
+    update(turn)
+    .where(turn.c.workspace_id == bindparam("b_id"))
+    .values(vtime=bindparam("vtime"), arrival_at=bindparam("arrival_at"))
+)
+_INSERT_TURN: Final = insert(turn).values(
+    workspace_id=bindparam("workspace_id"),
+    vtime=bindparam("vtime"),
+    arrival_at=bindparam("arrival_at"),
+)
+_SAME_KEY: Final = tuple_(idempotency.c.workspace_id, idempotency.c.key).in_(
+    bindparam("keys", expanding=True)
+)
+_FIND_KEYS: Final = select(idempotency).where(
+    _SAME_KEY, idempotency.c.created_at >= bindparam("oldest")
+)
+_DROP_KEYS: Final = delete(idempotency).where(_SAME_KEY)

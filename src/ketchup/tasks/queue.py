@@ -1,0 +1,351 @@
+"""The queue: claim, start, finish, and the three ways back.
+
+A claim leases tasks to a worker under a new attempt number. From then on every write names that
+attempt; the functions here lock the rows, keep only what is still held, and say `LeaseLost` for the
+rest. Nothing is ever written on behalf of an attempt that is no longer the current one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    case,
+    func,
+    insert,
+    null,
+    select,
+    update,
+)
+
+from ketchup.clock import Micros
+from ketchup.ids import RequestId, TaskId, WorkerId, WorkspaceId
+from ketchup.money import Credits
+from ketchup.tasks.table import (
+    Options,
+    QueueState,
+    Status,
+    attempt,
+    in_state,
+    queue_clock,
+    task,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The fence: this task, this try, this worker."""
+
+    task_id: TaskId
+    number: int
+    worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claimed task: all that is needed to run it."""
+
+    attempt: Attempt
+    workspace_id: WorkspaceId
+    request_id: RequestId
+    model: str
+    prompt: str
+    images: tuple[str, ...]
+    callback_url: str | None
+    options: Options
+    price: Credits
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a task ends: with images, or with a sentence for the customer."""
+
+    attempt: Attempt
+    images: tuple[str, ...] | None
+    consumed: Credits
+    reason: str | None
+    detail: str | None = None
+    """For the operator; only in the journal."""
+
+    @property
+    def status(self) -> Status:
+        """`success` exactly when there are images."""
+        return Status.SUCCESS if self.images else Status.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """Another worker has the task now, or it is over. Nothing was written."""
+
+    attempt: Attempt
+
+
+class Outcome(StrEnum):
+    """How an attempt ended, in the journal."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    RETRY = "retry"
+    UNKNOWN = "unknown"  # its worker died; the engine may have rendered
+    INTERRUPTED = "interrupted"  # shut down in good order
+
+
+def claim(conn: Connection, worker_id: WorkerId, limit: int, now: Micros) -> list[Lease]:
+    """Lease up to `limit` ready tasks, fairest first: pending becomes submitted."""
+    rows = conn.execute(_CLAIM, {"worker": worker_id, "now": now, "most": limit}).all()
+    if not rows:
+        return []
+    latest = max(row.vtime for row in rows)
+    conn.execute(_MOVE_CLOCK, {"latest": latest})
+    return [_lease(row) for row in sorted(rows, key=lambda r: (-r.priority, r.vtime, r.id))]
+
+
+def start(
+    conn: Connection, starts: Sequence[tuple[Attempt, str]], now: Micros
+) -> list[Attempt | LeaseLost]:
+    """Write to the journal that (attempt, channel) is about to be sent: becomes in_progress."""
+    held = _lock_held(conn, [a for a, _ in starts])
+    mine = [(a, channel) for a, channel in starts if a in held]
+    if mine:
+        conn.execute(_START, [{**_fence(a), "now": now} for a, _ in mine])
+        conn.execute(_JOURNAL, [_journal_row(a, channel, now) for a, channel in mine])
+    return [a if a in held else LeaseLost(a) for a, _ in starts]
+
+
+def finish(conn: Connection, ends: Sequence[End], now: Micros) -> list[End | LeaseLost]:
+    """End the tasks whose lease is still held. Settle their holds in the same transaction."""
+    held = _lock_held(conn, [end.attempt for end in ends])
+    mine = [end for end in ends if end.attempt in held]
+    if mine:
+        conn.execute(_FINISH, [_finish_row(end, now) for end in mine])
+        conn.execute(_CLOSE_ATTEMPT, [_close_row(end, now) for end in mine])
+    return [end if end.attempt in held else LeaseLost(end.attempt) for end in ends]
+
+
+def retry(conn: Connection, a: Attempt, run_at: Micros, detail: str, now: Micros) -> bool:
+    """Let the task run again, not before `run_at`; uses up a try. False when the lease is lost."""
+    values = {
+        **_back_to(QueueState.DELAYED),
+        "run_at": run_at,
+        "tries": task.c.tries + 1,
+    }
+    if not conn.execute(_held_by(a).values(values)).rowcount:
+        return False
+    _close(conn, a, Outcome.RETRY, detail, now)
+    return True
+
+
+def hand_back(conn: Connection, a: Attempt, now: Micros) -> bool:
+    """Give an interrupted task back to the queue; uses up nothing. False when the lease is lost."""
+    if not conn.execute(_held_by(a).values(_back_to(QueueState.READY))).rowcount:
+        return False
+    _close(conn, a, Outcome.INTERRUPTED, None, now)
+    return True
+
+
+def promote_due(conn: Connection, now: Micros) -> int:
+    """Make delayed tasks ready whose time has come, and return how many."""
+    due = update(task).where(in_state(QueueState.DELAYED), task.c.run_at <= now)
+    return conn.execute(due.values({**_back_to(QueueState.READY), "run_at": null()})).rowcount
+
+
+def requeue_lost(
+    conn: Connection, dead: Sequence[WorkerId], max_losses: int, now: Micros
+) -> list[Lease]:
+    """Put back what dead workers had leased.
+
+    Returns the leases that were lost too often, still held by their dead worker: the caller must
+    `finish` them as failed in the same transaction. Something about such a task kills workers.
+    """
+    conn.execute(_CLOSE_LOST, {"dead": list(dead), "now": now})
+    conn.execute(_COUNT_LOSS, {"dead": list(dead)})
+    conn.execute(_REQUEUE_LOST, {"dead": list(dead), "most": max_losses})
+    return [_lease(row) for row in conn.execute(_STILL_LEASED, {"dead": list(dead)})]
+
+
+def _lock_held(conn: Connection, attempts: Sequence[Attempt]) -> set[Attempt]:
+    rows = conn.execute(_LOCK_LEASED, {"ids": [a.task_id for a in attempts]})
+    return {Attempt(row.id, row.attempt, row.worker_id) for row in rows}
+
+
+def _held_by(a: Attempt) -> Any:  # noqa: ANN401 SQLAlchemy's own name for it is private
+    return update(task).where(
+        task.c.id == a.task_id,
+        task.c.attempt == a.number,
+        task.c.worker_id == a.worker_id,
+        in_state(QueueState.LEASED),
+    )
+
+
+def _back_to(state: QueueState) -> dict[str, Any]:
+    return {"queue_state": state.value, "worker_id": null()}
+
+
+def _close(conn: Connection, a: Attempt, outcome: Outcome, detail: str | None, now: Micros) -> None:
+    row = {"b_id": a.task_id, "b_number": a.number, "outcome": outcome, "detail": detail}
+    conn.execute(_CLOSE_ATTEMPT, {**row, "now": now})
+
+
+def _lease(row: Row[*tuple[Any, ...]]) -> Lease:
+    return Lease(
+        attempt=Attempt(TaskId(row.id), row.attempt, WorkerId(row.worker_id)),
+        workspace_id=WorkspaceId(row.workspace_id),
+        request_id=RequestId(row.request_id),
+        model=row.model,
+        prompt=row.prompt,
+        images=msgspec.json.decode(row.images, type=tuple[str, ...]),
+        callback_url=row.callback_url,
+        options=msgspec.json.decode(row.options, type=Options),
+        price=Credits(row.price),
+        tries=row.tries,
+    )
+
+
+def _fence(a: Attempt) -> dict[str, object]:
+    return {"b_id": a.task_id, "b_number": a.number, "b_worker": a.worker_id}
+
+
+def _finish_row(end: End, now: Micros) -> dict[str, object]:
+    return {
+        **_fence(end.attempt),
+        "status": end.status,
+        "result": msgspec.json.encode(end.images).decode() if end.images else None,
+        "consumed": end.consumed,
+        "reason": end.reason,
+        "now": now,
+    }
+
+
+def _close_row(end: End, now: Micros) -> dict[str, object]:
+    return {
+        "b_id": end.attempt.task_id,
+        "b_number": end.attempt.number,
+        "outcome": Outcome(end.status.value),
+        "detail": end.detail,
+        "now": now,
+    }
+
+
+def _journal_row(a: Attempt, channel: str, now: Micros) -> dict[str, object]:
+    return {
+        "task_id": a.task_id,
+        "number": a.number,
+        "worker_id": a.worker_id,
+        "channel": channel,
+        "sent_at": now,
+    }
+
+
+_LEASE_COLUMNS: Final = (
+    task.c.id,
+    task.c.attempt,
+    task.c.worker_id,
+    task.c.workspace_id,
+    task.c.request_id,
+    task.c.model,
+    task.c.prompt,
+    task.c.images,
+    task.c.callback_url,
+    task.c.options,
+    task.c.price,
+    task.c.tries,
+    task.c.priority,
+    task.c.vtime,
+)
+_FENCED: Final[tuple[ColumnElement[bool], ...]] = (
+    task.c.id == bindparam("b_id"),
+    task.c.attempt == bindparam("b_number"),
+    task.c.worker_id == bindparam("b_worker"),
+    in_state(QueueState.LEASED),
+)
+_OF_THE_DEAD: Final[tuple[ColumnElement[bool], ...]] = (
+    in_state(QueueState.LEASED),
+    task.c.worker_id.in_(bindparam("dead", expanding=True)),
+)
+_CLAIM: Final = (
+    update(task)
+    .where(
+        task.c.id.in_(
+            select(task.c.id)
+            .where(in_state(QueueState.READY))
+            .order_by(task.c.priority.desc(), task.c.vtime, task.c.id)
+            .limit(bindparam("most"))
+            .with_for_update(skip_locked=True)
+            .scalar_subquery()
+        )
+    )
+    .values(
+        queue_state=QueueState.LEASED.value,
+        worker_id=bindparam("worker"),
+        attempt=task.c.attempt + 1,
+        # A task that runs again keeps the furthest status it had shown.
+        status=case(
+            (task.c.status == Status.PENDING.value, Status.SUBMITTED.value), else_=task.c.status
+        ),
+        submitted_at=func.coalesce(task.c.submitted_at, bindparam("now")),
+    )
+    .returning(*_LEASE_COLUMNS)
+)
+_MOVE_CLOCK: Final = (
+    update(queue_clock)
+    .where(queue_clock.c.vtime < bindparam("latest"))
+    .values(vtime=bindparam("latest"))
+)
+_LOCK_LEASED: Final = (
+    select(task.c.id, task.c.attempt, task.c.worker_id)
+    .where(task.c.id.in_(bindparam("ids", expanding=True)), in_state(QueueState.LEASED))
+    .order_by(task.c.id)
+    .with_for_update()
+)
+_START: Final = (
+    update(task)
+    .where(*_FENCED)
+    .values(
+        status=Status.IN_PROGRESS.value,
+        started_at=func.coalesce(task.c.started_at, bindparam("now")),
+    )
+)
+_JOURNAL: Final = insert(attempt)
+_FINISH: Final = (
+    update(task)
+    .where(*_FENCED)
+    .values(
+        status=bindparam("status"),
+        queue_state=QueueState.DONE.value,
+        worker_id=null(),
+        result=bindparam("result"),
+        consumed=bindparam("consumed"),
+        reason=bindparam("reason"),
+        finished_at=bindparam("now"),
+    )
+)
+_CLOSE_ATTEMPT: Final = (
+    update(attempt)
+    .where(
+        attempt.c.task_id == bindparam("b_id"),
+        attempt.c.number == bindparam("b_number"),
+        attempt.c.outcome.is_(None),
+    )
+    .values(outcome=bindparam("outcome"), detail=bindparam("detail"), finished_at=bindparam("now"))
+)
+_CLOSE_LOST: Final = (
+    update(attempt)
+    .where(attempt.c.worker_id.in_(bindparam("dead", expanding=True)), attempt.c.outcome.is_(None))
+    .values(outcome=Outcome.UNKNOWN.value, finished_at=bindparam("now"))
+)
+_COUNT_LOSS: Final = update(task).where(*_OF_THE_DEAD).values(losses=task.c.losses + 1)
+_REQUEUE_LOST: Final = (
+    update(task)
+    .where(*_OF_THE_DEAD, task.c.losses < bindparam("most"))
+    .values(_back_to(QueueState.READY))
+)
+_STILL_LEASED: Final = select(*_LEASE_COLUMNS).where(*_OF_THE_DEAD)

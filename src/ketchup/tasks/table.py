@@ -1,0 +1,198 @@
+"""The rows of tasks, their journal of attempts, and the queue's own bookkeeping."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    literal,
+    text,
+)
+
+from ketchup.db import metadata
+
+
+class Status(StrEnum):
+    """What the client sees. The words are the contract's."""
+
+    PENDING = "pending"
+    SUBMITTED = "submitted"
+    IN_PROGRESS = "in_progress"
+    SUCCESS = "success"
+    FAILED = "failed"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the task is over and never changes again."""
+        return self in {Status.SUCCESS, Status.FAILED}
+
+
+class QueueState(StrEnum):
+    """Who may take the task."""
+
+    READY = "ready"  # anybody
+    DELAYED = "delayed"  # nobody before `run_at`
+    LEASED = "leased"  # `worker_id`, under number `attempt`
+    DONE = "done"  # nobody, ever
+
+
+class Options(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The optional fields of a request, as the caller gave them. None is not given."""
+
+    aspect_ratio: str | None = None
+    image_size: str | None = None
+    n: int = 1
+    seed: int | None = None
+    output_format: str | None = None
+
+
+def in_state(state: QueueState) -> ColumnElement[bool]:
+    """Compare with a literal: SQLite uses a partial index only when it can read the value."""
+    return task.c.queue_state == literal(state.value, String, literal_execute=True)
+
+
+task = Table(
+    "task",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("workspace_id", String(40), nullable=False),
+    Column("key_id", String(40), nullable=False),
+    Column("request_id", String(40), nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("prompt", Text, nullable=False),
+    # JSON array: addresses as the caller gave them, or the names of blobs that hold data URIs.
+    Column("images", Text, nullable=False),
+    Column("callback_url", Text),
+    # JSON object: `Options`.
+    Column("options", Text, nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("queue_state", String(8), nullable=False),
+    # Frozen at submit: a later change of the catalogue does not change what was agreed.
+    Column("price", BigInteger, nullable=False),
+    # The task's place in the fair order, stamped at submit; lower goes first.
+    Column("vtime", BigInteger, nullable=False),
+    Column("priority", Integer, nullable=False),
+    # Not before this time; null unless delayed.
+    Column("run_at", BigInteger),
+    # The fence. Grows at every claim and is never reused.
+    Column("attempt", Integer, nullable=False),
+    # Attempts that failed and were worth another; interruptions do not count.
+    Column("tries", Integer, nullable=False),
+    # Attempts whose worker died.
+    Column("losses", Integer, nullable=False),
+    # The worker that holds the lease; null unless leased.
+    Column("worker_id", String(40)),
+    # JSON array of blob names; only after success.
+    Column("result", Text),
+    Column("consumed", BigInteger, nullable=False),
+    # Why it failed: one sentence for the customer.
+    Column("reason", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("submitted_at", BigInteger),
+    Column("started_at", BigInteger),
+    Column("finished_at", BigInteger),
+    CheckConstraint(
+        "status IN ('pending', 'submitted', 'in_progress', 'success', 'failed')", name="status"
+    ),
+    CheckConstraint(
+        "(status IN ('success', 'failed')) = (finished_at IS NOT NULL)", name="ends_with_a_time"
+    ),
+    CheckConstraint(
+        "(status IN ('success', 'failed')) = (queue_state = 'done')", name="ends_in_the_queue_too"
+    ),
+    CheckConstraint("(queue_state = 'leased') = (worker_id IS NOT NULL)", name="leased_by_one"),
+    CheckConstraint("(queue_state = 'delayed') = (run_at IS NOT NULL)", name="delayed_until"),
+    CheckConstraint("(status = 'success') = (result IS NOT NULL)", name="success_has_images"),
+    CheckConstraint("0 <= consumed AND consumed <= price", name="costs_what_was_agreed"),
+    Index(
+        "task_ready",
+        text("priority DESC"),
+        "vtime",
+        "id",
+        sqlite_where=text("queue_state = 'ready'"),
+        postgresql_where=text("queue_state = 'ready'"),
+    ),
+    Index(
+        "task_delayed",
+        "run_at",
+        sqlite_where=text("queue_state = 'delayed'"),
+        postgresql_where=text("queue_state = 'delayed'"),
+    ),
+    Index(
+        "task_leased",
+        "worker_id",
+        sqlite_where=text("queue_state = 'leased'"),
+        postgresql_where=text("queue_state = 'leased'"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    # The journal: written before anything is sent to an engine, so that after a crash it is known
+    # what may have been sent.
+    Column("task_id", String(40), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("worker_id", String(40), nullable=False),
+    Column("channel", String(100), nullable=False),
+    Column("sent_at", BigInteger, nullable=False),
+    # Null while it runs. success | failed | retry | unknown | interrupted
+    Column("outcome", String(12)),
+    # For the operator.
+    Column("detail", Text),
+    Column("finished_at", BigInteger),
+    Index(
+        "attempt_open",
+        "worker_id",
+        sqlite_where=text("outcome IS NULL"),
+        postgresql_where=text("outcome IS NULL"),
+    ),
+    sqlite_with_rowid=False,
+)
+
+turn = Table(
+    "turn",
+    metadata,
+    # One row per workspace that ever submitted: its place in the fair order and its submit rate.
+    Column("workspace_id", String(40), primary_key=True),
+    Column("vtime", BigInteger, nullable=False),
+    # Theoretical arrival time of the rate limit (GCRA), microseconds.
+    Column("arrival_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+queue_clock = Table(
+    "queue_clock",
+    metadata,
+    # One row: the virtual time of the latest claim. A workspace that was away starts from here, and
+    # cannot save up turns.
+    Column("id", Integer, primary_key=True),
+    Column("vtime", BigInteger, nullable=False),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("workspace_id", String(40), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("task_id", String(40), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("idempotency_by_age", "created_at"),
+    sqlite_with_rowid=False,
+)
+
+IDEMPOTENCY_SECONDS: Final = 48 * 3600

@@ -1,0 +1,172 @@
+"""Workspaces: the tenants, and the secrets that sign their webhooks.
+
+A webhook secret is derived from the pepper and a version number: nothing secret is stored. Rotating
+raises the version; the one before signs along until its time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, NewType
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    Integer,
+    Row,
+    String,
+    Table,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from ketchup import ids
+from ketchup.clock import Micros, after
+from ketchup.db import metadata
+from ketchup.errors import InvalidRequest, NotFound
+from ketchup.ids import WorkspaceId
+from ketchup.signing import secret_from_bytes
+
+Pepper = NewType("Pepper", bytes)
+"""The secret outside the database that digests are made with."""
+
+workspace = Table(
+    "workspace",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    # Stands in image addresses, so it never changes and is never used again.
+    Column("number", Integer, nullable=False, unique=True),
+    Column("name", String(200), nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("retention_days", Integer, nullable=False),
+    Column("secret_version", Integer, nullable=False),
+    # Until when the version before still signs along; null when it does not.
+    Column("old_secret_until", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("status IN ('active', 'suspended')", name="status"),
+)
+
+
+class WorkspaceStatus(StrEnum):
+    """Whether a workspace's keys work."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A tenant."""
+
+    id: WorkspaceId
+    number: int
+    name: str
+    status: WorkspaceStatus
+    retention_days: int
+    created_at: Micros
+
+
+def create(conn: Connection, name: str, retention_days: int, now: Micros) -> Workspace:
+    """Create an active workspace with the next free number."""
+    number = (conn.scalar(select(func.max(workspace.c.number))) or _FIRST_NUMBER - 1) + 1
+    workspace_id = ids.workspace_id()
+    row = {
+        "id": workspace_id,
+        "number": number,
+        "name": checked_name(name),
+        "status": WorkspaceStatus.ACTIVE,
+        "retention_days": retention_days,
+        "secret_version": 1,
+        "created_at": now,
+    }
+    conn.execute(insert(workspace), row)
+    return get(conn, workspace_id)
+
+
+def get(conn: Connection, workspace_id: WorkspaceId) -> Workspace:
+    """Return the workspace, or raise NotFound."""
+    return _workspace(row_of(conn, workspace_id))
+
+
+def list_all(conn: Connection) -> list[Workspace]:
+    """Return every workspace, oldest first."""
+    return [_workspace(row) for row in conn.execute(select(workspace).order_by(workspace.c.number))]
+
+
+def find_retention(conn: Connection, number: int) -> float | None:
+    """Return how many seconds a workspace keeps its images; None for an unknown number."""
+    days = conn.scalar(select(workspace.c.retention_days).where(workspace.c.number == number))
+    return None if days is None else days * 86_400.0
+
+
+def set_status(conn: Connection, workspace_id: WorkspaceId, status: WorkspaceStatus) -> Workspace:
+    """Suspend a workspace or make it active again; the same status twice is no error."""
+    conn.execute(update(workspace).where(workspace.c.id == workspace_id).values(status=status))
+    return get(conn, workspace_id)
+
+
+def webhook_secrets(
+    conn: Connection, pepper: Pepper, workspace_id: WorkspaceId, now: Micros
+) -> list[str]:
+    """Return the secrets that sign now, the current one first."""
+    row = row_of(conn, workspace_id)
+    versions = [row.secret_version]
+    if row.old_secret_until is not None and now < row.old_secret_until:
+        versions.append(row.secret_version - 1)
+    return [_webhook_secret(pepper, workspace_id, version) for version in versions]
+
+
+def rotate_webhook_secret(
+    conn: Connection, workspace_id: WorkspaceId, overlap_seconds: float, now: Micros
+) -> None:
+    """Move to the next secret; the one before signs along for the overlap."""
+    row_of(conn, workspace_id)
+    until = after(now, overlap_seconds) if overlap_seconds > 0 else None
+    conn.execute(
+        update(workspace)
+        .where(workspace.c.id == workspace_id)
+        .values(secret_version=workspace.c.secret_version + 1, old_secret_until=until)
+    )
+
+
+_MAX_NAME: Final = 200
+# The first workspace's number: three digits, as in the addresses that clients know.
+_FIRST_NUMBER: Final = 100
+
+
+def _webhook_secret(pepper: Pepper, workspace_id: WorkspaceId, version: int) -> str:
+    label = f"webhook-secret:{workspace_id}:{version}".encode()
+    return secret_from_bytes(hmac.digest(pepper, label, hashlib.sha256))
+
+
+def checked_name(name: str) -> str:
+    """Return the name without white space around it, or raise InvalidRequest."""
+    if not name.strip() or len(name) > _MAX_NAME or not name.isprintable():
+        raise InvalidRequest(f"name must have 1 to {_MAX_NAME} printable characters")
+    return name.strip()
+
+
+def row_of(conn: Connection, workspace_id: WorkspaceId) -> Row[*tuple[Any, ...]]:
+    """Return the workspace's row, or raise NotFound."""
+    row = conn.execute(select(workspace).where(workspace.c.id == workspace_id)).first()
+    if row is None:
+        raise NotFound("workspace not found")
+    return row
+
+
+def _workspace(row: Row[*tuple[Any, ...]]) -> Workspace:
+    return Workspace(
+        id=WorkspaceId(row.id),
+        number=row.number,
+        name=row.name,
+        status=WorkspaceStatus(row.status),
+        retention_days=row.retention_days,
+        created_at=Micros(row.created_at),
+    )
