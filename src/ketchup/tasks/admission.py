@@ -46,12 +46,10 @@ class IdempotencyKey:
     key: str
     fingerprint: Fingerprint
 
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """The same request was accepted before; this is its task."""
-
-    task_id: TaskId
+    @property
+    def name(self) -> tuple[str, str]:
+        """What it is found by: two workspaces may use the same key."""
+        return self.workspace_id, self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +102,17 @@ class NewTask:
     price: Credits
 
 
-def resolve_keys(
+def find_keys(
     conn: Connection, keys: Sequence[IdempotencyKey], now: Micros
-) -> dict[tuple[str, str], Replayed | Conflicting]:
-    """Return what is already decided, by (workspace, key): nothing for a key that is new."""
+) -> dict[tuple[str, str], tuple[Fingerprint, TaskId]]:
+    """Return what each known key stands for, by its name; a new key is absent."""
     if not keys:
         return {}
-    wanted = {(k.workspace_id, k.key): k.fingerprint for k in keys}
-    rows = conn.execute(
-        _FIND_KEYS, {"keys": list(wanted), "oldest": after(now, -IDEMPOTENCY_SECONDS)}
-    )
+    names = list({key.name for key in keys})
+    oldest = after(now, -IDEMPOTENCY_SECONDS)
+    rows = conn.execute(_FIND_KEYS, {"keys": names, "oldest": oldest})
     return {
-        (row.workspace_id, row.key): (
-            Replayed(TaskId(row.task_id))
-            if row.fingerprint == wanted[row.workspace_id, row.key]
-            else Conflicting()
-        )
+        (row.workspace_id, row.key): (Fingerprint(row.fingerprint), TaskId(row.task_id))
         for row in rows
     }
 
@@ -131,7 +124,7 @@ def remember_keys(
     if not accepted:
         return
     # A key past its 48 hours may still have its row: the sweeper comes by only now and then.
-    conn.execute(_DROP_KEYS, {"keys": [(k.workspace_id, k.key) for k, _ in accepted]})
+    conn.execute(_DROP_KEYS, {"keys": [key.name for key, _ in accepted]})
     conn.execute(
         insert(idempotency),
         [

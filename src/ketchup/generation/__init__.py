@@ -1,0 +1,31 @@
+"""The one use case: a request becomes a task, the task becomes images, the images are paid for.
+
+Read `submit`, `run` and `finish` in this order. Here alone features meet, and here alone are the
+transactions opened that span them:
+
+    submit    idempotency, turn, hold, task         one transaction for many requests
+    start     the journal, before anything is sent  one for many
+    finish    task, credits, webhook                one for many
+    recover   what dead workers left behind         one for all of it
+
+No transaction is open while something is fetched, rendered or stored. Running a task is at least
+once; paying for it is exactly once, because only the attempt that still holds the lease can finish.
+"""
+
+from ketchup.generation.finish import Ending, recover
+from ketchup.generation.results import Results
+from ketchup.generation.run import Engines, Runner, RunRules
+from ketchup.generation.submit import Accepted, Decision, GenerationRequest, Submitter
+
+__all__ = [
+    "Accepted",
+    "Decision",
+    "Ending",
+    "Engines",
+    "GenerationRequest",
+    "Results",
+    "RunRules",
+    "Runner",
+    "Submitter",
+    "recover",
+]

@@ -1,0 +1,75 @@
+"""Finish and recover: the transactions in which tasks end or go back to the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection
+
+from ketchup import credits, tasks, webhooks
+from ketchup.clock import Micros
+from ketchup.credits import Settlement
+from ketchup.ids import WorkerId
+from ketchup.money import Credits
+from ketchup.tasks import End, Lease, LeaseLost
+from ketchup.webhooks import NewDelivery
+
+LOST_TOO_OFTEN: Final = "The image could not be rendered."
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """All that ends with a task: its row, its hold, and the callback that it owes."""
+
+    lease: Lease
+    end: End
+    callback: bytes | None
+
+
+def finish(conn: Connection, endings: Sequence[Ending], now: Micros) -> list[End | LeaseLost]:
+    """End tasks, settle their holds and enqueue their callbacks: all of it or nothing."""
+    ends = tasks.finish(conn, [ending.end for ending in endings], now)
+    ended = [e for e, end in zip(endings, ends, strict=True) if isinstance(end, End)]
+    credits.settle(conn, [_settlement(ending) for ending in ended], now)
+    webhooks.enqueue(conn, [d for ending in ended if (d := _delivery(ending))], now)
+    return ends
+
+
+def recover(
+    conn: Connection,
+    dead: Sequence[WorkerId],
+    max_losses: int,
+    failed_callback: Callable[[Lease, str], bytes | None],
+    now: Micros,
+) -> None:
+    """Put back what dead workers held. What was lost too often ends as failed, and is free."""
+    if not dead:
+        return
+    webhooks.requeue_lost(conn, dead, now)
+    hopeless = tasks.requeue_lost(conn, dead, max_losses, now)
+    finish(conn, [_given_up(lease, failed_callback) for lease in hopeless], now)
+
+
+def failed_end(lease: Lease, reason: str, detail: str) -> End:
+    """Return the end of a task that gives its credits back; `reason` is for the customer."""
+    return End(lease.attempt, images=None, consumed=Credits(0), reason=reason, detail=detail)
+
+
+def _given_up(lease: Lease, failed_callback: Callable[[Lease, str], bytes | None]) -> Ending:
+    end = failed_end(lease, LOST_TOO_OFTEN, "its workers died too often")
+    return Ending(lease, end, failed_callback(lease, LOST_TOO_OFTEN))
+
+
+def _settlement(ending: Ending) -> Settlement:
+    lease = ending.lease
+    return Settlement(lease.attempt.task_id, lease.workspace_id, ending.end.consumed)
+
+
+def _delivery(ending: Ending) -> NewDelivery | None:
+    url = ending.lease.callback_url
+    if url is None or ending.callback is None:
+        return None
+    lease = ending.lease
+    return NewDelivery(lease.attempt.task_id, lease.workspace_id, url, ending.callback)

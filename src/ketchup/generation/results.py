@@ -1,0 +1,47 @@
+"""Results: how a stored image is shown to a client, as an address or as a data URI."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Final
+
+from ketchup.errors import NotFound
+from ketchup.providers.base import ImageFormat
+from ketchup.providers.catalog import Catalog, ResultForm
+from ketchup.storage import Storage
+
+_MIME_TYPES: Final = {f.suffix: f.mime_type for f in ImageFormat}
+
+
+class Results:
+    """Writes image names as a client reads them. Addresses are made at every read, never stored."""
+
+    def __init__(self, storage: Storage, catalog: Catalog, base_url: str) -> None:
+        self._storage = storage
+        self._catalog = catalog
+        self._prefix = base_url.rstrip("/") + "/"
+
+    def is_by_address(self, model: str) -> bool:
+        """Whether this model's images are shown as addresses, which needs no reading."""
+        found = self._catalog.find(model)
+        return found is None or found.result_form is ResultForm.URL
+
+    def addresses(self, keys: Sequence[str]) -> list[str]:
+        """Return where each image can be downloaded."""
+        return [self._prefix + key for key in keys]
+
+    async def show(self, model: str, keys: Sequence[str]) -> list[str]:
+        """Return each image in the form that the catalogue gives its model."""
+        if self.is_by_address(model):
+            return self.addresses(keys)
+        return [await self._data_uri(key) for key in keys]
+
+    async def _data_uri(self, key: str) -> str:
+        try:
+            data = await self._storage.get(key)
+        except NotFound:
+            # Past its retention: the address says so with a 404, a data URI cannot.
+            return self._prefix + key
+        mime_type = _MIME_TYPES[key.rpartition(".")[2]]
+        return f"data:{mime_type};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,343 @@
+"""Run: one leased task, from its references to its end.
+
+    references → start (journal) → provider → storage → finish
+
+Each attempt comes to exactly one outcome: it succeeded, failed for good, is worth another try, or
+turned out not to be ours any more. A task fails only with a sentence that its customer can read;
+what the operator needs stands in the journal and the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final, TypeVar, assert_never
+
+import structlog
+from sqlalchemy import Connection
+
+from ketchup import backoff, ids, leases, storage, tasks, webhooks, workspaces
+from ketchup.clock import Clock, after
+from ketchup.db import Database
+from ketchup.errors import Unavailable
+from ketchup.generation.finish import Ending, failed_end, finish, recover
+from ketchup.generation.results import Results
+from ketchup.ids import WorkerId, WorkspaceId
+from ketchup.providers.base import (
+    AspectRatio,
+    GeneratedImage,
+    ImageFormat,
+    ImageRequest,
+    ImageSize,
+    Misconfigured,
+    Provider,
+    ProviderError,
+    RateLimited,
+    ReferenceImage,
+    Refused,
+)
+from ketchup.providers.catalog import Catalog
+from ketchup.references import ReferenceFailed, References
+from ketchup.storage import Storage
+from ketchup.tasks import Attempt, End, Lease, LeaseLost
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+NOT_SET_UP: Final = "The image service is not set up correctly; its operator has been told."
+TRIED_TOO_OFTEN: Final = "The image could not be rendered; please try again later."
+MODEL_GONE: Final = "The model is no longer offered."
+NO_IMAGES: Final = "The model returned no image."
+
+
+@dataclass(frozen=True, slots=True)
+class RunRules:
+    """What an operator decides about running tasks."""
+
+    max_tries: int = 3
+    max_losses: int = 10
+    timeout_seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """What renders: the catalogue's models, and a provider under each name that it uses."""
+
+    catalog: Catalog
+    providers: Mapping[str, Provider]
+
+    def find(self, model: str) -> tuple[str, Provider] | None:
+        """Return the channel's name and provider for a model; None when it has none any more."""
+        found = self.catalog.find(model)
+        provider = self.providers.get(found.provider) if found else None
+        return (found.provider, provider) if found and provider else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Succeeded:
+    images: Sequence[GeneratedImage]
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    detail: str
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """The lease was lost; nothing may be written."""
+
+
+_Outcome = _Succeeded | _Failed | _Retry | _Gone
+
+
+class Runner:
+    """Claims tasks and runs them. `ended` is called after each commit that ended a task."""
+
+    def __init__(
+        self,
+        database: Database,
+        engines: Engines,
+        references: References,
+        store: Storage,
+        results: Results,
+        *,
+        clock: Clock,
+        random: Random,
+        rules: RunRules,
+        ended: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._engines = engines
+        self._references = references
+        self._storage = store
+        self._results = results
+        self._clock = clock
+        self._random = random
+        self._rules = rules
+        self._ended = ended
+        self._start = database.write_batcher(self._start_all)
+        self._finish = database.write_batcher(self._finish_all)
+        self._numbers: dict[WorkspaceId, int] = {}
+
+    async def claim(self, worker_id: WorkerId, limit: int) -> list[Lease]:
+        """Lease up to `limit` tasks to this worker."""
+        return await self._database.write(
+            lambda conn: tasks.claim(conn, worker_id, limit, self._clock.now())
+        )
+
+    async def run(self, lease: Lease) -> None:
+        """Run one task to its end, or back to the queue. Raises nothing but CancelledError."""
+        bound = log.bind(task_id=lease.attempt.task_id, request_id=lease.request_id)
+        bound.debug("task started", attempt=lease.attempt.number, prompt=lease.prompt)
+        outcome = await self._attempt(lease)
+        match outcome:
+            case _Succeeded(images):
+                await self._succeed(lease, images)
+            case _Failed(reason, detail):
+                bound.warning("task failed", reason=reason, detail=detail)
+                await self._fail(lease, reason, detail)
+            case _Retry():
+                bound.warning("attempt failed", detail=outcome.detail, tries=lease.tries + 1)
+                await self._retry(lease, outcome)
+            case _Gone():
+                bound.warning("lease lost", attempt=lease.attempt.number)
+            case _:
+                assert_never(outcome)
+
+    async def hand_back(self, attempt: Attempt) -> None:
+        """Return an interrupted task to the queue, without using up a try."""
+        await self._database.write(lambda conn: tasks.hand_back(conn, attempt, self._clock.now()))
+
+    async def sweep(self, worker_id: WorkerId) -> int:
+        """Take over from dead workers and make due tasks ready; return how many became ready."""
+        return await self._database.write(lambda conn: self._sweep(conn, worker_id))
+
+    async def take_over(self, worker_id: WorkerId) -> None:
+        """Recover everything that other workers held: they are known to be dead."""
+        await self._database.write(lambda conn: self._take_over(conn, worker_id))
+
+    # -- one attempt ------------------------------------------------------------------------------
+
+    async def _attempt(self, lease: Lease) -> _Outcome:
+        try:
+            async with asyncio.timeout(self._rules.timeout_seconds):
+                return await self._render(lease)
+        except _EXPECTED as error:
+            return _judged(error)
+        except Exception as error:
+            # The top of the loop: one task's surprise must not stop the others.
+            log.exception("attempt crashed", task_id=lease.attempt.task_id)
+            return _judged(error)
+
+    async def _render(self, lease: Lease) -> _Outcome:
+        engine = self._engines.find(lease.model)
+        if engine is None:
+            return _Failed(MODEL_GONE, f"no provider for {lease.model}")
+        channel, provider = engine
+        loaded = [await self._references.load(image) for image in lease.images]
+        started = await self._insist(lambda: self._start((lease.attempt, channel)))
+        if isinstance(started, LeaseLost):
+            return _Gone()
+        request = _image_request(lease, tuple(loaded))
+        cancelled = asyncio.Event()
+        try:
+            images = await provider.generate(
+                request, progress=_ignore_progress, cancelled=cancelled
+            )
+        finally:
+            cancelled.set()
+        if len(images) != request.count:
+            return _Failed(NO_IMAGES, f"{len(images)} images instead of {request.count}")
+        return _Succeeded(images)
+
+    # -- its end ----------------------------------------------------------------------------------
+
+    async def _succeed(self, lease: Lease, images: Sequence[GeneratedImage]) -> None:
+        try:
+            keys = await self._store(lease, images)
+        except Unavailable as error:
+            await self._retry(lease, _Retry(f"storage: {error}"))
+            return
+        end = End(lease.attempt, images=keys, consumed=lease.price, reason=None)
+        shown = await self._results.show(lease.model, keys) if lease.callback_url else None
+        if not await self._end(lease, end, shown):
+            # Another attempt's images count; nothing names these.
+            for key in keys:
+                await self._storage.delete(key)
+
+    async def _fail(self, lease: Lease, reason: str, detail: str) -> None:
+        await self._end(lease, failed_end(lease, reason, detail), None)
+
+    async def _retry(self, lease: Lease, outcome: _Retry) -> None:
+        tries = lease.tries + 1
+        if tries >= self._rules.max_tries:
+            await self._fail(lease, TRIED_TOO_OFTEN, outcome.detail)
+            return
+        pause = max(backoff.exponential(tries, self._random), outcome.retry_after or 0.0)
+
+        def write(conn: Connection) -> bool:
+            now = self._clock.now()
+            return tasks.retry(conn, lease.attempt, after(now, pause), outcome.detail, now)
+
+        await self._insist(lambda: self._database.write(write))
+
+    async def _end(self, lease: Lease, end: End, shown: Sequence[str] | None) -> bool:
+        callback = _callback(lease, end, shown)
+        finished = await self._insist(lambda: self._finish(Ending(lease, end, callback)))
+        if isinstance(finished, LeaseLost):
+            return False
+        await self._references.discard(lease.images)
+        self._ended()
+        return True
+
+    async def _store(self, lease: Lease, images: Sequence[GeneratedImage]) -> tuple[str, ...]:
+        number = await self._number_of(lease.workspace_id)
+        keys = tuple(
+            storage.image_key(number, self._clock.now(), image.format, ids.name_bits())
+            for image in images
+        )
+        for key, image in zip(keys, images, strict=True):
+            await self._storage.put(key, image.data)
+        return keys
+
+    async def _number_of(self, workspace_id: WorkspaceId) -> int:
+        number = self._numbers.get(workspace_id)
+        if number is None:
+            found = await self._database.read(lambda conn: workspaces.get(conn, workspace_id))
+            number = self._numbers[workspace_id] = found.number
+        return number
+
+    async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a write until the store takes it. Ends by cancellation when the lease does."""
+        tries = 0
+        while True:
+            try:
+                return await write()
+            except Unavailable as error:
+                tries += 1
+                log.warning("store unavailable", tries=tries, cause=str(error.__cause__))
+                await asyncio.sleep(backoff.exponential(tries, self._random, base=0.2, ceiling=5.0))
+
+    # -- on the database's threads ----------------------------------------------------------------
+
+    def _start_all(
+        self, conn: Connection, starts: Sequence[tuple[Attempt, str]]
+    ) -> list[Attempt | LeaseLost]:
+        return tasks.start(conn, starts, self._clock.now())
+
+    def _finish_all(self, conn: Connection, endings: Sequence[Ending]) -> list[End | LeaseLost]:
+        return finish(conn, endings, self._clock.now())
+
+    def _sweep(self, conn: Connection, worker_id: WorkerId) -> int:
+        now = self._clock.now()
+        dead = leases.reap_expired(conn, now, reaper=worker_id)
+        recover(conn, dead, self._rules.max_losses, _failed_callback, now)
+        return len(dead) + tasks.promote_due(conn, now)
+
+    def _take_over(self, conn: Connection, worker_id: WorkerId) -> None:
+        dead = leases.list_others(conn, worker_id)
+        recover(conn, dead, self._rules.max_losses, _failed_callback, self._clock.now())
+        leases.remove(conn, dead)
+
+
+_EXPECTED: Final = (ReferenceFailed, ProviderError, Unavailable, TimeoutError)
+
+
+def _judged(error: Exception) -> _Failed | _Retry:
+    """Say what an exception means for the task: whether another attempt could end better."""
+    match error:
+        case ReferenceFailed():
+            return _Failed(str(error), f"reference: {error.__cause__ or error}")
+        case Refused():
+            return _Failed(error.reason, "refused by the engine")
+        case Misconfigured():
+            return _Failed(NOT_SET_UP, str(error))
+        case RateLimited():
+            return _Retry(f"rate limited: {error}", error.retry_after)
+        case _:
+            return _Retry(f"{type(error).__name__}: {error}")
+
+
+def _image_request(lease: Lease, references: tuple[ReferenceImage, ...]) -> ImageRequest:
+    options = lease.options
+    ratio = options.aspect_ratio
+    task_id = lease.attempt.task_id
+    return ImageRequest(
+        task_id=task_id,
+        model=lease.model,
+        prompt=lease.prompt,
+        references=references,
+        aspect_ratio=AspectRatio(ratio) if ratio and ratio != "auto" else None,
+        image_size=ImageSize(options.image_size or ImageSize.K1),
+        count=options.n,
+        # Without a wish, the same task renders the same picture again after a crash.
+        seed=zlib.crc32(task_id.encode()) if options.seed is None else options.seed,
+        output_format=ImageFormat(options.output_format or ImageFormat.PNG),
+    )
+
+
+def _callback(lease: Lease, end: End, shown: Sequence[str] | None) -> bytes | None:
+    if lease.callback_url is None:
+        return None
+    return webhooks.callback_body(
+        lease.attempt.task_id, end.status, shown, end.consumed, end.reason
+    )
+
+
+def _failed_callback(lease: Lease, reason: str) -> bytes | None:
+    return _callback(lease, failed_end(lease, reason, ""), None)
+
+
+def _ignore_progress(_done: float) -> None:
+    """Progress is shown to clients only as the status."""

@@ -1,0 +1,238 @@
+"""Submit: a request is decided and, if accepted, durable before it is answered.
+
+Requests that arrive together are decided together, in the order of their arrival: first whether the
+request was made before, then whether it is too soon for its workspace, then whether the workspace
+can pay. Only then are the hold and the task written, and only after the commit is anyone answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection
+
+from ketchup import credits, ids, tasks
+from ketchup.clock import Clock, Micros
+from ketchup.credits import HoldRequest, InsufficientCredits
+from ketchup.db import DEFAULT_CAPACITY, Database
+from ketchup.errors import Unavailable
+from ketchup.ids import RequestId, TaskId
+from ketchup.money import Credits
+from ketchup.providers.catalog import Model
+from ketchup.references import References
+from ketchup.tasks import (
+    Conflicting,
+    Fingerprint,
+    IdempotencyKey,
+    NewTask,
+    Options,
+    RateLimit,
+    TooSoon,
+    Turn,
+)
+from ketchup.workspaces import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """A request that has passed every check that needs no database."""
+
+    caller: Caller
+    request_id: RequestId
+    model: Model
+    prompt: str
+    images: tuple[str, ...]
+    callback_url: str | None
+    options: Options
+    idempotency_key: str | None = None
+
+    @property
+    def price(self) -> Credits:
+        """What the task will cost if it succeeds."""
+        return Credits(self.model.price * self.options.n)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The task and its hold are on disk."""
+
+    task_id: TaskId
+    replayed: bool = False
+
+
+Decision = Accepted | Conflicting | TooSoon | InsufficientCredits
+
+
+class Submitter:
+    """Accepts tasks. `accepted` is called after each commit that let at least one in."""
+
+    def __init__(
+        self,
+        database: Database,
+        references: References,
+        clock: Clock,
+        *,
+        rate_limit: RateLimit | None = None,
+        capacity: int = DEFAULT_CAPACITY,
+        accepted: Callable[[], None],
+    ) -> None:
+        self._references = references
+        self._clock = clock
+        self._rate_limit = rate_limit
+        self._accepted = accepted
+        self._decide = database.write_batcher(self._submit, capacity=capacity)
+
+    async def submit(self, request: GenerationRequest) -> Decision:
+        """Decide one request. Raises Unavailable when nothing could be decided."""
+        key = _idempotency_key(request)
+        if not any(image.startswith("data:") for image in request.images):
+            return await self._submitted(_Submission(request, key, request.images))
+        kept = await self._references.keep(request.images)
+        try:
+            decision = await self._submitted(_Submission(request, key, kept))
+        except Unavailable:
+            await self._references.discard(kept)
+            raise
+        # Refused or replayed: no row names these blobs.
+        if not isinstance(decision, Accepted) or decision.replayed:
+            await self._references.discard(kept)
+        return decision
+
+    async def _submitted(self, submission: _Submission) -> Decision:
+        decision = await self._decide(submission)
+        if isinstance(decision, Accepted) and not decision.replayed:
+            self._accepted()
+        return decision
+
+    def _submit(self, conn: Connection, submissions: Sequence[_Submission]) -> list[Decision]:
+        return submit(conn, submissions, self._rate_limit, self._clock.now())
+
+
+@dataclass(frozen=True, slots=True)
+class _Submission:
+    request: GenerationRequest
+    key: IdempotencyKey | None
+    images: tuple[str, ...]
+
+
+def submit(
+    conn: Connection,
+    submissions: Sequence[_Submission],
+    rate_limit: RateLimit | None,
+    now: Micros,
+) -> list[Decision]:
+    """Decide each submission, in order, and write what was accepted."""
+    decisions: list[Decision | None] = [None] * len(submissions)
+    known = tasks.find_keys(conn, [s.key for s in submissions if s.key], now)
+    waiting = list(range(len(submissions)))
+    while waiting:
+        # Of submissions that share a new key, one is decided at a time: the others then replay it
+        # or, when it was refused, take its place.
+        fresh, waiting = _split(submissions, waiting, decisions, known)
+        decided = _admit(conn, [submissions[i] for i in fresh], rate_limit, now)
+        for i, decision in zip(fresh, decided, strict=True):
+            decisions[i] = decision
+            key = submissions[i].key
+            if key and isinstance(decision, Accepted):
+                known[key.name] = (key.fingerprint, decision.task_id)
+    return [decision for decision in decisions if decision is not None]
+
+
+def _split(
+    submissions: Sequence[_Submission],
+    waiting: Sequence[int],
+    decisions: list[Decision | None],
+    known: Mapping[tuple[str, str], tuple[Fingerprint, TaskId]],
+) -> tuple[list[int], list[int]]:
+    fresh: list[int] = []
+    later: list[int] = []
+    taken: set[tuple[str, str]] = set()
+    for i in waiting:
+        key = submissions[i].key
+        if key is None:
+            fresh.append(i)
+        elif key.name in known:
+            decisions[i] = _replay(key, known[key.name])
+        elif key.name in taken:
+            later.append(i)
+        else:
+            taken.add(key.name)
+            fresh.append(i)
+    return fresh, later
+
+
+def _replay(key: IdempotencyKey, known: tuple[Fingerprint, TaskId]) -> Decision:
+    fingerprint, task_id = known
+    same = fingerprint == key.fingerprint
+    return Accepted(task_id, replayed=True) if same else Conflicting()
+
+
+def _admit(
+    conn: Connection, fresh: Sequence[_Submission], rate_limit: RateLimit | None, now: Micros
+) -> list[Decision]:
+    if not fresh:
+        return []
+    wanted = [(s.request.caller.workspace_id, s.request.options.n) for s in fresh]
+    turns = tasks.take_turns(conn, wanted, rate_limit, now)
+    new = [
+        (submission, _new_task(submission, now), turn)
+        for submission, turn in zip(fresh, turns, strict=True)
+        if isinstance(turn, Turn)
+    ]
+    holds = credits.hold(conn, [_hold_request(task) for _, task, _ in new], now)
+    accepted = [one for one, held in zip(new, holds, strict=True) if isinstance(held, credits.Held)]
+    tasks.enqueue(conn, [(task, turn) for _, task, turn in accepted], now)
+    tasks.remember_keys(conn, [(s.key, t.id) for s, t, _ in accepted if s.key], now)
+    held_in_order = iter(holds)
+    return [_decision(next(held_in_order)) if isinstance(turn, Turn) else turn for turn in turns]
+
+
+def _decision(held: credits.Held | InsufficientCredits) -> Decision:
+    return Accepted(held.task_id) if isinstance(held, credits.Held) else held
+
+
+def _hold_request(task: NewTask) -> HoldRequest:
+    return HoldRequest(task.id, task.workspace_id, task.price)
+
+
+def _new_task(submission: _Submission, now: Micros) -> NewTask:
+    request = submission.request
+    return NewTask(
+        id=ids.task_id(now),
+        workspace_id=request.caller.workspace_id,
+        key_id=request.caller.key_id,
+        request_id=request.request_id,
+        model=request.model.id,
+        prompt=request.prompt,
+        images=submission.images,
+        callback_url=request.callback_url,
+        options=request.options,
+        price=request.price,
+    )
+
+
+def _idempotency_key(request: GenerationRequest) -> IdempotencyKey | None:
+    if request.idempotency_key is None:
+        return None
+    return IdempotencyKey(
+        request.caller.workspace_id, request.idempotency_key, _fingerprint(request)
+    )
+
+
+def _fingerprint(request: GenerationRequest) -> Fingerprint:
+    """Hash what was understood of the body, so that spaces and unknown fields do not matter."""
+    understood = (
+        request.model.id,
+        request.prompt,
+        request.images,
+        request.callback_url,
+        request.options,
+    )
+    return Fingerprint(hashlib.sha256(_ENCODER.encode(understood)).digest())
+
+
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
