@@ -1,0 +1,42 @@
+"""Webhooks: the callback that is owed when a task ends, and every attempt to bring it.
+
+A delivery is written in the transaction that ends its task, so it is owed exactly when the task is
+terminal. From there it moves through these stages, each a type:
+
+    NewDelivery ─enqueue→ (due) ─claim→ Pending ─post, decide→ Attempted ─record→ delivered
+                            ↑                                                   │ dead
+                            └──────────────── again, later ─────────────────────┘
+
+Promises:
+
+- at least once: until a receiver answers 2xx, every attempt of the schedule is made; a crash can
+  repeat an attempt, never lose one;
+- the id and the bytes are the same in every attempt, the timestamp and signature are fresh;
+- attempt numbers only grow, and a record that names an old attempt or another worker writes
+  nothing;
+- a slow receiver fills its own places, not everybody's: attempts in flight are bounded per origin;
+- no transaction is open during a post.
+
+Redelivery by hand, the signing secrets and the guard against inner addresses are not here: secrets
+and the poster are passed in.
+"""
+
+from __future__ import annotations
+
+from ketchup.webhooks.body import callback_body
+from ketchup.webhooks.deliveries import (
+    DeliveryState,
+    NewDelivery,
+    delivery,
+    delivery_attempt,
+    enqueue,
+)
+
+__all__ = [
+    "DeliveryState",
+    "NewDelivery",
+    "callback_body",
+    "delivery",
+    "delivery_attempt",
+    "enqueue",
+]
