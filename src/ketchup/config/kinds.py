@@ -1,0 +1,197 @@
+"""The kinds of value that a setting can have: how each is read, bounded, and described.
+
+Every kind carries an `Accepts`, so that an error message and the documentation say the same words.
+Values arrive as TOML gives them or as text, for variables and flags have nothing else; floats are
+read from their text, so that a price is never a binary fraction.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from ketchup import money
+from ketchup.money import Credits
+
+MEBIBYTE: Final = 1024 * 1024
+_SECRET_KEY: Final = re.compile(r"[0-9a-fA-F]{64}")
+_TOKEN: Final = re.compile(r"[\x21-\x7e]{32,256}")
+_MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Accepts:
+    """What a kind accepts, in words that fit after `expected`."""
+
+    words: str
+
+
+def _no_bool(value: object) -> object:
+    # TOML's `port = true` would otherwise be port 1.
+    if isinstance(value, bool):
+        raise ValueError("true and false are not numbers")  # noqa: TRY004 pydantic reports ValueError
+    return value
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _integer_text(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _amount(value: object) -> Credits:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError("an amount is a decimal number such as 12.5")  # noqa: TRY004 as above
+    amount = money.parse(str(value).strip())
+    if amount < 0:
+        raise ValueError("an amount is not negative")
+    return amount
+
+
+def _home(path: Path) -> Path:
+    return path.expanduser()
+
+
+def _web_address(text: str) -> str:
+    parts = urlsplit(text)
+    _ = parts.port  # raises ValueError when it is not a port
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("not an http or https address")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("has more than a host, a port and a path")
+    return text.rstrip("/")
+
+
+def _none_or_at_least_one(value: float) -> float:
+    if 0 < value < 1:
+        raise ValueError("the contract always allows one query a second")
+    return value
+
+
+def _matching(pattern: re.Pattern[str]) -> AfterValidator:
+    def check(secret: SecretStr) -> SecretStr:
+        if not pattern.fullmatch(secret.get_secret_value()):
+            raise ValueError("the secret does not have the expected form")
+        return secret
+
+    return AfterValidator(check)
+
+
+def _model_id(text: str) -> str:
+    if not _MODEL_ID.fullmatch(text):
+        raise ValueError("not a model id")
+    return text
+
+
+_Whole = BeforeValidator(_no_bool)
+
+Text = Annotated[str, Field(min_length=1, max_length=200), Accepts("1 to 200 characters")]
+Folder = Annotated[Path, AfterValidator(_home), Accepts("a folder")]
+Host = Annotated[str, Field(min_length=1), Accepts("an address or host name to listen on")]
+Port = Annotated[
+    int, _Whole, Field(ge=0, le=65535), Accepts("a port, 0 to 65535; 0 takes a free one")
+]
+WebAddress = Annotated[
+    str,
+    AfterValidator(_web_address),
+    Accepts("an http or https address, such as https://images.example.com"),
+]
+Count = Annotated[int, _Whole, Field(ge=0), Accepts("a whole number, 0 or more")]
+Positive = Annotated[int, _Whole, Field(ge=1), Accepts("a whole number, 1 or more")]
+Bytes = Annotated[
+    int, _Whole, Field(ge=1024, le=1024 * MEBIBYTE), Accepts("bytes, 1024 to 1073741824")
+]
+Days = Annotated[int, _Whole, Field(ge=1, le=3650), Accepts("days, 1 to 3650")]
+Seconds = Annotated[
+    float,
+    _Whole,
+    Field(gt=0, le=86_400, allow_inf_nan=False),
+    Accepts("seconds, above 0, to a day"),
+]
+Pause = Annotated[
+    float, _Whole, Field(ge=0, le=86_400, allow_inf_nan=False), Accepts("seconds, 0 to a day")
+]
+LeaseSeconds = Annotated[
+    float, _Whole, Field(ge=2, le=3600, allow_inf_nan=False), Accepts("seconds, 2 to 3600")
+]
+PollRate = Annotated[
+    float,
+    _Whole,
+    Field(ge=0, allow_inf_nan=False),
+    AfterValidator(_none_or_at_least_one),
+    Accepts("0 for no limit, or a number of at least 1"),
+]
+PollBurst = Annotated[int, _Whole, Field(ge=5), Accepts("a whole number, 5 or more")]
+Schedule = Annotated[
+    tuple[Pause, ...],
+    BeforeValidator(_split),
+    Field(min_length=1, max_length=50),
+    Accepts("a list of 1 to 50 pauses in seconds, each 0 to 86400"),
+]
+Networks = Annotated[
+    tuple[Network, ...],
+    BeforeValidator(_split),
+    Accepts("a list of networks without host bits, such as 10.0.0.0/8 or ::1/128"),
+]
+Amount = Annotated[
+    Credits,
+    BeforeValidator(_amount),
+    Accepts('a decimal of at most 6 places, 0 or more, such as "0.5"'),
+]
+SecretKey = Annotated[
+    SecretStr,
+    _matching(_SECRET_KEY),
+    Accepts("64 hexadecimal characters (openssl rand -hex 32)"),
+]
+AdminToken = Annotated[
+    SecretStr, _matching(_TOKEN), Accepts("32 to 256 visible ASCII characters without spaces")
+]
+
+ShortfallStatus = Annotated[
+    Literal[402, 400], BeforeValidator(_integer_text), Accepts("402 or 400")
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    BeforeValidator(_lower),
+    Accepts("debug, info, warning or error"),
+]
+LogFormat = Annotated[
+    Literal["auto", "json", "pretty"], BeforeValidator(_lower), Accepts("auto, json or pretty")
+]
+
+# The words of providers.base, repeated because that layer stands above this one; a test compares.
+Ratio = Literal["1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"]
+Size = Literal["1K", "2K", "4K"]
+ResultForm = Literal["url", "data"]
+ALL_RATIOS: Final[tuple[Ratio, ...]] = (
+    "1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9",
+)  # fmt: skip
+ALL_SIZES: Final[tuple[Size, ...]] = ("1K", "2K", "4K")
+
+Ratios = Annotated[
+    tuple[Ratio, ...],
+    Field(min_length=1),
+    Accepts("a list of " + " ".join(ALL_RATIOS)),
+]
+Sizes = Annotated[tuple[Size, ...], Field(min_length=1), Accepts("a list of 1K 2K 4K")]
+Form = Annotated[ResultForm, Accepts("url or data")]
+ModelId = Annotated[str, AfterValidator(_model_id)]
+ModelIds = Annotated[tuple[ModelId, ...], Accepts("a list of ids of letters, digits and . _ : / -")]
+References = Annotated[int, _Whole, Field(ge=1, le=14), Accepts("a whole number, 1 to 14")]
+ImageCount = Annotated[int, _Whole, Field(ge=1, le=8), Accepts("a whole number, 1 to 8")]

@@ -1,0 +1,270 @@
+"""The settings themselves: names, kinds, defaults and meanings, and nothing about where they live.
+
+A `Settings` is exactly what it is given and never looks around: `Settings()` is the defaults on
+every machine. `sources.load` is what reads flags, variables and the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
+
+from ketchup.config import kinds
+from ketchup.money import Credits
+
+PREFIX: Final = "KETCHUP_"
+_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 compared with, not bound to
+
+
+class Group(BaseModel):
+    """A table of `ketchup.toml`. The docstring of each is its introduction in the documentation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limits(Group):
+    """What one caller may ask for, and how much may wait."""
+
+    max_body_bytes: kinds.Bytes = Field(
+        40 * kinds.MEBIBYTE, description="Largest request body that carries data URIs."
+    )
+    max_plain_body_bytes: kinds.Bytes = Field(
+        kinds.MEBIBYTE, description="Largest request body without data URIs."
+    )
+    submits_per_minute: kinds.Count = Field(
+        0, description="Tasks that a workspace may submit per minute; 0 for no limit."
+    )
+    submit_burst: kinds.Positive = Field(
+        10, description="Tasks that may come at once when submits are limited."
+    )
+    polls_per_second: kinds.PollRate = Field(
+        0.0, description="Queries per second, per key and task; 0 for no limit."
+    )
+    poll_burst: kinds.PollBurst = Field(
+        5, description="Queries that may come at once when polls are limited."
+    )
+    queue_capacity: kinds.Positive = Field(
+        10_000, description="Writes that may wait in memory; one more answers 503."
+    )
+
+
+class Worker(Group):
+    """How tasks are run, and what happens when that goes wrong."""
+
+    lease_seconds: kinds.LeaseSeconds = Field(
+        15.0, description="How long a worker may be silent before others take over its tasks."
+    )
+    max_tries: kinds.Positive = Field(
+        3, description="Tries at a task that the engine fails, the first included."
+    )
+    max_losses: kinds.Positive = Field(
+        10, description="Times a task may lose its worker before it is given up."
+    )
+    drain_seconds: kinds.Pause = Field(
+        20.0, description="How long a stop waits for running tasks before it hands them back."
+    )
+    task_timeout_seconds: kinds.Seconds = Field(
+        300.0, description="How long one try at a task may take."
+    )
+
+
+class Webhooks(Group):
+    """How callbacks are delivered."""
+
+    schedule: kinds.Schedule = Field(
+        (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
+        description="The pause before each attempt, spread by 20 %.",
+    )
+    connect_timeout_seconds: kinds.Seconds = Field(
+        5.0, description="How long connecting to a receiver may take."
+    )
+    timeout_seconds: kinds.Seconds = Field(
+        15.0, description="How long one attempt may take in all."
+    )
+    concurrency: kinds.Positive = Field(64, description="Attempts at once.")
+    per_destination: kinds.Positive = Field(4, description="Attempts at once to the same receiver.")
+
+
+class Egress(Group):
+    """Where callers' addresses may lead: the public internet, and what is opened here."""
+
+    allow: kinds.Networks = Field(
+        (), description="Private networks that references and callbacks may reach."
+    )
+
+
+class References(Group):
+    """The reference images that callers send or name."""
+
+    max_bytes: kinds.Bytes = Field(20 * kinds.MEBIBYTE, description="Largest reference image.")
+    timeout_seconds: kinds.Seconds = Field(
+        20.0, description="How long fetching one reference may take in all."
+    )
+    max_pixels: kinds.Positive = Field(
+        40_000_000, description="Most pixels that a reference may have once decoded."
+    )
+
+
+class Storage(Group):
+    """The images that were made."""
+
+    retention_days: kinds.Days = Field(30, description="How long an image can be downloaded.")
+
+
+class Contract(Group):
+    """Variations of the public contract, for clients that need them."""
+
+    insufficient_credits_status: kinds.ShortfallStatus = Field(
+        402, description="The status when a workspace cannot pay; 400 for strict older clients."
+    )
+
+
+class Log(Group):
+    """The log, one line per event on standard error."""
+
+    level: kinds.LogLevel = Field("info", description="The least level that is logged.")
+    format: kinds.LogFormat = Field(
+        "auto", description="JSON lines, or text for people; `auto` is text on a terminal."
+    )
+
+
+class Start(Group):
+    """What the first start creates in an empty data folder."""
+
+    workspace: kinds.Text = Field("default", description="Name of the first workspace.")
+    credits: kinds.Amount = Field(
+        Credits(100_000_000), description="Credits that the first workspace is given."
+    )
+
+
+class ModelSettings(Group):
+    """One model of the catalogue, `[models."<id>"]`. A new one needs a title and a price."""
+
+    title: kinds.Text = Field(description="The name that people read.")
+    price: kinds.Amount = Field(description="Credits for one image.")
+    aliases: kinds.ModelIds = Field((), description="Other ids that mean this model.")
+    max_reference_images: kinds.References = Field(
+        4, description="Reference images that a task may have."
+    )
+    aspect_ratios: kinds.Ratios = Field(
+        kinds.ALL_RATIOS, description="The ratios that it can render."
+    )
+    image_sizes: kinds.Sizes = Field(kinds.ALL_SIZES, description="The sizes that it can render.")
+    max_n: kinds.ImageCount = Field(8, description="Images that one task may ask for.")
+    result: kinds.Form = Field(
+        "url", description="What a result holds: an address, or the image as a data URI."
+    )
+    provider: kinds.Text = Field("studio", description="The engine that renders it.")
+
+
+DEFAULT_MODELS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
+    {
+        "google/gempix2": {
+            "title": "Nano Banana image generation model",
+            "price": "0.5",
+            "aliases": ("google/nano-banana-2", "google/gemini-3.1-flash-image-preview"),
+        },
+        "google/gemini-2.5-flash-image": {
+            "title": "Gemini 2.5 Flash image model",
+            "price": "0.25",
+            "aliases": ("google/nano-banana",),
+        },
+    }
+)
+
+
+def _default_models() -> dict[str, ModelSettings]:
+    return {name: ModelSettings.model_validate(dict(v)) for name, v in DEFAULT_MODELS.items()}
+
+
+class Settings(BaseSettings):
+    """Everything an operator can decide."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix=PREFIX)
+
+    host: kinds.Host = Field("127.0.0.1", description="Where to listen.")
+    port: kinds.Port = Field(8000, description="The port to listen on.")
+    data: kinds.Folder = Field(
+        Path("ketchup-data"), description="The folder of the database, the images and the secrets."
+    )
+    public_url: kinds.WebAddress | None = Field(
+        None, description="The address that clients use; by default made from host and port."
+    )
+    concurrency: kinds.Count | None = Field(
+        None,
+        description="Tasks that render at once; by default one per core; 0 accepts without "
+        "rendering.",
+    )
+    secret_key: kinds.SecretKey | None = Field(
+        None, description="The key that protects API keys at rest; by default made in DATA."
+    )
+    admin_token: kinds.AdminToken | None = Field(
+        None, description="The token of the admin API; by default made in DATA."
+    )
+    limits: Limits = Limits()
+    worker: Worker = Worker()
+    webhooks: Webhooks = Webhooks()
+    egress: Egress = Egress()
+    references: References = References()
+    storage: Storage = Storage()
+    contract: Contract = Contract()
+    log: Log = Log()
+    start: Start = Start()
+    models: dict[kinds.ModelId, ModelSettings] = Field(default_factory=_default_models)
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the constructor alone.
+
+        The library's own sources forget where a value came from and let unknown variables pass;
+        `sources.load` does neither.
+        """
+        return (init_settings,)
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _over_default_models(cls, given: object) -> object:
+        """Lay what is given over the models that come with Ketchup, field by field."""
+        if not isinstance(given, Mapping):
+            return given
+        merged: dict[str, object] = {name: dict(v) for name, v in DEFAULT_MODELS.items()}
+        for name, fields in given.items():
+            base = DEFAULT_MODELS.get(name, {})
+            merged[name] = {**base, **fields} if isinstance(fields, Mapping) else fields
+        return merged
+
+    @field_validator("models")
+    @classmethod
+    def _names_are_unique(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
+        owners = {name: name for name in models}
+        for name, model in models.items():
+            for alias in model.aliases:
+                if alias in owners:
+                    raise ValueError(f"{alias} is an alias of {name}, but already {owners[alias]}")
+                owners[alias] = name
+        return models
+
+    def base_url(self, bound_port: int | None = None) -> str:
+        """Return the address that clients use, without a slash at its end.
+
+        `bound_port` is the port that was really taken, where the setting is 0.
+        """
+        if self.public_url is not None:
+            return self.public_url
+        host = _WILDCARDS.get(self.host, self.host)
+        port = self.port if bound_port is None else bound_port
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
