@@ -13,6 +13,7 @@ once; paying for it is exactly once, because only the attempt that still holds t
 """
 
 from ketchup.generation.finish import Ending, recover
+from ketchup.generation.inputs import Inputs
 from ketchup.generation.results import Results
 from ketchup.generation.run import Engines, Runner, RunRules
 from ketchup.generation.submit import Accepted, Decision, GenerationRequest, Submitter
@@ -23,6 +24,7 @@ __all__ = [
     "Ending",
     "Engines",
     "GenerationRequest",
+    "Inputs",
     "Results",
     "RunRules",
     "Runner",

@@ -24,6 +24,7 @@ from ketchup.clock import Clock, after
 from ketchup.db import Database
 from ketchup.errors import Unavailable
 from ketchup.generation.finish import Ending, failed_end, finish, recover
+from ketchup.generation.inputs import Inputs
 from ketchup.generation.results import Results
 from ketchup.ids import WorkerId, WorkspaceId
 from ketchup.providers.base import (
@@ -40,7 +41,7 @@ from ketchup.providers.base import (
     Refused,
 )
 from ketchup.providers.catalog import Catalog
-from ketchup.references import ReferenceFailed, References
+from ketchup.references import ReferenceFailed
 from ketchup.storage import Storage
 from ketchup.tasks import Attempt, End, Lease, LeaseLost
 
@@ -108,7 +109,7 @@ class Runner:
         self,
         database: Database,
         engines: Engines,
-        references: References,
+        inputs: Inputs,
         store: Storage,
         results: Results,
         *,
@@ -119,7 +120,7 @@ class Runner:
     ) -> None:
         self._database = database
         self._engines = engines
-        self._references = references
+        self._inputs = inputs
         self._storage = store
         self._results = results
         self._clock = clock
@@ -185,7 +186,7 @@ class Runner:
         if engine is None:
             return _Failed(MODEL_GONE, f"no provider for {lease.model}")
         channel, provider = engine
-        loaded = [await self._references.load(image) for image in lease.images]
+        loaded = [await self._inputs.load(image) for image in lease.images]
         started = await self._insist(lambda: self._start((lease.attempt, channel)))
         if isinstance(started, LeaseLost):
             return _Gone()
@@ -237,7 +238,7 @@ class Runner:
         finished = await self._insist(lambda: self._finish(Ending(lease, end, callback)))
         if isinstance(finished, LeaseLost):
             return False
-        await self._references.discard(lease.images)
+        await self._inputs.discard(lease.images)
         self._ended()
         return True
 
@@ -298,7 +299,7 @@ def _judged(error: Exception) -> _Failed | _Retry:
     """Say what an exception means for the task: whether another attempt could end better."""
     match error:
         case ReferenceFailed():
-            return _Failed(str(error), f"reference: {error.__cause__ or error}")
+            return _Failed(str(error), f"{error.problem.name}: {error.detail}")
         case Refused():
             return _Failed(error.reason, "refused by the engine")
         case Misconfigured():

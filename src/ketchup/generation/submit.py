@@ -20,10 +20,11 @@ from ketchup.clock import Clock, Micros
 from ketchup.credits import HoldRequest, InsufficientCredits
 from ketchup.db import DEFAULT_CAPACITY, Database
 from ketchup.errors import Unavailable
+from ketchup.generation.inputs import Inputs
 from ketchup.ids import RequestId, TaskId
 from ketchup.money import Credits
 from ketchup.providers.catalog import Model
-from ketchup.references import References
+from ketchup.references import DataReference, Reference
 from ketchup.tasks import (
     Conflicting,
     Fingerprint,
@@ -45,7 +46,7 @@ class GenerationRequest:
     request_id: RequestId
     model: Model
     prompt: str
-    images: tuple[str, ...]
+    images: tuple[Reference, ...]
     callback_url: str | None
     options: Options
     idempotency_key: str | None = None
@@ -73,14 +74,14 @@ class Submitter:
     def __init__(
         self,
         database: Database,
-        references: References,
+        inputs: Inputs,
         clock: Clock,
         *,
         rate_limit: RateLimit | None = None,
         capacity: int = DEFAULT_CAPACITY,
         accepted: Callable[[], None],
     ) -> None:
-        self._references = references
+        self._inputs = inputs
         self._clock = clock
         self._rate_limit = rate_limit
         self._accepted = accepted
@@ -89,17 +90,15 @@ class Submitter:
     async def submit(self, request: GenerationRequest) -> Decision:
         """Decide one request. Raises Unavailable when nothing could be decided."""
         key = _idempotency_key(request)
-        if not any(image.startswith("data:") for image in request.images):
-            return await self._submitted(_Submission(request, key, request.images))
-        kept = await self._references.keep(request.images)
+        kept = await self._inputs.keep(request.images)
         try:
             decision = await self._submitted(_Submission(request, key, kept))
         except Unavailable:
-            await self._references.discard(kept)
+            await self._inputs.discard(kept)
             raise
         # Refused or replayed: no row names these blobs.
         if not isinstance(decision, Accepted) or decision.replayed:
-            await self._references.discard(kept)
+            await self._inputs.discard(kept)
         return decision
 
     async def _submitted(self, submission: _Submission) -> Decision:
@@ -228,11 +227,17 @@ def _fingerprint(request: GenerationRequest) -> Fingerprint:
     understood = (
         request.model.id,
         request.prompt,
-        request.images,
+        [_identity(reference) for reference in request.images],
         request.callback_url,
         request.options,
     )
     return Fingerprint(hashlib.sha256(_ENCODER.encode(understood)).digest())
+
+
+def _identity(reference: Reference) -> str:
+    if isinstance(reference, DataReference):
+        return f"sha256:{hashlib.sha256(reference.data).hexdigest()}"
+    return reference.url
 
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")

@@ -1,0 +1,67 @@
+"""Inputs: references on their way through the queue.
+
+An address waits in the task's row as it is. An image that came with the request becomes a blob
+first, so that rows stay small, and the row keeps the blob's name. The blob goes when its task has
+ended, or at once when the request was not accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ketchup import storage
+from ketchup.clock import Clock
+from ketchup.errors import NotFound
+from ketchup.ids import name_bits
+from ketchup.providers.base import ReferenceImage
+from ketchup.references import (
+    DataReference,
+    Problem,
+    Reference,
+    ReferenceFailed,
+    References,
+    UrlReference,
+)
+from ketchup.storage import Storage
+
+# No address begins like this: those are http or https.
+_BLOB: Final = "blob:"
+
+
+class Inputs:
+    """Keeps references with a task, and loads them for an engine."""
+
+    def __init__(self, references: References, store: Storage, clock: Clock) -> None:
+        self._references = references
+        self._storage = store
+        self._clock = clock
+
+    async def keep(self, references: Sequence[Reference]) -> tuple[str, ...]:
+        """Return what the task's row keeps of each. Raises Unavailable when blobs do not fit."""
+        return tuple([await self._keep(reference) for reference in references])
+
+    async def load(self, kept: str) -> ReferenceImage:
+        """Return the decoded image, or raise ReferenceFailed with a sentence for the customer."""
+        if not kept.startswith(_BLOB):
+            return await self._references.load(UrlReference(kept))
+        try:
+            data = await self._storage.get(kept.removeprefix(_BLOB))
+        except NotFound as error:
+            raise ReferenceFailed(Problem.NOT_FETCHED, "its blob is gone") from error
+        return await self._references.load(DataReference(data))
+
+    async def discard(self, kept: Sequence[str]) -> None:
+        """Remove the blobs among them."""
+        for one in kept:
+            if one.startswith(_BLOB):
+                await self._storage.delete(one.removeprefix(_BLOB))
+
+    async def _keep(self, reference: Reference) -> str:
+        match reference:
+            case UrlReference(url):
+                return url
+            case DataReference(data):
+                key = storage.reference_key(self._clock.now(), name_bits())
+                await self._storage.put(key, data)
+                return _BLOB + key

@@ -1,0 +1,58 @@
+"""The schema's history, applied by Alembic.
+
+`HEAD` names the newest step, so that a start on an up-to-date database does not pay for importing
+Alembic. A step is never edited after a release; old code runs on the next schema, so a column is
+removed one release after the last code that used it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+HEAD: Final = "0001"
+
+
+class SchemaTooNew(Exception):
+    """The database was written by a newer Ketchup; this one must not touch it."""
+
+
+def current(conn: Connection) -> str | None:
+    """Return the step that the database is at; None for an empty one."""
+    if not inspect(conn).has_table("alembic_version"):
+        return None
+    version = conn.scalar(text("SELECT version_num FROM alembic_version"))
+    return None if version is None else str(version)
+
+
+def upgrade(engine: Engine) -> bool:
+    """Bring the database to `HEAD` in one transaction; False when it was there already.
+
+    Raises SchemaTooNew for a step that this release does not know.
+    """
+    with engine.begin() as conn:
+        at = current(conn)
+        if at == HEAD:
+            return False
+        _apply(conn, at)
+        return True
+
+
+def _apply(conn: Connection, at: str | None) -> None:
+    # Imported late: 150 ms that only a first start and an upgrade need.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if at is not None and at not in known:
+        raise SchemaTooNew(
+            f"the data was written by a newer Ketchup (schema {at}, this one knows {HEAD});"
+            " start that version, or restore a backup from before the upgrade"
+        )
+    config.attributes["connection"] = conn
+    command.upgrade(config, HEAD)

@@ -1,0 +1,261 @@
+"""The worker: claims tasks, keeps its lease alive, sweeps, sends webhooks, and stops gracefully.
+
+A worker lives in *sessions*. A session has one worker id, which is what leases are made out to. It
+ends when the worker is told to stop, or when its lease could not be renewed in time: then
+everything it runs is abandoned at once, because somebody else may be about to run it, and a new
+session begins under a new id. Nothing that a dead session still does can reach the database: its id
+holds no lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from ketchup import ids, leases
+from ketchup.clock import Clock
+from ketchup.db import Database
+from ketchup.errors import Unavailable
+from ketchup.generation import Runner
+from ketchup.ids import WorkerId
+from ketchup.leases import Terms, Trust
+from ketchup.tasks import Attempt, Lease
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS: Final = 1.0
+SWEEP_SECONDS: Final = 1.0
+CHORES_SECONDS: Final = 30.0
+_RETRY_SECONDS: Final = 0.5
+
+
+class DeliverySender(Protocol):
+    """What brings webhooks to their receivers, for one session."""
+
+    async def run(self) -> None:
+        """Send until stopped, then let what is under way end."""
+        ...
+
+    def stop(self) -> None:
+        """Ask `run` to come to an end."""
+        ...
+
+    def wake(self) -> None:
+        """Say that something may be due."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How a worker works. `concurrency` 0 runs no task: deliveries and sweeps go on."""
+
+    concurrency: int
+    terms: Terms
+    drain_seconds: float = 20.0
+
+
+class Worker:
+    """One worker process's loops. `run` until `stop`."""
+
+    def __init__(
+        self,
+        database: Database,
+        runner: Runner,
+        sender: Callable[[WorkerId], DeliverySender],
+        chores: Callable[[], Awaitable[None]],
+        *,
+        clock: Clock,
+        settings: WorkerSettings,
+    ) -> None:
+        self._database = database
+        self._runner = runner
+        self._make_sender = sender
+        self._chores = chores
+        self._clock = clock
+        self._settings = settings
+        self._stopping = asyncio.Event()
+        self._work = asyncio.Event()
+        self._sender: DeliverySender | None = None
+        self._running: dict[Attempt, asyncio.Task[None]] = {}
+
+    def wake(self) -> None:
+        """Say that a task may be ready."""
+        self._work.set()
+
+    def wake_sender(self) -> None:
+        """Say that a delivery may be due."""
+        if self._sender is not None:
+            self._sender.wake()
+
+    def stop(self) -> None:
+        """Stop claiming; `run` returns when running tasks have ended or been handed back."""
+        self._stopping.set()
+        self._work.set()
+        if self._sender is not None:
+            self._sender.stop()
+
+    async def run(self, *, sole_owner: bool) -> None:
+        """Work until stopped. `sole_owner` says that no other worker can be alive.
+
+        That is so on SQLite, where one process owns the file: what an earlier process left
+        behind is taken up at once instead of after its lease.
+        """
+        while not self._stopping.is_set():
+            worker_id = ids.worker_id()
+            try:
+                trust = await self._register(worker_id)
+                if sole_owner:
+                    await self._runner.take_over(worker_id)
+                await self._session(worker_id, trust)
+            except Unavailable as error:
+                log.warning("worker waits for the store", cause=str(error.__cause__))
+                await self._pause(_RETRY_SECONDS)
+            except Exception:
+                log.exception("worker session crashed")
+                await self._pause(_RETRY_SECONDS)
+
+    # -- one session ------------------------------------------------------------------------------
+
+    async def _register(self, worker_id: WorkerId) -> Trust:
+        terms, now = self._settings.terms, self._clock.now()
+        trust = Trust(terms, self._clock)
+        sent = self._clock.monotonic()
+        await self._database.write(lambda conn: leases.register(conn, worker_id, terms, now))
+        trust.renewed(sent)
+        return trust
+
+    async def _session(self, worker_id: WorkerId, trust: Trust) -> None:
+        sender = self._sender = self._make_sender(worker_id)
+        if self._stopping.is_set():
+            sender.stop()
+        helpers = [
+            asyncio.create_task(self._repeat(SWEEP_SECONDS, lambda: self._sweep(worker_id))),
+            asyncio.create_task(self._repeat(CHORES_SECONDS, self._chores)),
+        ]
+        labour = asyncio.create_task(self._labour(worker_id, sender))
+        try:
+            if await self._keep_lease(worker_id, trust, labour):
+                await self._database.write(lambda conn: leases.remove(conn, [worker_id]))
+            else:
+                log.error("lease lost: abandoning what runs", running=len(self._running))
+        finally:
+            await _cancel([*helpers, labour, *self._running.values()])
+            self._running.clear()
+
+    async def _labour(self, worker_id: WorkerId, sender: DeliverySender) -> None:
+        """Claim and send until stopped, then bring what runs to an end."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sender.run())
+            group.create_task(self._claim_loop(worker_id))
+        await self._drain()
+
+    async def _keep_lease(
+        self, worker_id: WorkerId, trust: Trust, labour: asyncio.Task[None]
+    ) -> bool:
+        """Renew until the labour is done; False when the lease was lost."""
+        terms = self._settings.terms
+        while not labour.done():
+            await asyncio.wait([labour], timeout=min(terms.renew_every, trust.remaining))
+            if trust.remaining <= 0:
+                return False
+            sent = self._clock.monotonic()
+            try:
+                # A store that does not answer must not keep us from noticing that time is up.
+                async with asyncio.timeout(trust.remaining):
+                    renewed = await self._renew(worker_id)
+            except (Unavailable, TimeoutError):
+                await self._pause(min(_RETRY_SECONDS, max(trust.remaining, 0.0)))
+                continue
+            if not renewed:
+                return False
+            trust.renewed(sent)
+        labour.result()
+        return True
+
+    async def _renew(self, worker_id: WorkerId) -> bool:
+        terms, now = self._settings.terms, self._clock.now()
+        return await self._database.write(
+            lambda conn: leases.renew_unless_reaped(conn, worker_id, terms, now)
+        )
+
+    # -- tasks ------------------------------------------------------------------------------------
+
+    async def _claim_loop(self, worker_id: WorkerId) -> None:
+        if self._settings.concurrency == 0:
+            await self._stopping.wait()
+        while not self._stopping.is_set():
+            free = self._settings.concurrency - len(self._running)
+            # Cleared before the queue is read: what comes in afterwards sets it again.
+            self._work.clear()
+            claimed = await self._claim(worker_id, free) if free else []
+            for lease in claimed:
+                self._begin(lease)
+            if free == 0 or len(claimed) < free:
+                await _wait(self._work, POLL_SECONDS)
+
+    async def _claim(self, worker_id: WorkerId, free: int) -> list[Lease]:
+        try:
+            return await self._runner.claim(worker_id, free)
+        except Unavailable as error:
+            log.warning("cannot claim", cause=str(error.__cause__))
+            await self._pause(_RETRY_SECONDS)
+            return []
+
+    def _begin(self, lease: Lease) -> None:
+        running = asyncio.create_task(self._runner.run(lease))
+        self._running[lease.attempt] = running
+
+        def ended(_task: asyncio.Task[None]) -> None:
+            self._running.pop(lease.attempt, None)
+            self._work.set()  # a place is free
+
+        running.add_done_callback(ended)
+
+    async def _drain(self) -> None:
+        """Let running tasks end within the grace period, and hand back the others."""
+        running = dict(self._running)
+        if not running:
+            return
+        await asyncio.wait(running.values(), timeout=self._settings.drain_seconds)
+        late = {attempt: task for attempt, task in running.items() if not task.done()}
+        await _cancel(list(late.values()))
+        for attempt in late:
+            await self._runner.hand_back(attempt)
+
+    # -- chores -----------------------------------------------------------------------------------
+
+    async def _sweep(self, worker_id: WorkerId) -> None:
+        if await self._runner.sweep(worker_id):
+            self.wake()
+            self.wake_sender()
+
+    async def _repeat(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await work()
+            except Unavailable as error:
+                log.warning("a chore waits for the store", cause=str(error.__cause__))
+            except Exception:
+                log.exception("a chore failed")
+            await asyncio.sleep(seconds)
+
+    async def _pause(self, seconds: float) -> None:
+        await _wait(self._stopping, seconds)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+async def _cancel(running: list[asyncio.Task[None]]) -> None:
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
