@@ -24,19 +24,64 @@ and the poster are passed in.
 from __future__ import annotations
 
 from ketchup.webhooks.body import callback_body
+from ketchup.webhooks.decision import (
+    SCHEDULE,
+    Again,
+    Answered,
+    Dead,
+    Delivered,
+    HandedBack,
+    Unanswered,
+    decide,
+)
 from ketchup.webhooks.deliveries import (
     DeliveryState,
     NewDelivery,
     delivery,
     delivery_attempt,
     enqueue,
+    origin_of,
 )
+from ketchup.webhooks.queue import (
+    Attempted,
+    Lease,
+    Pending,
+    Recording,
+    claim,
+    next_due,
+    record,
+    requeue_lost,
+)
+from ketchup.webhooks.sender import Poster, Reply, Secrets, Sender, SenderSettings, Tally
 
 __all__ = [
+    "SCHEDULE",
+    "Again",
+    "Answered",
+    "Attempted",
+    "Dead",
+    "Delivered",
     "DeliveryState",
+    "HandedBack",
+    "Lease",
     "NewDelivery",
+    "Pending",
+    "Poster",
+    "Recording",
+    "Reply",
+    "Secrets",
+    "Sender",
+    "SenderSettings",
+    "Tally",
+    "Unanswered",
     "callback_body",
+    "claim",
+    "decide",
     "delivery",
     "delivery_attempt",
     "enqueue",
+    "next_due",
+    "origin_of",
+    "record",
+    "requeue_lost",
 ]

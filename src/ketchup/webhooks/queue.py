@@ -1,0 +1,288 @@
+"""The queue of deliveries: who may try one, and what came of it.
+
+A lease is given by `claim`, ended by `record`, and taken from lost workers by `requeue_lost`. What
+names another lease than the row's changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, assert_never
+
+from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, tuple_, update
+
+from ketchup.clock import Micros, after
+from ketchup.ids import DeliveryId, TaskId, WorkerId, WorkspaceId
+from ketchup.webhooks.decision import (
+    Again,
+    Answered,
+    Dead,
+    Decision,
+    Delivered,
+    HandedBack,
+    Outcome,
+    Unanswered,
+)
+from ketchup.webhooks.deliveries import DeliveryState, delivery, delivery_attempt
+
+_PAGE: Final = 256
+_LOST: Final = "the worker was lost during this attempt"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right of one worker to make one attempt at one delivery."""
+
+    id: DeliveryId
+    attempt: int
+    worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A delivery that was leased to be tried. `tries` were used up before."""
+
+    lease: Lease
+    tries: int
+    task_id: TaskId
+    workspace_id: WorkspaceId
+    url: str
+    origin: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """An attempt that ended, and what follows from it. `tries` does not count this one."""
+
+    lease: Lease
+    tries: int
+    started_at: Micros
+    ended_at: Micros
+    duration_ms: int
+    outcome: Outcome
+    decision: Decision | HandedBack
+
+
+class Recording(StrEnum):
+    """Whether a record was written. A late one named a lease that had been lost."""
+
+    WRITTEN = "written"
+    LATE = "late"
+
+
+def claim(
+    conn: Connection, worker_id: WorkerId, now: Micros, *, limit: int, per_destination: int
+) -> list[Pending]:
+    """Lease up to `limit` due deliveries, the longest due first.
+
+    No origin gets more than `per_destination` in flight, counted over all workers; claims that
+    overlap on PostgreSQL do not see each other's leases and may exceed it for a moment.
+    """
+    chosen = _choose(conn, now, limit, per_destination)
+    if not chosen:
+        return []
+    leased = conn.execute(
+        update(delivery)
+        .where(delivery.c.id.in_(chosen), delivery.c.next_at <= now)
+        .values(attempt=delivery.c.attempt + 1, next_at=None, worker_id=worker_id, claimed_at=now)
+        .returning(
+            delivery.c.id,
+            delivery.c.attempt,
+            delivery.c.tries,
+            delivery.c.task_id,
+            delivery.c.workspace_id,
+            delivery.c.url,
+            delivery.c.origin,
+            delivery.c.body,
+        )
+    )
+    pending = {row.id: _pending(row, worker_id) for row in leased}
+    return [pending[id_] for id_ in chosen if id_ in pending]
+
+
+def record(conn: Connection, results: Sequence[Attempted]) -> list[Recording]:
+    """End the leases of these attempts, and keep what came of each.
+
+    A result whose lease was lost writes nothing: somebody else makes the next attempt, or has.
+    """
+    held = _held(conn, {result.lease.id for result in results})
+    written = [result for result in results if result.lease in held]
+    if written:
+        conn.execute(_END_LEASE, [_ending(result) for result in written])
+        conn.execute(insert(delivery_attempt), [_attempt(result) for result in written])
+    return [Recording.WRITTEN if result.lease in held else Recording.LATE for result in results]
+
+
+def requeue_lost(
+    conn: Connection,
+    worker_ids: Collection[WorkerId],
+    now: Micros,
+    *,
+    keep: Collection[DeliveryId] = (),
+) -> int:
+    """Make what these workers hold due at once, except `keep`; return how many there were.
+
+    The lost attempt keeps its number and uses up no try: nobody knows what the receiver answered.
+    """
+    lost = conn.execute(
+        select(
+            delivery.c.id,
+            delivery.c.attempt,
+            delivery.c.worker_id,
+            delivery.c.tries,
+            delivery.c.claimed_at,
+        )
+        .where(delivery.c.worker_id.in_(worker_ids), delivery.c.id.not_in(keep))
+        .with_for_update(skip_locked=True)
+    )
+    results = [
+        Attempted(
+            Lease(id_, attempt, worker_id),
+            tries,
+            started_at=claimed_at,
+            ended_at=now,
+            duration_ms=max(now - claimed_at, 0) // 1000,
+            outcome=Unanswered(_LOST),
+            decision=HandedBack(),
+        )
+        for id_, attempt, worker_id, tries, claimed_at in lost
+    ]
+    return len(record(conn, results))
+
+
+def next_due(conn: Connection) -> Micros | None:
+    """Return when the next delivery is due, or None when none waits."""
+    soonest = select(func.min(delivery.c.next_at)).where(delivery.c.next_at.is_not(None))
+    due: Micros | None = conn.execute(soonest).scalar_one()
+    return due
+
+
+def _pending(row: Row[Any], worker_id: WorkerId) -> Pending:
+    return Pending(
+        Lease(row.id, row.attempt, worker_id),
+        tries=row.tries,
+        task_id=row.task_id,
+        workspace_id=row.workspace_id,
+        url=row.url,
+        origin=row.origin,
+        body=row.body,
+    )
+
+
+def _choose(conn: Connection, now: Micros, limit: int, per_destination: int) -> list[DeliveryId]:
+    in_flight = _in_flight(conn)
+    chosen: list[DeliveryId] = []
+    last: tuple[int, str] = (-1, "")
+    while len(chosen) < limit:
+        full = [origin for origin, count in in_flight.items() if count >= per_destination]
+        page = conn.execute(_due(now, full, last)).all()
+        for next_at, id_, origin in page:
+            last = (next_at, id_)
+            if len(chosen) < limit and in_flight[origin] < per_destination:
+                in_flight[origin] += 1
+                chosen.append(id_)
+        # What this page passed over belongs to origins that are full by now, so the next page
+        # begins behind it.
+        if len(page) < _PAGE:
+            break
+    return chosen
+
+
+def _in_flight(conn: Connection) -> Counter[str]:
+    counts = conn.execute(
+        select(delivery.c.origin, func.count())
+        .where(delivery.c.worker_id.is_not(None))
+        .group_by(delivery.c.origin)
+    )
+    return Counter(dict(counts.tuples()))
+
+
+def _due(now: Micros, full: Collection[str], last: tuple[int, str]) -> Select[int, DeliveryId, str]:
+    return (
+        select(delivery.c.next_at, delivery.c.id, delivery.c.origin)
+        .where(
+            delivery.c.next_at <= now,
+            tuple_(delivery.c.next_at, delivery.c.id) > last,
+            delivery.c.origin.not_in(full),
+        )
+        .order_by(delivery.c.next_at, delivery.c.id)
+        .limit(_PAGE)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def _held(conn: Connection, ids: Collection[DeliveryId]) -> set[Lease]:
+    rows = conn.execute(
+        select(delivery.c.id, delivery.c.attempt, delivery.c.worker_id)
+        .where(delivery.c.id.in_(ids), delivery.c.worker_id.is_not(None))
+        .order_by(delivery.c.id)
+        .with_for_update()
+    )
+    return {Lease(*row) for row in rows}
+
+
+_END_LEASE: Final = (
+    update(delivery)
+    .where(
+        delivery.c.id == bindparam("lease_id"),
+        delivery.c.attempt == bindparam("lease_attempt"),
+        delivery.c.worker_id == bindparam("lease_worker_id"),
+    )
+    .values(
+        state=bindparam("new_state"),
+        tries=bindparam("new_tries"),
+        next_at=bindparam("new_next_at"),
+        finished_at=bindparam("new_finished_at"),
+        worker_id=None,
+        claimed_at=None,
+    )
+)
+
+
+def _ending(result: Attempted) -> dict[str, Any]:
+    state, next_at, finished_at = DeliveryState.PENDING, None, None
+    tries = result.tries + 1
+    match result.decision:
+        case Delivered():
+            state, finished_at = DeliveryState.DELIVERED, result.ended_at
+        case Dead():
+            state, finished_at = DeliveryState.DEAD, result.ended_at
+        case Again(delay=delay):
+            next_at = after(result.ended_at, delay)
+        case HandedBack():
+            next_at, tries = result.ended_at, result.tries
+        case _:
+            assert_never(result.decision)
+    return {
+        "lease_id": result.lease.id,
+        "lease_attempt": result.lease.attempt,
+        "lease_worker_id": result.lease.worker_id,
+        "new_state": state,
+        "new_tries": tries,
+        "new_next_at": next_at,
+        "new_finished_at": finished_at,
+    }
+
+
+def _attempt(result: Attempted) -> dict[str, Any]:
+    status_code, error = None, None
+    match result.outcome:
+        case Answered(status=status):
+            status_code = status
+        case Unanswered(reason=reason):
+            error = reason
+        case _:
+            assert_never(result.outcome)
+    return {
+        "delivery_id": result.lease.id,
+        "number": result.lease.attempt,
+        "started_at": result.started_at,
+        "duration_ms": result.duration_ms,
+        "status_code": status_code,
+        "error": error,
+        "worker_id": result.lease.worker_id,
+    }

@@ -1,0 +1,351 @@
+"""The loop that brings callbacks to their receivers.
+
+It claims what is due, posts each in a task of its own, and records what came of it. It owns no
+thread and no connection. Its worker's lease is renewed elsewhere: whoever does that must `stop`
+it, or cancel `run`, when the lease can no longer be trusted.
+
+Nothing that happens to one delivery ends the loop: an answer, an error, a bug in the poster or a
+store that is down for a while are all logged, counted in `tally`, and lead to a later attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from random import Random
+from typing import Final, Protocol, assert_never
+
+import structlog
+from sqlalchemy import Connection
+
+from ketchup import signing
+from ketchup.backoff import exponential
+from ketchup.clock import SECOND, Clock
+from ketchup.db import Database
+from ketchup.ids import DeliveryId, WorkerId, WorkspaceId
+from ketchup.webhooks.decision import (
+    SCHEDULE,
+    Again,
+    Answered,
+    Dead,
+    Decision,
+    Delivered,
+    HandedBack,
+    Outcome,
+    Unanswered,
+    decide,
+)
+from ketchup.webhooks.queue import (
+    Attempted,
+    Pending,
+    Recording,
+    claim,
+    next_due,
+    record,
+    requeue_lost,
+)
+
+_REASON_LENGTH: Final = 200
+_STOPPED: Final = Unanswered("the worker stopped during this attempt")
+# A claim walks over what is due at receivers that are full. However long that queue is, claims
+# take at most a tenth of the writer's time.
+_PAUSE_PER_CLAIM_TIME: Final = 9.0
+
+_log: Final = structlog.get_logger()
+
+Secrets = Callable[[WorkspaceId], Awaitable[Sequence[str]]]
+"""Returns the `whsec_…` secrets that sign a workspace's callbacks: two during a rotation."""
+
+
+class Reply(Protocol):
+    """What a receiver answered."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds of its `Retry-After`, if it sent one."""
+        ...
+
+
+class Poster(Protocol):
+    """Posts to addresses that customers chose. It judges them, and follows no redirect."""
+
+    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """Return the answer, whatever its status; raise when there was none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SenderSettings:
+    """How a sender behaves. All times are in seconds."""
+
+    schedule: Sequence[float] = SCHEDULE
+    timeout: float = 15.0
+    concurrency: int = 256
+    per_destination: int = 4
+    grace: float = 5.0
+    poll: float = 1.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a sender has done since it was built."""
+
+    delivered: int = 0
+    again: int = 0
+    dead: int = 0
+    handed_back: int = 0
+    unrecorded: int = 0
+    """Attempts whose lease was lost meanwhile, or that ended with the store down."""
+    faults: int = 0
+    """Exceptions that nobody expected, and calls to a store that was down."""
+
+
+class Sender:
+    """Sends the callbacks that one worker process claims. `run` it once."""
+
+    def __init__(
+        self,
+        database: Database,
+        poster: Poster,
+        *,
+        worker_id: WorkerId,
+        secrets: Secrets,
+        clock: Clock,
+        random: Random,
+        settings: SenderSettings | None = None,
+        errors: tuple[type[Exception], ...] = (),
+    ) -> None:
+        """Build a sender. `errors` are what the poster raises when there is no answer."""
+        self.tally = Tally()
+        self._database = database
+        self._poster = poster
+        self._worker_id = worker_id
+        self._secrets = secrets
+        self._clock = clock
+        self._random = random
+        self._settings = settings or SenderSettings()
+        self._errors = errors
+        self._record = database.write_batcher(record)
+        self._tasks: dict[DeliveryId, asyncio.Task[None]] = {}
+        self._posting: set[DeliveryId] = set()
+        self._woken = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._giving_up = False
+        # A claim whose commit was not confirmed may have leased something all the same.
+        self._unsure = True
+
+    def wake(self) -> None:
+        """Say that deliveries were enqueued and committed. On the event loop only."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Let `run` end: nothing more is claimed, and what runs has the grace period."""
+        self._stopped.set()
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Send until `stop`. When cancelled, leaves its leases to be taken up by others."""
+        try:
+            while not self._stopped.is_set():
+                self._woken.clear()
+                started = self._clock.monotonic()
+                await self._fill()
+                took = self._clock.monotonic() - started
+                await self._pause(min(took * _PAUSE_PER_CLAIM_TIME, self._settings.poll))
+                await self._wait()
+            await self._finish()
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+
+    async def _fill(self) -> None:
+        """Claim as much as there are free places, and start it."""
+        free = self._settings.concurrency - len(self._tasks)
+        if free <= 0:
+            return
+        running = frozenset(self._tasks)
+        try:
+            claimed = await self._database.write(lambda conn: self._claim(conn, free, running))
+        except Exception:  # noqa: BLE001 the top of the loop: it is logged and counted
+            self._unsure = True
+            self.tally.faults += 1
+            _log.exception("deliveries could not be claimed")
+            return
+        self._unsure = False
+        for pending in claimed:
+            self._start(pending)
+
+    def _claim(self, conn: Connection, free: int, running: frozenset[DeliveryId]) -> list[Pending]:
+        now = self._clock.now()
+        if self._unsure:
+            requeue_lost(conn, [self._worker_id], now, keep=running)
+        return claim(
+            conn,
+            self._worker_id,
+            now,
+            limit=free,
+            per_destination=self._settings.per_destination,
+        )
+
+    async def _wait(self) -> None:
+        """Return when woken, when something falls due, or after the poll interval."""
+        seconds = self._settings.poll
+        with contextlib.suppress(Exception):  # a store that is down is met again by the claim
+            due = await self._database.read(next_due)
+            # What is due already waits for a place, and a place that falls free wakes us.
+            if due is not None and (left := due - self._clock.now()) > 0:
+                seconds = min(seconds, left / SECOND)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+
+    def _start(self, pending: Pending) -> None:
+        task = asyncio.create_task(self._deliver(pending), name=f"webhook {pending.lease.id}")
+        self._tasks[pending.lease.id] = task
+
+        def ended(_task: asyncio.Task[None]) -> None:
+            del self._tasks[pending.lease.id]
+            self._woken.set()
+
+        task.add_done_callback(ended)
+
+    async def _deliver(self, pending: Pending) -> None:
+        """Make one attempt and see that it is recorded."""
+        started_at, started = self._clock.now(), self._clock.monotonic()
+        outcome, decision = await self._attempt(pending)
+        result = Attempted(
+            pending.lease,
+            pending.tries,
+            started_at=started_at,
+            ended_at=self._clock.now(),
+            duration_ms=round((self._clock.monotonic() - started) * 1000),
+            outcome=outcome,
+            decision=decision,
+        )
+        if await self._see_recorded(result):
+            self._tell(pending, result)
+        else:
+            self.tally.unrecorded += 1
+            _log.warning("an attempt was not recorded", **_names(pending))
+
+    async def _attempt(self, pending: Pending) -> tuple[Outcome, Decision | HandedBack]:
+        if self._giving_up:
+            return _STOPPED, HandedBack()
+        self._posting.add(pending.lease.id)
+        try:
+            outcome = await self._post(pending)
+        except asyncio.CancelledError:
+            if not self._giving_up:
+                raise
+            return _STOPPED, HandedBack()
+        finally:
+            self._posting.discard(pending.lease.id)
+        tries = pending.tries + 1
+        return outcome, decide(outcome, tries, self._settings.schedule, self._random)
+
+    async def _post(self, pending: Pending) -> Outcome:
+        try:
+            headers = await self._headers(pending)
+            async with asyncio.timeout(self._settings.timeout):
+                reply = await self._poster.post(pending.url, body=pending.body, headers=headers)
+        except self._errors as error:
+            return Unanswered(_reason(error))
+        except TimeoutError:
+            return Unanswered(f"no answer within {self._settings.timeout:g} s")
+        except Exception:  # noqa: BLE001 the top of one delivery: it is logged and counted
+            self.tally.faults += 1
+            _log.exception("a delivery failed inside", **_names(pending))
+            return Unanswered("internal error")
+        return Answered(reply.status, reply.retry_after)
+
+    async def _headers(self, pending: Pending) -> dict[str, str]:
+        """Sign now: a receiver refuses a timestamp that is older than five minutes."""
+        secrets = await self._secrets(pending.workspace_id)
+        if not secrets:
+            raise LookupError("the workspace has no webhook secret")
+        signed = signing.headers(
+            secrets,
+            message_id=pending.lease.id,
+            timestamp=self._clock.now() // SECOND,
+            body=pending.body,
+        )
+        return {"content-type": "application/json", **signed}
+
+    async def _see_recorded(self, result: Attempted) -> bool:
+        """Record the result, however long the store is down; False if its lease was lost.
+
+        After `stop` a store that is down is not waited for: the lease is then a lost one. While it waits the delivery keeps its place: a sender that cannot record stops claiming.
+        """
+        failures = 0
+        while True:
+            try:
+                recording = await self._record(result)
+            except Exception:  # noqa: BLE001 whatever it is, the lease must be ended
+                failures += 1
+                self.tally.faults += 1
+                _log.exception("an attempt could not be recorded", delivery_id=result.lease.id)
+                if self._stopped.is_set():
+                    return False
+                await self._pause(exponential(failures, self._random))
+            else:
+                return recording is Recording.WRITTEN
+
+    def _tell(self, pending: Pending, result: Attempted) -> None:
+        """Count and log what came of an attempt. The URL stays out: it may hold a secret."""
+        match result.decision:
+            case Delivered():
+                self.tally.delivered += 1
+            case Again():
+                self.tally.again += 1
+            case Dead():
+                self.tally.dead += 1
+            case HandedBack():
+                self.tally.handed_back += 1
+            case _:
+                assert_never(result.decision)
+        _log.info(
+            "a delivery was attempted",
+            **_names(pending),
+            **asdict(result.outcome),
+            decision=type(result.decision).__name__,
+            duration_ms=result.duration_ms,
+        )
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond `stop`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+
+    async def _finish(self) -> None:
+        """Let what runs end within the grace period; hand back what does not."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=self._settings.grace)
+        self._giving_up = True
+        for id_ in self._posting:
+            self._tasks[id_].cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=self._settings.grace)
+
+
+def _names(pending: Pending) -> dict[str, str | int]:
+    return {
+        "delivery_id": pending.lease.id,
+        "attempt": pending.lease.attempt,
+        "task_id": pending.task_id,
+        "workspace_id": pending.workspace_id,
+        "origin": pending.origin,
+    }
+
+
+def _reason(error: Exception) -> str:
+    # An error's text may quote what the receiver sent: anything at all.
+    text = f"{type(error).__name__}: {error}"[:_REASON_LENGTH]
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
