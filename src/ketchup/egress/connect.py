@@ -1,0 +1,140 @@
+"""The guard itself: what stands between a name and a TCP connection.
+
+httpcore2 asks its network backend for every connection, so this sees each name, each literal
+address and each hop of a redirect. The address that was judged is the one that is dialled: nothing
+resolves the name a second time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import httpcore2
+from typing_extensions import override
+
+from ketchup.egress.addresses import Address, Network, is_public, parse
+from ketchup.egress.errors import Blocked, Unreachable
+
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Returns the addresses of a host, or raises OSError. The port is a hint."""
+
+SocketOption = (
+    tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+)
+
+_PUBLIC_PORTS: Final = frozenset({80, 443})
+_CONNECT_SECONDS: Final = 5.0
+_RESOLVER_THREADS: Final = 16
+
+
+class SystemResolver:
+    """The machine's resolver, on threads of its own.
+
+    A lookup cannot be cancelled, and a caller can make it slow. On the shared threads of the event
+    loop a few slow names would stop everything else that waits for a thread.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="egress-dns")
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        """Return every address of the host."""
+        loop = asyncio.get_running_loop()
+        answers = await loop.run_in_executor(self._threads, _lookup, host, port)
+        return list(dict.fromkeys(answers))
+
+    def close(self) -> None:
+        """Let go of the threads; a lookup under way is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class GuardedBackend(httpcore2.AsyncNetworkBackend):
+    """Opens TCP connections to judged addresses only."""
+
+    def __init__(self, resolver: Resolver, allow: tuple[Network, ...]) -> None:
+        self._resolver = resolver
+        self._allow = allow
+        self._dial = httpcore2.AnyIOBackend()
+
+    @override
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[SocketOption] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Resolve, judge, and dial the first judged address that answers.
+
+        Raises Blocked when any answer is bad, Unreachable when none can be connected to.
+        """
+        seconds = _CONNECT_SECONDS if timeout is None else timeout
+        try:
+            async with asyncio.timeout(seconds):
+                addresses = await self._judged(host, port)
+        except TimeoutError as error:
+            raise Unreachable(f"{host} did not resolve in time") from error
+        for address in addresses:
+            try:
+                # Each address has its share of the time: one that swallows packets must not
+                # keep the next from being tried.
+                return await self._dial.connect_tcp(
+                    str(address), port, seconds / len(addresses), local_address, socket_options
+                )
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                continue
+        raise Unreachable(
+            f"{host} port {port} does not answer at any of {len(addresses)} addresses"
+        )
+
+    @override
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,
+        socket_options: Iterable[SocketOption] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Refuse: a URL names hosts only."""
+        raise Blocked(f"a unix socket was asked for: {path}")
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        """Wait, as httpcore2 does between its own retries (we ask for none)."""
+        await asyncio.sleep(seconds)
+
+    async def _judged(self, host: str, port: int) -> list[Address]:
+        try:
+            answers = await self._resolver(host, port)
+        except (OSError, UnicodeError) as error:
+            raise Unreachable(f"{host} does not resolve: {error}") from error
+        if not answers:
+            raise Unreachable(f"{host} has no address")
+        return [self._judge(host, answer, port) for answer in answers]
+
+    def _judge(self, host: str, answer: str, port: int) -> Address:
+        address = parse(answer)
+        if address is None:
+            raise Blocked(f"{host} resolves to {answer}, which is no plain address")
+        if any(address in net for net in self._allow):
+            return address
+        if not is_public(address):
+            raise Blocked(f"{host} resolves to {address}, which is not public")
+        if port not in _PUBLIC_PORTS:
+            raise Blocked(f"{host} port {port} is neither 80 nor 443")
+        return address
+
+
+def verifying_context() -> ssl.SSLContext:
+    """Return a TLS context that verifies certificates and host names."""
+    return httpcore2.default_ssl_context()
+
+
+def _lookup(host: str, port: int) -> list[str]:
+    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(sockaddr[0]) for *_, sockaddr in answers]

@@ -1,0 +1,148 @@
+"""References: the images that a caller puts into `images`, from text to harmless pixels.
+
+`parse` reads one item while the request is being answered: it refuses what is malformed, without
+touching the network. `load` runs in a worker: it fetches an URL through `egress` and has the bytes
+decoded in a sandbox. What fails there fails the task, with one fixed sentence per kind.
+
+Invariant: no byte of the input reaches a provider. Every ReferenceImage was drawn anew from pixels,
+at most 2048 pixels wide or high, without metadata.
+
+It keeps nothing: where blobs are stored between the two steps is the use case's matter.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from ketchup.egress import BadUrl, Egress, EgressError, TooLarge, WrongType, check_url
+from ketchup.errors import InvalidRequest
+from ketchup.providers.base import ImageFormat, ReferenceImage
+from ketchup.references.decoder import Decoder
+from ketchup.references.errors import Problem, ReferenceFailed
+
+__all__ = [
+    "DataReference",
+    "Decoder",
+    "Problem",
+    "Reference",
+    "ReferenceFailed",
+    "References",
+    "UrlReference",
+    "parse",
+    "sniff",
+]
+
+MAX_BYTES: Final = 20 * 1024 * 1024
+FETCH_SECONDS: Final = 20.0
+
+# `image/jpg` is not registered, but clients write it.
+_DATA_URI = re.compile(r"data:image/(?:png|jpe?g|webp);base64,", re.ASCII | re.IGNORECASE)
+_DATA_SCHEME: Final = "data:"
+# Object stores often know no better than the last two.
+_ACCEPT: Final = ("image/", "application/octet-stream", "binary/octet-stream")
+_MAX_BASE64: Final = -(-MAX_BYTES // 3) * 4
+
+
+@dataclass(frozen=True, slots=True)
+class UrlReference:
+    """An image that the worker has to fetch."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataReference:
+    """An image that came with the request: untrusted bytes of a believable beginning."""
+
+    data: bytes
+
+
+Reference: TypeAlias = UrlReference | DataReference
+
+
+def parse(text: str, *, index: int) -> Reference:
+    """Read `images[index]`: an http(s) URL, or a base64 data URI of at most 20 MiB of image.
+
+    Raises InvalidRequest with a sentence that names the item.
+    """
+    if text[: len(_DATA_SCHEME)].lower() == _DATA_SCHEME:
+        return DataReference(_decoded(text, f"images[{index}]"))
+    try:
+        check_url(text)
+    except BadUrl as error:
+        raise InvalidRequest(
+            f"images[{index}] must be an http or https URL or a base64 data URI"
+        ) from error
+    return UrlReference(text)
+
+
+def sniff(data: bytes) -> ImageFormat | None:
+    """Tell the format by the first bytes, whatever the sender claims."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return ImageFormat.PNG
+    if data.startswith(b"\xff\xd8\xff"):
+        return ImageFormat.JPEG
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return ImageFormat.WEBP
+    return None
+
+
+class References:
+    """Turns a parsed reference into an image that providers may see."""
+
+    def __init__(self, egress: Egress, decoder: Decoder) -> None:
+        self._egress = egress
+        self._decoder = decoder
+
+    async def load(self, reference: Reference) -> ReferenceImage:
+        """Fetch if it must be fetched, and decode. No transaction may be open meanwhile.
+
+        Raises ReferenceFailed when the task cannot go on, Unavailable when it can be tried again.
+        """
+        data = await self._bytes(reference)
+        image_format = sniff(data)
+        if image_format is None:
+            raise ReferenceFailed(Problem.NOT_AN_IMAGE)
+        if len(data) > MAX_BYTES:
+            raise ReferenceFailed(Problem.TOO_LARGE)
+        return await self._decoder.decode(data, image_format)
+
+    async def _bytes(self, reference: Reference) -> bytes:
+        match reference:
+            case UrlReference(url):
+                return await self._fetch(url)
+            case DataReference(data):
+                return data
+
+    async def _fetch(self, url: str) -> bytes:
+        try:
+            fetched = await self._egress.get(
+                url, max_bytes=MAX_BYTES, deadline_seconds=FETCH_SECONDS, accept=_ACCEPT
+            )
+        except TooLarge as error:
+            raise ReferenceFailed(Problem.TOO_LARGE, error.detail) from error
+        except WrongType as error:
+            raise ReferenceFailed(Problem.NOT_AN_IMAGE, error.detail) from error
+        except EgressError as error:
+            raise ReferenceFailed(Problem.NOT_FETCHED, error.detail) from error
+        return fetched.data
+
+
+def _decoded(uri: str, item: str) -> bytes:
+    match = _DATA_URI.match(uri)
+    if match is None:
+        raise InvalidRequest(f"{item} must be a base64 data URI of a PNG, JPEG or WebP image")
+    # By length, before anything is decoded.
+    if len(uri) - match.end() > _MAX_BASE64:
+        raise InvalidRequest(f"{item} must not be larger than 20 MiB")
+    try:
+        data = base64.b64decode(uri[match.end() :], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest(f"{item} is not a valid base64 image") from error
+    if sniff(data) is None:
+        raise InvalidRequest(f"{item} is not a PNG, JPEG or WebP image")
+    return data

@@ -1,0 +1,177 @@
+"""The decoder: strangers' bytes in, a harmless image out, by way of a child process.
+
+A child does one job at a time and lives for many. It starts when it is first needed, it is killed
+when a job takes too long, and one that dies is replaced: a hostile image costs its own task, and
+nobody else's. What a child answers is checked here as if it had been taken over.
+
+What a child may do is decided in `sandbox`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from ketchup.errors import Unavailable
+from ketchup.providers.base import ImageFormat, ReferenceImage
+from ketchup.references import sandbox
+from ketchup.references.errors import Problem, ReferenceFailed
+
+MEMORY_BYTES: Final = 384 * 1024 * 1024
+CPU_SECONDS: Final = 10
+
+_START_SECONDS: Final = 30.0
+_END_SECONDS: Final = 2.0
+_CODES: Final = {
+    ImageFormat.PNG: sandbox.PNG,
+    ImageFormat.JPEG: sandbox.JPEG,
+    ImageFormat.WEBP: sandbox.WEBP,
+}
+_FORMATS: Final = {sandbox.PNG: ImageFormat.PNG, sandbox.JPEG: ImageFormat.JPEG}
+_REFUSALS: Final = {sandbox.TOO_LARGE: Problem.TOO_LARGE, sandbox.ANIMATED: Problem.ANIMATED}
+
+
+class Decoder:
+    """Decodes images in at most `processes` children. Safe for concurrent use."""
+
+    def __init__(
+        self,
+        *,
+        processes: int = 2,
+        jobs_per_process: int = 100,
+        seconds: float = 10.0,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        self._slots = asyncio.Semaphore(processes)
+        self._idle: list[_Child] = []
+        self._jobs_per_process = jobs_per_process
+        self._seconds = seconds
+        self._memory_bytes = memory_bytes
+
+    async def decode(self, data: bytes, image_format: ImageFormat) -> ReferenceImage:
+        """Redraw an image of that format: upright, at most 2048 pixels wide or high, under 7 MB.
+
+        Raises ReferenceFailed, or Unavailable when no child can be started.
+        """
+        async with self._slots:
+            child = self._idle.pop() if self._idle else await _start(self._memory_bytes)
+            try:
+                async with asyncio.timeout(self._seconds):
+                    image = await child.decode(data, image_format)
+            except ReferenceFailed:
+                await self._put_back(child)
+                raise
+            except TimeoutError as error:
+                await child.kill()
+                raise ReferenceFailed(Problem.NOT_DECODED, "the decoder took too long") from error
+            except (EOFError, OSError) as error:
+                await child.end()
+                raise ReferenceFailed(Problem.NOT_DECODED, f"the decoder: {error!r}") from error
+            except BaseException:
+                # Cancelled half-way: an answer would come that nobody asked for.
+                await asyncio.shield(child.kill())
+                raise
+            await self._put_back(child)
+            return image
+
+    async def close(self) -> None:
+        """End the idle children. May be called twice; a job under way ends its child itself."""
+        while self._idle:
+            await self._idle.pop().end()
+
+    async def _put_back(self, child: _Child) -> None:
+        if child.jobs < self._jobs_per_process:
+            self._idle.append(child)
+        else:
+            await child.end()
+
+
+class _Child:
+    """One sandboxed process, and how many jobs it has done."""
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdin is not None  # noqa: S101 for the type checker: both are pipes
+        assert process.stdout is not None  # noqa: S101 as above
+        self._process = process
+        self._requests = process.stdin
+        self._answers = process.stdout
+        self.jobs = 0
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def ready(self) -> None:
+        """Wait until the child has given up its rights. Nothing is sent to it before."""
+        async with asyncio.timeout(_START_SECONDS):
+            await self._answers.readexactly(len(sandbox.READY))
+
+    async def decode(self, data: bytes, image_format: ImageFormat) -> ReferenceImage:
+        self.jobs += 1
+        self._requests.write(sandbox.REQUEST.pack(_CODES[image_format], len(data)))
+        self._requests.write(data)
+        await self._requests.drain()
+        head = await self._answers.readexactly(sandbox.ANSWER.size)
+        verdict, width, height, length = sandbox.ANSWER.unpack(head)
+        if verdict not in _FORMATS:
+            raise ReferenceFailed(_REFUSALS.get(verdict, Problem.NOT_DECODED), "by the decoder")
+        sides = 1 <= min(width, height) <= max(width, height) <= sandbox.MAX_SIDE_OUT
+        if not sides or length > sandbox.MAX_BYTES_OUT:
+            raise EOFError("the child answers nonsense")
+        return ReferenceImage(
+            data=await self._answers.readexactly(length),
+            format=_FORMATS[verdict],
+            width=width,
+            height=height,
+        )
+
+    async def end(self) -> None:
+        """Let the child go: without input it exits. One that does not is killed."""
+        self._requests.close()
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            await self.kill()
+
+    async def kill(self) -> None:
+        """End the child whatever it does."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        self._requests.close()
+        await self._process.wait()
+
+
+async def _start(memory_bytes: int) -> _Child:
+    """Start a child and wait until it is confined. Raises Unavailable."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",  # neither the environment nor the working directory decides what is imported
+            str(Path(sandbox.__file__)),
+            str(memory_bytes),
+            str(CPU_SECONDS),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            env={},
+            cwd="/",
+            # Ctrl-C at the terminal is for the server, which ends its tasks first.
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise Unavailable("images cannot be decoded now") from error
+    child = _Child(process)
+    try:
+        await child.ready()
+    except (TimeoutError, EOFError, OSError) as error:
+        await child.end()
+        raise Unavailable("images cannot be decoded now") from error
+    except BaseException:
+        await asyncio.shield(child.kill())
+        raise
+    return child
