@@ -1,0 +1,208 @@
+"""The contract's three endpoints: create a task, ask for it, ask for the credit left.
+
+Plain ASGI and msgspec, because these three are all that a busy service does. Each raises what is
+wrong as a KetchupError; `app` writes it down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, assert_never
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from ketchup import credits, tasks
+from ketchup.clock import iso
+from ketchup.credits import InsufficientCredits
+from ketchup.db import Database
+from ketchup.errors import (
+    Conflict,
+    Forbidden,
+    InsufficientFunds,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+)
+from ketchup.generation import Accepted, Decision, Results, Submitter
+from ketchup.ids import RequestId
+from ketchup.money import decimal
+from ketchup.providers.catalog import Catalog
+from ketchup.tasks import Conflicting, Task, TooSoon
+from ketchup.wire.body import BodyLimits, read_body, refuse_by_length
+from ketchup.wire.envelope import Receive, Reply, Scope
+from ketchup.wire.pace import Pace
+from ketchup.wire.requests import Sender, parse_request
+from ketchup.workspaces import Authenticator, Caller
+from ketchup.workspaces import Scope as KeyScope
+
+REPLAYED: Final = ((b"idempotency-replayed", b"true"),)
+_MAX_TASK_ID: Final = 64
+
+
+class Created(msgspec.Struct, frozen=True):
+    """`data` of a created task."""
+
+    task_id: str
+
+
+class CreatedEnvelope(msgspec.Struct, frozen=True):
+    """The answer to `POST /api/image/gen`."""
+
+    code: int
+    message: str
+    data: Created
+
+
+class Image(msgspec.Struct, frozen=True):
+    """One image of a result."""
+
+    image: str
+
+
+class StatusReason(msgspec.Struct, frozen=True):
+    """Why a task failed; null otherwise."""
+
+    message: str | None
+
+
+class TaskView(msgspec.Struct, frozen=True):
+    """`data` of a queried task: always all of it."""
+
+    task_id: str
+    status: str
+    result: list[Image] | None
+    consumed: str
+    created_at: str
+    status_reason: StatusReason
+
+
+class TaskEnvelope(msgspec.Struct, frozen=True):
+    """The answer to `GET /api/task/query`."""
+
+    code: int
+    message: str
+    data: TaskView
+
+
+class Credit(msgspec.Struct, frozen=True):
+    """`data` of a balance."""
+
+    credit: str
+
+
+class CreditEnvelope(msgspec.Struct, frozen=True):
+    """The answer to `GET /api/user`."""
+
+    code: int
+    message: str
+    data: Credit
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """What the endpoints work with."""
+
+    database: Database
+    authenticator: Authenticator
+    catalog: Catalog
+    submitter: Submitter
+    results: Results
+    limits: BodyLimits
+    pace: Pace | None
+
+
+class Endpoints:
+    """The handlers. Each takes the ASGI scope and returns a whole answer."""
+
+    def __init__(self, surface: Surface) -> None:
+        self._surface = surface
+        self._get = surface.database.read_batcher(tasks.get_many)
+
+    async def create(self, scope: Scope, receive: Receive, request_id: RequestId) -> Reply:
+        """Create an image generation task and reserve its price.
+
+        The answer is sent when the task is durable; it can be queried from then on.
+        """
+        surface = self._surface
+        refuse_by_length(scope, surface.limits)
+        caller = await self._authenticate(scope, KeyScope.CREATE_IMAGES)
+        body = await read_body(receive, surface.limits)
+        keys = [value for name, value in scope["headers"] if name == b"idempotency-key"]
+        request = parse_request(body, surface.catalog, Sender(caller, request_id, keys))
+        accepted = _accepted(await surface.submitter.submit(request))
+        answer = _ENCODER.encode(CreatedEnvelope(0, "ok", Created(accepted.task_id)))
+        return Reply(200, answer, REPLAYED if accepted.replayed else ())
+
+    async def query(self, scope: Scope, _receive: Receive, _request_id: RequestId) -> Reply:
+        """Return a task in whatever state it is; terminal states never change."""
+        caller = await self._authenticate(scope, KeyScope.READ_TASKS)
+        task_id = _task_id(scope["query_string"])
+        if self._surface.pace is not None:
+            self._surface.pace.check((caller.key_id, task_id))
+        task = await self._get((caller.workspace_id, task_id)) if task_id else None
+        if task is None:
+            raise NotFound("task not found")
+        images = None if task.images is None else await self._shown(task, task.images)
+        return Reply(200, _ENCODER.encode(TaskEnvelope(0, "ok", _view(task, images))))
+
+    async def user(self, scope: Scope, _receive: Receive, _request_id: RequestId) -> Reply:
+        """Return what the workspace has left to spend."""
+        caller = await self._authenticate(scope, KeyScope.READ_USAGE)
+        account = await self._surface.database.read(
+            lambda conn: credits.find_account(conn, caller.workspace_id)
+        )
+        credit = Credit(decimal(account.available, 8))
+        return Reply(200, _ENCODER.encode(CreditEnvelope(0, "ok", credit)))
+
+    async def _authenticate(self, scope: Scope, needed: KeyScope) -> Caller:
+        headers = [value for name, value in scope["headers"] if name == b"authorization"]
+        caller = await self._surface.authenticator.authenticate(headers)
+        if not caller.may(needed):
+            raise Forbidden(f"the API key lacks the scope {needed}")
+        return caller
+
+    async def _shown(self, task: Task, keys: Sequence[str]) -> list[Image]:
+        results = self._surface.results
+        if results.is_by_address(task.model):
+            return [Image(address) for address in results.addresses(keys)]
+        return [Image(image) for image in await results.show(task.model, keys)]
+
+
+def _accepted(decision: Decision) -> Accepted:
+    match decision:
+        case Accepted():
+            return decision
+        case InsufficientCredits():
+            raise InsufficientFunds("insufficient credits")
+        case TooSoon(retry_after):
+            raise RateLimited("rate limit exceeded", retry_after=retry_after)
+        case Conflicting():
+            raise Conflict("idempotency key was used with another request")
+        case _:
+            assert_never(decision)
+
+
+def _view(task: Task, images: list[Image] | None) -> TaskView:
+    return TaskView(
+        task_id=task.id,
+        status=task.status.value,
+        result=images,
+        consumed=decimal(task.consumed, 8),
+        created_at=iso(task.created_at),
+        status_reason=StatusReason(task.reason),
+    )
+
+
+def _task_id(query: bytes) -> str | None:
+    """Return the id asked for; None for what cannot be one. Raises InvalidRequest without one."""
+    pairs = parse_qsl(query.decode("latin-1"), encoding="utf-8", errors="replace")
+    wanted = next((value for name, value in pairs if name == "task_id"), "")
+    if not wanted:
+        raise InvalidRequest("task_id is required")
+    # An id is opaque, but never long and never anything but ASCII.
+    return wanted if len(wanted) <= _MAX_TASK_ID and wanted.isascii() else None
+
+
+_ENCODER: Final = msgspec.json.Encoder()

@@ -1,0 +1,121 @@
+"""The envelope: every answer is a JSON object with an integer `code` and a string `message`.
+
+Here alone an error becomes a status and a body. The bodies are CONTRACT §2 and §3 to the byte.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from ketchup.errors import (
+    Conflict,
+    Forbidden,
+    InsufficientFunds,
+    InvalidRequest,
+    KetchupError,
+    NotFound,
+    RateLimited,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+CONTENT_TYPE: Final = (b"content-type", b"application/json; charset=utf-8")
+INTERNAL_ERROR: Final = b'{"code":1,"message":"internal server error"}'
+NOT_FOUND: Final = b'{"code":1,"message":"not found"}'
+METHOD_NOT_ALLOWED: Final = b'{"code":1,"message":"method not allowed"}'
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    code: int
+    message: str
+    detail: str | msgspec.UnsetType = msgspec.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What differs between endpoints and settings in how an error is written."""
+
+    # 1 where a task is created and 401 everywhere else: as published.
+    unauthenticated_code: int
+    insufficient_credits_status: int = 402
+
+
+def error_reply(error: KetchupError, dialect: Dialect) -> Reply:
+    """Write an error as the contract has it."""
+    match error:
+        case Unauthenticated():
+            return _reply(401, _Failure(dialect.unauthenticated_code, "Invalid API key"))
+        case NotFound():
+            return _reply(404, _Failure(1, str(error)))
+        case RateLimited() | Unavailable():
+            status = 429 if isinstance(error, RateLimited) else 503
+            seconds = max(1, math.ceil(error.retry_after))
+            return _reply(status, _detailed(error), ((b"retry-after", b"%d" % seconds),))
+        case _:
+            return _reply(_status(error, dialect), _detailed(error))
+
+
+async def respond(send: Send, reply: Reply, request_id: str, *, head: bool = False) -> None:
+    """Send the answer with its request id."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": reply.status,
+            "headers": [
+                CONTENT_TYPE,
+                (b"content-length", b"%d" % len(reply.body)),
+                (b"x-request-id", request_id.encode()),
+                *reply.headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": b"" if head else reply.body})
+
+
+def not_allowed(methods: Iterable[str]) -> Reply:
+    """Answer 405 with what is allowed."""
+    return Reply(405, METHOD_NOT_ALLOWED, ((b"allow", ", ".join(methods).encode()),))
+
+
+def _detailed(error: KetchupError) -> _Failure:
+    return _Failure(1, "failed", str(error))
+
+
+def _status(error: KetchupError, dialect: Dialect) -> int:
+    if isinstance(error, InsufficientFunds):
+        return dialect.insufficient_credits_status
+    return next(status for kind, status in _STATUS.items() if isinstance(error, kind))
+
+
+def _reply(status: int, failure: _Failure, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Reply:
+    return Reply(status, _ENCODER.encode(failure), headers)
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_STATUS: Final[dict[type[KetchupError], int]] = {
+    InvalidRequest: 400,
+    Forbidden: 403,
+    Conflict: 409,
+    TooLarge: 413,
+}

@@ -1,0 +1,187 @@
+"""From the bytes of `POST /api/image/gen` to a request that may be submitted: CONTRACT §2.
+
+The fields are judged one by one in the order of the contract, so that the first fault answers
+whatever the order in the body. Unknown fields are ignored and `null` is the same as absent: real
+clients send both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from ketchup.egress import BadUrl, check_url
+from ketchup.errors import Forbidden, InvalidRequest
+from ketchup.generation import GenerationRequest
+from ketchup.ids import RequestId
+from ketchup.providers.base import AspectRatio, ImageFormat, ImageSize
+from ketchup.providers.catalog import Catalog, Model
+from ketchup.references import Reference, parse
+from ketchup.tasks import Options
+from ketchup.workspaces import Caller
+
+MAX_PROMPT: Final = 20_000
+MAX_SEED: Final = 2**32 - 1
+NOT_JSON: Final = "request body is not valid JSON"
+CALLBACK_NOT_URL: Final = "callback_url must be an http or https URL"
+MODEL_FORBIDDEN: Final = "the API key is not allowed to use this model"
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What stands around the body."""
+
+    caller: Caller
+    request_id: RequestId
+    idempotency_keys: Sequence[bytes]
+    """The values of all headers `Idempotency-Key`."""
+
+
+def parse_request(body: bytes, catalog: Catalog, sender: Sender) -> GenerationRequest:
+    """Judge the body. Raises InvalidRequest with one clear sentence, or Forbidden."""
+    fields = _fields(body)
+    has_images = isinstance(fields.images, list) and bool(fields.images)
+    prompt = _prompt(fields.prompt, has_images=has_images)
+    model = _model(fields.model, catalog, sender.caller)
+    return GenerationRequest(
+        caller=sender.caller,
+        request_id=sender.request_id,
+        model=model,
+        prompt=prompt,
+        images=_images(fields.images, model),
+        callback_url=_callback_url(fields.callback_url),
+        options=_options(fields, model),
+        idempotency_key=parse_idempotency_key(sender.idempotency_keys),
+    )
+
+
+def parse_idempotency_key(values: Sequence[bytes]) -> str | None:
+    """Read the header `Idempotency-Key`: 1 to 255 visible ASCII characters."""
+    if not values:
+        return None
+    value = values[0]
+    if len(values) > 1 or not 1 <= len(value) <= 255 or not _is_visible(value):  # noqa: PLR2004 the contract's
+        raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters")
+    return value.decode("ascii")
+
+
+class _Fields(msgspec.Struct):
+    """The known fields, of any type: which type is wrong is told in the contract's order."""
+
+    prompt: Any = None
+    model: Any = None
+    images: Any = None
+    callback_url: Any = None
+    aspect_ratio: Any = None
+    image_size: Any = None
+    n: Any = None
+    seed: Any = None
+    output_format: Any = None
+
+
+_DECODER: Final = msgspec.json.Decoder(_Fields)
+
+
+def _fields(body: bytes) -> _Fields:
+    try:
+        return _DECODER.decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest("request body must be a JSON object") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # msgspec lets the last two through as they are.
+        raise InvalidRequest(NOT_JSON) from error
+
+
+def _prompt(value: object, *, has_images: bool) -> str:
+    if value is None or value == "":
+        raise InvalidRequest("prompt is required")
+    if not isinstance(value, str):
+        raise InvalidRequest("prompt must be a string")
+    if len(value) > MAX_PROMPT:
+        raise InvalidRequest(f"prompt must have at most {MAX_PROMPT} characters")
+    if not has_images and not value.strip():
+        raise InvalidRequest("prompt is required")
+    if "\0" in value:
+        raise InvalidRequest("prompt must not contain NUL characters")
+    return value
+
+
+def _model(value: object, catalog: Catalog, caller: Caller) -> Model:
+    if value is None or value == "":
+        raise InvalidRequest("model is required")
+    if not isinstance(value, str):
+        raise InvalidRequest("model must be a string")
+    model = catalog.find(value)
+    if model is None:
+        raise InvalidRequest("model is not supported")
+    if not caller.may_use(model.id):
+        raise Forbidden(MODEL_FORBIDDEN)
+    return model
+
+
+def _images(value: object, model: Model) -> tuple[Reference, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InvalidRequest("images must be a list of URLs")
+    most = model.max_reference_images
+    if len(value) > most:
+        raise InvalidRequest(f"images supports at most {most} items")
+    return tuple(parse(item, index=index) for index, item in enumerate(value))
+
+
+def _callback_url(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidRequest(CALLBACK_NOT_URL)
+    try:
+        check_url(value)
+    except BadUrl as error:
+        raise InvalidRequest(CALLBACK_NOT_URL) from error
+    return value
+
+
+def _options(fields: _Fields, model: Model) -> Options:
+    count = _integer("n", fields.n, 1, model.max_count)
+    return Options(
+        aspect_ratio=_choice("aspect_ratio", fields.aspect_ratio, _ratios(model)),
+        image_size=_choice("image_size", fields.image_size, _sizes(model)),
+        n=1 if count is None else count,
+        seed=_integer("seed", fields.seed, 0, MAX_SEED),
+        output_format=_choice("output_format", fields.output_format, list(ImageFormat)),
+    )
+
+
+def _ratios(model: Model) -> list[str]:
+    return ["auto", *(ratio for ratio in AspectRatio if ratio in model.aspect_ratios)]
+
+
+def _sizes(model: Model) -> list[str]:
+    return [size for size in ImageSize if size in model.image_sizes]
+
+
+def _choice(name: str, value: object, choices: Sequence[str]) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        for choice in choices:
+            if choice.lower() == value.lower():
+                return str(choice)
+    raise InvalidRequest(f"{name} must be one of {', '.join(choices)}")
+
+
+def _integer(name: str, value: object, least: int, most: int) -> int | None:
+    if value is None:
+        return None
+    # True is an int in Python, but not in JSON.
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InvalidRequest(f"{name} must be an integer from {least} to {most}")
+    return value
+
+
+def _is_visible(value: bytes) -> bool:
+    return all(0x21 <= byte <= 0x7E for byte in value)  # noqa: PLR2004 the visible ASCII characters
