@@ -1,0 +1,1 @@
+"""The wire: the contract's endpoints, as plain ASGI."""
