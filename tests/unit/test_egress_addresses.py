@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from ketchup.egress import addresses, networks
+
+NOT_PUBLIC = """
+0.0.0.0 0.1.2.3 10.1.1.1 100.64.0.1 100.100.100.200 127.0.0.1 127.255.255.254 169.254.169.254
+172.16.0.1 172.31.255.255 192.0.0.1 192.0.0.9 192.0.0.170 192.0.2.1 192.88.99.1 192.168.0.1
+198.18.0.1 198.51.100.1 203.0.113.1 224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255
+168.63.129.16
+:: ::1 ::ffff:127.0.0.1 ::ffff:169.254.169.254 ::ffff:10.0.0.1 ::ffff:0:127.0.0.1 ::127.0.0.1
+64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 64:ff9b:1::1 100::1 2001::1 2001:0:7f00:1:0:0:8000:1
+2001:db8::1 2002:7f00:1:: 2002:a9fe:a9fe::1 3fff::1 5f00::1 fc00::1 fd00:ec2::254 fd20:ce::254
+fe80::1 fec0::1 ff02::1
+""".split()
+
+PUBLIC = """
+1.1.1.1 8.8.8.8 93.184.216.34 100.63.255.255 100.128.0.1 172.15.255.255 172.32.0.1
+192.167.255.255 198.17.255.255 198.20.0.1 223.255.255.255 ::ffff:8.8.8.8 2606:4700:4700::1111
+2001:4860:4860::8888 2a00:1450::1
+""".split()
+
+
+def test_the_table_is_whole() -> None:
+    assert len(NOT_PUBLIC) == 48
+    assert len(PUBLIC) == 15
+
+
+@pytest.mark.parametrize("text", NOT_PUBLIC)
+def test_an_internal_address_is_not_public(text: str) -> None:
+    assert not addresses.is_public(ip_address(text))
+
+
+@pytest.mark.parametrize("text", PUBLIC)
+def test_an_address_of_the_internet_is_public(text: str) -> None:
+    assert addresses.is_public(ip_address(text))
+
+
+def test_a_mapped_address_is_judged_and_dialled_as_ipv4() -> None:
+    assert addresses.parse("::ffff:10.0.0.1") == ip_address("10.0.0.1")
+
+
+@pytest.mark.parametrize("text", ["fe80::1%eth0", "2606:4700::1%1", "localhost", "", "127.1"])
+def test_a_scope_or_a_name_is_no_address(text: str) -> None:
+    assert addresses.parse(text) is None
+
+
+def test_networks_are_read_from_a_list() -> None:
+    assert [str(net) for net in networks(["127.0.0.0/8", " ::1/128 ", ""])] == [
+        "127.0.0.0/8",
+        "::1/128",
+    ]
+
+
+def test_a_network_with_host_bits_is_named_in_the_error() -> None:
+    with pytest.raises(ValueError, match=r"10\.0\.0\.1/8"):
+        networks(["10.0.0.1/8"])
