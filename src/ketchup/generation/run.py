@@ -245,8 +245,10 @@ class Runner:
     async def _store(self, lease: Lease, images: Sequence[GeneratedImage]) -> tuple[str, ...]:
         number = await self._number_of(lease.workspace_id)
         keys = tuple(
-            storage.image_key(number, self._clock.now(), image.format, ids.name_bits())
-            for image in images
+            storage.image_key(
+                number, self._clock.now(), image.format, ids.name_bits(), sequence=place
+            )
+            for place, image in enumerate(images)
         )
         for key, image in zip(keys, images, strict=True):
             await self._storage.put(key, image.data)

@@ -23,19 +23,22 @@ from ketchup.wire.envelope import (
     not_allowed,
     respond,
 )
-from ketchup.wire.files import Files
+from ketchup.wire.files import ImageFiles
 
 log = structlog.get_logger(__name__)
 Handler = Callable[[Scope, Receive, RequestId], Awaitable[Reply]]
 
 API: Final = "/api/"
 FILES: Final = "/fileSystem/"
+_FILE_DIALECT: Final = Dialect(401)
 
 
 class Wire:
     """Answers every path under `/api/` and `/fileSystem/`, always in the envelope."""
 
-    def __init__(self, surface: Surface, files: Files, insufficient_credits_status: int) -> None:
+    def __init__(
+        self, surface: Surface, files: ImageFiles, insufficient_credits_status: int
+    ) -> None:
         endpoints = Endpoints(surface)
         creates = Dialect(1, insufficient_credits_status)
         others = Dialect(401, insufficient_credits_status)
@@ -59,9 +62,17 @@ class Wire:
         if route is not None:
             await respond(send, await self._reply(route, scope, receive, request_id), request_id)
         elif path.startswith(FILES):
-            await self._files.respond(scope, send, request_id)
+            await self._serve_file(scope, send, request_id)
         else:
             await respond(send, Reply(404, NOT_FOUND), request_id)
+
+    async def _serve_file(self, scope: Scope, send: Send, request_id: RequestId) -> None:
+        try:
+            await self._files.respond(scope, send, request_id)
+        except Unavailable as error:
+            # Raised before anything was sent.
+            _tell(error, scope, request_id)
+            await respond(send, error_reply(error, _FILE_DIALECT), request_id)
 
     async def _reply(
         self,

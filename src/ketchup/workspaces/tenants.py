@@ -100,10 +100,10 @@ def list_all(conn: Connection) -> list[Workspace]:
     return [_workspace(row) for row in conn.execute(select(workspace).order_by(workspace.c.number))]
 
 
-def find_retention(conn: Connection, number: int) -> float | None:
+def find_retention(conn: Connection, number: int) -> int | None:
     """Return how many seconds a workspace keeps its images; None for an unknown number."""
     days = conn.scalar(select(workspace.c.retention_days).where(workspace.c.number == number))
-    return None if days is None else days * 86_400.0
+    return None if days is None else days * 86_400
 
 
 def set_status(conn: Connection, workspace_id: WorkspaceId, status: WorkspaceStatus) -> Workspace:

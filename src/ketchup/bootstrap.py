@@ -1,0 +1,281 @@
+"""Bootstrap: every long-lived object, built in order and closed in the opposite one.
+
+This is the only place, besides the command line, that knows the settings; everything else is given
+plain values. `open_runtime` takes an owned data folder and returns what the surfaces and the worker
+share. What varies between production, tests and benchmarks is a parameter: clock, engines, address.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from pydantic import SecretStr
+from sqlalchemy import Connection
+
+from ketchup import credits, migrations, storage, tasks, workspaces
+from ketchup.clock import Clock, Micros, SystemClock, after
+from ketchup.config import Settings
+from ketchup.data_folder import DataFolder
+from ketchup.db import Database, sqlite_engine
+from ketchup.egress import Egress, EgressError
+from ketchup.generation import Engines, Inputs, Results, Runner, RunRules, Submitter
+from ketchup.ids import WorkerId, WorkspaceId
+from ketchup.leases import Terms
+from ketchup.providers.base import Provider
+from ketchup.providers.catalog import Catalog, catalog_from
+from ketchup.references import Decoder, References
+from ketchup.storage import Storage
+from ketchup.tasks import RateLimit
+from ketchup.webhooks import Sender, SenderSettings
+from ketchup.wire import BodyLimits, Pace, Surface
+from ketchup.worker import Worker, WorkerSettings
+from ketchup.workspaces import Authenticator, NewKey, Pepper
+
+STUDIO: Final = "studio"
+_SWEEP_REFERENCES_AFTER: Final = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What the surfaces and the worker share."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    storage: Storage
+    catalog: Catalog
+    authenticator: Authenticator
+    submitter: Submitter
+    results: Results
+    worker: Worker
+    pepper: Pepper
+    admin_token: str
+
+    def surface(self) -> Surface:
+        """Return what the contract's endpoints work with."""
+        limits = self.settings.limits
+        return Surface(
+            database=self.database,
+            authenticator=self.authenticator,
+            catalog=self.catalog,
+            submitter=self.submitter,
+            results=self.results,
+            limits=BodyLimits(total=limits.max_body_bytes, plain=limits.max_plain_body_bytes),
+            pace=_pace(self.settings, self.clock),
+        )
+
+    async def retention(self, number: int) -> int | None:
+        """Return how many seconds a workspace keeps its images."""
+        return await self.database.read(lambda conn: workspaces.find_retention(conn, number))
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStart:
+    """What was made because there was nothing: shown once, then forgotten."""
+
+    workspace_id: WorkspaceId
+    key: str
+
+
+def migrate(folder: DataFolder) -> bool:
+    """Bring the folder's database to the newest schema; False when it was there already."""
+    engine = sqlite_engine(folder.paths.database)
+    try:
+        return migrations.upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+@asynccontextmanager
+async def open_runtime(
+    settings: Settings,
+    folder: DataFolder,
+    *,
+    base_url: str,
+    clock: Clock | None = None,
+    providers: Mapping[str, Provider] | None = None,
+) -> AsyncIterator[Runtime]:
+    """Build everything on a migrated data folder, and close it at the end.
+
+    `providers` replaces the built-in engines, by name.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as closing:
+        pepper = Pepper(folder.secret_key(_revealed(settings.secret_key)))
+        migrate(folder)
+        database = Database(folder.paths.database)
+        closing.push_async_callback(database.close)
+        store = Storage(folder.paths.blobs)
+        egress = Egress(clock, allow=settings.egress.allow)
+        closing.push_async_callback(egress.close)
+        decoder = Decoder()
+        closing.push_async_callback(decoder.close)
+        engines = _engines(settings, providers)
+        for provider in engines.providers.values():
+            closing.push_async_callback(provider.close)
+
+        results = Results(store, engines.catalog, base_url)
+        inputs = Inputs(References(egress, decoder), store, clock)
+        authenticator = Authenticator(database, pepper, clock)
+        runner = Runner(
+            database,
+            engines,
+            inputs,
+            store,
+            results,
+            clock=clock,
+            random=Random(),
+            rules=_run_rules(settings),
+            ended=lambda: worker.wake_sender(),
+        )
+        worker = Worker(
+            database,
+            runner,
+            _sender_maker(settings, database, egress, pepper, clock),
+            lambda: _chores(database, store, authenticator, clock),
+            clock=clock,
+            settings=_worker_settings(settings),
+        )
+        submitter = Submitter(
+            database,
+            inputs,
+            clock,
+            rate_limit=_rate_limit(settings),
+            capacity=settings.limits.queue_capacity,
+            accepted=worker.wake,
+        )
+        yield Runtime(
+            settings=settings,
+            clock=clock,
+            database=database,
+            storage=store,
+            catalog=engines.catalog,
+            authenticator=authenticator,
+            submitter=submitter,
+            results=results,
+            worker=worker,
+            pepper=pepper,
+            admin_token=folder.admin_token(_revealed(settings.admin_token)),
+        )
+
+
+async def first_start(runtime: Runtime) -> FirstStart | None:
+    """Create the first workspace with credits and a key; None when there is one already."""
+    return await runtime.database.write(lambda conn: _first_start(conn, runtime))
+
+
+def _first_start(conn: Connection, runtime: Runtime) -> FirstStart | None:
+    if workspaces.list_all(conn):
+        return None
+    settings, now = runtime.settings, runtime.clock.now()
+    workspace = workspaces.create(
+        conn, settings.start.workspace, settings.storage.retention_days, now
+    )
+    if settings.start.credits:
+        credits.grant(conn, workspace.id, settings.start.credits, "first start", now)
+    _, key = workspaces.create_key(conn, runtime.pepper, workspace.id, NewKey("first key"), now)
+    return FirstStart(workspace.id, key)
+
+
+def _engines(settings: Settings, providers: Mapping[str, Provider] | None) -> Engines:
+    if providers is None:
+        # Imported late: a benchmark or a test that brings its own engine does not pay for it.
+        from ketchup.providers.studio import StudioProvider  # noqa: PLC0415
+
+        providers = {STUDIO: StudioProvider(processes=_concurrency(settings) or 1)}
+    catalog = catalog_from(settings.models)
+    for model in catalog:
+        if model.provider not in providers:
+            known = ", ".join(sorted(providers))
+            raise ValueError(f"{model.id}: provider {model.provider} is unknown; there is {known}")
+    return Engines(catalog, providers)
+
+
+def _sender_maker(
+    settings: Settings, database: Database, egress: Egress, pepper: Pepper, clock: Clock
+) -> Callable[[WorkerId], Sender]:
+    async def secrets(workspace_id: WorkspaceId) -> Sequence[str]:
+        return await database.read(
+            lambda conn: workspaces.webhook_secrets(conn, pepper, workspace_id, clock.now())
+        )
+
+    def make(worker_id: WorkerId) -> Sender:
+        return Sender(
+            database,
+            egress,
+            worker_id=worker_id,
+            secrets=secrets,
+            clock=clock,
+            random=Random(),
+            settings=_sender_settings(settings),
+            errors=(EgressError,),
+        )
+
+    return make
+
+
+async def _chores(
+    database: Database, store: Storage, authenticator: Authenticator, clock: Clock
+) -> None:
+    """Write down when keys were used, and remove what is past its time."""
+    now = clock.now()
+    await authenticator.write_uses()
+    await database.write(lambda conn: tasks.forget_keys(conn, now))
+    for workspace in await database.read(workspaces.list_all):
+        kept_since = after(now, -workspace.retention_days * 86_400.0)
+        await store.sweep(storage.image_folder(workspace.number), kept_since)
+    # Their tasks have ended long before; this is what crashes left.
+    await store.sweep(storage.REFERENCES, Micros(after(now, -_SWEEP_REFERENCES_AFTER)))
+
+
+def _concurrency(settings: Settings) -> int:
+    return settings.concurrency if settings.concurrency is not None else os.cpu_count() or 1
+
+
+def _worker_settings(settings: Settings) -> WorkerSettings:
+    return WorkerSettings(
+        concurrency=_concurrency(settings),
+        terms=Terms(ttl=settings.worker.lease_seconds),
+        drain_seconds=settings.worker.drain_seconds,
+    )
+
+
+def _run_rules(settings: Settings) -> RunRules:
+    return RunRules(
+        max_tries=settings.worker.max_tries,
+        max_losses=settings.worker.max_losses,
+        timeout_seconds=settings.worker.task_timeout_seconds,
+    )
+
+
+def _sender_settings(settings: Settings) -> SenderSettings:
+    webhooks = settings.webhooks
+    return SenderSettings(
+        schedule=webhooks.schedule,
+        timeout=webhooks.timeout_seconds,
+        concurrency=webhooks.concurrency,
+        per_destination=webhooks.per_destination,
+    )
+
+
+def _rate_limit(settings: Settings) -> RateLimit | None:
+    limits = settings.limits
+    if limits.submits_per_minute == 0:
+        return None
+    return RateLimit(limits.submits_per_minute, limits.submit_burst)
+
+
+def _pace(settings: Settings, clock: Clock) -> Pace | None:
+    limits = settings.limits
+    if limits.polls_per_second == 0:
+        return None
+    return Pace(limits.polls_per_second, limits.poll_burst, clock)
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

@@ -1,0 +1,73 @@
+"""The server: every HTTP surface in one ASGI application.
+
+The contract comes first and is plain ASGI; everything else is FastAPI. Each request gets its id
+here, and every response carries it, whoever answers.
+"""
+
+from __future__ import annotations
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ketchup.api import ApiDependencies, create_api
+from ketchup.bootstrap import Runtime
+from ketchup.ids import RequestId, RequestIds
+from ketchup.wire import Wire
+from ketchup.wire.files import ImageFiles
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(runtime: Runtime) -> ASGIApp:
+    """Mount every surface on a runtime that is open as long as the application is."""
+    files = ImageFiles(runtime.storage, runtime.clock, runtime.retention)
+    status = runtime.settings.contract.insufficient_credits_status
+    api = create_api(
+        ApiDependencies(
+            database=runtime.database,
+            authenticator=runtime.authenticator,
+            pepper=runtime.pepper,
+            admin_token=runtime.admin_token,
+            clock=runtime.clock,
+            retention_days=runtime.settings.storage.retention_days,
+        )
+    )
+    return _App(Wire(runtime.surface(), files, status), api)
+
+
+class _App:
+    """Routes between the contract and the rest."""
+
+    def __init__(self, wire: Wire, api: ASGIApp) -> None:
+        self._wire = wire
+        self._api = api
+        self._request_ids = RequestIds()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            request_id = self._request_ids.mint()
+            if self._wire.owns(scope["path"]):
+                await self._wire(scope, receive, send, request_id)
+            else:
+                scope.setdefault("state", {})["request_id"] = request_id
+                await self._api(scope, receive, _with_request_id(send, request_id))
+        elif scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+
+
+def _with_request_id(send: Send, request_id: RequestId) -> Send:
+    async def send_with_id(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+        await send(message)
+
+    return send_with_id
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """Say yes to both: the runtime is opened and closed around the server, not by it."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
