@@ -297,9 +297,9 @@ def test_a_data_folder_may_begin_at_home(tmp_path: Path) -> None:
 def test_settings_cannot_be_changed() -> None:
     settings = Settings()
     with pytest.raises(ValidationError, match="frozen"):
-        settings.port = 1  # type: ignore[misc] that is the point
+        settings.port = 1  # type: ignore[misc]  # that is the point
     with pytest.raises(ValidationError, match="frozen"):
-        settings.limits.submit_burst = 1  # type: ignore[misc] that is the point
+        settings.limits.submit_burst = 1  # type: ignore[misc]  # that is the point
 
 
 def test_a_settings_object_never_looks_at_the_environment(

@@ -7,6 +7,7 @@ and nothing else. Adding a command is one line below.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import typer
@@ -14,6 +15,7 @@ import typer
 from ketchup import __version__
 from ketchup.cli import admin, configuration
 from ketchup.cli.failure import Failure, failure_of
+from ketchup.cli.show import printable
 
 app: Final = typer.Typer(
     name="ketchup",
@@ -47,10 +49,10 @@ def _root(
     pass
 
 
-def main() -> None:
-    """Run one command and exit by its code: see `failure.Exit`."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command, that of the process by default, and exit by its code: see `failure.Exit`."""
     try:
-        app()
+        app(arguments, prog_name="ketchup")
     except Exception as error:
         failure = failure_of(error)
         if failure is None:
@@ -60,5 +62,5 @@ def main() -> None:
 
 def _fail(failure: Failure) -> None:
     for line in str(failure).split("\n"):
-        print(f"ketchup: {line}", file=sys.stderr)
+        print(f"ketchup: {printable(line)}", file=sys.stderr)
     sys.exit(failure.exit)

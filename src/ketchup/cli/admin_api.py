@@ -17,6 +17,8 @@ import httpx2
 
 from ketchup import config, data_folder
 from ketchup.cli.failure import Exit, Failure
+from ketchup.cli.show import printable
+from ketchup.config.kinds import web_address
 from ketchup.config.sources import URL_VARIABLE
 
 JsonObject = dict[str, object]
@@ -97,7 +99,7 @@ class AdminApi:
         if isinstance(problem, dict):
             for member in ("detail", "title", "message"):
                 if isinstance(text := problem.get(member), str) and text:
-                    return text
+                    return printable(text)
         return f"{self._strange()} (status {response.status_code})"
 
     def _strange(self) -> str:
@@ -111,19 +113,22 @@ def connect(url: str | None, data: Path | None) -> Iterator[AdminApi]:
     Raises Failure, SettingsError and DataFolderError.
     """
     settings = config.load(os.environ, flags={"data": data}).settings
-    address = (url or os.environ.get(URL_VARIABLE) or settings.local_url()).rstrip("/")
+    address = _address(url or os.environ.get(URL_VARIABLE) or settings.local_url())
     token = _token(settings)
-    try:
-        client = httpx2.Client(
-            base_url=address,
-            headers={"Authorization": f"Bearer {token.value}"},
-            timeout=_TIMEOUT_SECONDS,
-            trust_env=False,
-        )
-    except (httpx2.InvalidURL, ValueError) as error:
-        raise Failure(f"{address} is not an http or https address", Exit.SETTINGS) from error
-    with client:
+    with httpx2.Client(
+        base_url=address,
+        headers={"Authorization": f"Bearer {token.value}"},
+        timeout=_TIMEOUT_SECONDS,
+        trust_env=False,
+    ) as client:
         yield AdminApi(client, address, token)
+
+
+def _address(url: str) -> str:
+    try:
+        return web_address(url)
+    except ValueError as error:
+        raise Failure(f"{url} is not an http or https address", Exit.SETTINGS) from error
 
 
 def _token(settings: config.Settings) -> Token:
