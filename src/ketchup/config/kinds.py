@@ -68,7 +68,8 @@ def _home(path: Path) -> Path:
     return path.expanduser()
 
 
-def _web_address(text: str) -> str:
+def web_address(text: str) -> str:
+    """Return an http or https address without a slash at its end. Raises ValueError."""
     parts = urlsplit(text)
     _ = parts.port  # raises ValueError when it is not a port
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -109,7 +110,7 @@ Port = Annotated[
 ]
 WebAddress = Annotated[
     str,
-    AfterValidator(_web_address),
+    AfterValidator(web_address),
     Accepts("an http or https address, such as https://images.example.com"),
 ]
 Count = Annotated[int, _Whole, Field(ge=0), Accepts("a whole number, 0 or more")]

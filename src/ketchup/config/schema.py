@@ -263,8 +263,10 @@ class Settings(BaseSettings):
 
         `bound_port` is the port that was really taken, where the setting is 0.
         """
-        if self.public_url is not None:
-            return self.public_url
+        return self.public_url or self.local_url(bound_port)
+
+    def local_url(self, bound_port: int | None = None) -> str:
+        """Return the address at which this machine reaches the server, past any proxy."""
         host = _WILDCARDS.get(self.host, self.host)
         port = self.port if bound_port is None else bound_port
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

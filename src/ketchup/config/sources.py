@@ -13,7 +13,6 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -22,7 +21,17 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from ketchup.config.kinds import Accepts
+from ketchup.config.fields import (
+    Place,
+    accepts,
+    dotted,
+    field_at,
+    group_of,
+    is_secret,
+    leaves,
+    variable,
+    written,
+)
 from ketchup.config.schema import PREFIX, ModelSettings, Settings
 
 DEFAULT_FILE: Final = "ketchup.toml"
@@ -32,11 +41,8 @@ URL_VARIABLE: Final = "KETCHUP_URL"
 # server, and whatever a test run needs.
 _OTHER_VARIABLES: Final = (CONFIG_VARIABLE, URL_VARIABLE)
 _TEST_PREFIX: Final = "KETCHUP_TEST_"
-_FILE_SUFFIX: Final = "_FILE"
+FILE_SUFFIX: Final = "_FILE"
 _MAX_FILE_BYTES: Final = 1024 * 1024
-
-Place = tuple[str, ...]
-"""A setting's place: `("port",)`, `("limits", "queue_capacity")`, `("models", id, "price")`."""
 
 
 class SettingsError(Exception):
@@ -127,52 +133,22 @@ def load(
     return Loaded(settings, MappingProxyType(origins))
 
 
-@cache
-def leaves() -> Mapping[Place, FieldInfo]:
-    """Return every setting outside the catalogue, by its place, in the order of the schema."""
-    return MappingProxyType(dict(_leaves(Settings, ())))
+def shown(loaded: Loaded) -> Iterator[tuple[str, str, str]]:
+    """Yield (key, value, source) of every setting, models included, with secrets masked."""
+    for path in (*leaves(), *_model_places(loaded.settings)):
+        key = dotted(path)
+        value: object = loaded.settings
+        for part in path:
+            value = value[part] if isinstance(value, Mapping) else getattr(value, part)
+        origin = loaded.origin(key)
+        source = f"{origin.kind} {origin.name}".rstrip()
+        yield key, written(value, field_at(path)), source
 
 
-def group_of(info: FieldInfo) -> type[BaseModel] | None:
-    """Return the table that a field is, or None where it is a value."""
-    kind = info.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def variable(path: Place) -> str:
-    """Return the variable of a setting: `KETCHUP_LIMITS_QUEUE_CAPACITY`."""
-    return PREFIX + "_".join(path).upper()
-
-
-def is_secret(info: FieldInfo) -> bool:
-    """Say whether a setting may also come from a file named by `…_FILE`, and is never shown."""
-    return "SecretStr" in str(info.annotation)
-
-
-def accepts(info: FieldInfo) -> str:
-    """Return what a setting accepts, in words."""
-    return next((m.words for m in _metadata(info) if isinstance(m, Accepts)), "another value")
-
-
-def dotted(path: Place) -> str:
-    """Write a place as TOML does: `models."google/gempix2".price`."""
-    return ".".join(p if p.replace("_", "").isalnum() else json.dumps(p) for p in path)
-
-
-def _leaves(model: type[BaseModel], above: Place) -> Iterator[tuple[Place, FieldInfo]]:
-    for name, info in model.model_fields.items():
-        group = group_of(info)
-        if group is not None:
-            yield from _leaves(group, (*above, name))
-        elif name != "models":
-            yield (*above, name), info
-
-
-def _metadata(info: FieldInfo) -> Iterator[object]:
-    yield from info.metadata
-    # `Annotated[…] | None` keeps what was said of the first part inside the union.
-    for part in getattr(info.annotation, "__args__", ()):
-        yield from getattr(part, "__metadata__", ())
+def _model_places(settings: Settings) -> list[Place]:
+    return [
+        ("models", name, field) for name in settings.models for field in ModelSettings.model_fields
+    ]
 
 
 # The file ──────────────────────────────────────────────────────────────────────────────────────
@@ -241,7 +217,7 @@ def _walk_table(
 def _read_environment(draft: _Draft, environ: Mapping[str, str]) -> None:
     """Take every `KETCHUP_` variable. An empty one counts as not set, as in compose files."""
     known = {variable(path): path for path in leaves()}
-    files = {variable(p) + _FILE_SUFFIX: p for p, info in leaves().items() if is_secret(info)}
+    files = {variable(p) + FILE_SUFFIX: p for p, info in leaves().items() if is_secret(info)}
     for name in sorted(environ):
         value = environ[name]
         if not name.startswith(PREFIX) or not value or _is_other(name):
@@ -297,7 +273,7 @@ def _place(error: ErrorDetails, draft: _Draft) -> Place:
 
 def _explain(place: Place, error: ErrorDetails, draft: _Draft) -> str:
     key = dotted(place)
-    info = _field(place)
+    info = field_at(place)
     origin = draft.origins.get(place)
     if error["type"] == "missing":
         return f"{_file_of(draft, place)}: {key}: missing; expected {_words(info)}"
@@ -312,12 +288,6 @@ def _explain(place: Place, error: ErrorDetails, draft: _Draft) -> str:
 
 
 _SOURCES: Final = {Kind.FLAG: "command line", Kind.ENVIRONMENT: "environment"}
-
-
-def _field(place: Place) -> FieldInfo | None:
-    if place[0] == "models":
-        return ModelSettings.model_fields.get(place[-1])
-    return leaves().get(place)
 
 
 def _words(info: FieldInfo | None) -> str:
@@ -339,10 +309,11 @@ def _shown(value: object) -> str:
 def _suggestion(name: str, known: Iterable[str]) -> str:
     if name.startswith(f"{PREFIX}MODELS"):
         return f"; models are set in {DEFAULT_FILE}"
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
+    names = {k.removeprefix(PREFIX): k for k in sorted(known)}
+    # Compared without the prefix, which would make any two variables look alike.
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), names, n=1)
     if close:
-        return f"; did you mean {close[0]}?"
+        return f"; did you mean {names[close[0]]}?"
     # The variables are too many for a line; a table's keys are not.
     return "" if name.startswith(PREFIX) else f"; expected {', '.join(names)}"
 

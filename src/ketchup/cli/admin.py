@@ -1,0 +1,206 @@
+"""`ketchup admin …`: workspaces, keys and credits of the running server, over its admin API."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from ketchup.cli.failure import Failure
+from ketchup.cli.show import show_list, show_one
+
+if TYPE_CHECKING:
+    from ketchup.cli.admin_api import AdminApi
+
+Workspace = Annotated[str, typer.Argument(help="Its id, number or name.")]
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="The server; else KETCHUP_URL, else host and port of the settings."),
+]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="The server's data folder, for its admin token.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the server's answer as JSON.")]
+
+
+class Environment(StrEnum):
+    """What a key is for: its prefix says so."""
+
+    LIVE = "live"
+    TEST = "test"
+
+
+def _group(help_text: str) -> typer.Typer:
+    return typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
+
+
+app: Final = _group("Manage the running server: workspaces, keys and credits.")
+workspace: Final = _group("Workspaces: who uses the server.")
+key: Final = _group("API keys of a workspace.")
+credit: Final = _group("Credits of a workspace.")
+webhook_secret: Final = _group("The secret that signs a workspace's callbacks.")
+app.add_typer(workspace, name="workspace")
+app.add_typer(key, name="key")
+app.add_typer(credit, name="credits")
+app.add_typer(webhook_secret, name="webhook-secret")
+
+
+@workspace.command("create")
+def create_workspace(
+    name: Annotated[str, typer.Argument(help="What people call it.")],
+    *,
+    url: Url = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Make a workspace, without credits and keys."""
+    with _connect(url, data) as api:
+        show_one(api.call("POST", "/workspaces", {"name": name}), as_json=as_json)
+
+
+@workspace.command("list")
+def list_workspaces(*, url: Url = None, data: Data = None, as_json: Json = False) -> None:
+    """List all workspaces."""
+    with _connect(url, data) as api:
+        show_list(api.items("/workspaces"), as_json=as_json, empty="There is no workspace yet.")
+
+
+@workspace.command("suspend")
+def suspend_workspace(
+    workspace: Workspace, *, url: Url = None, data: Data = None, as_json: Json = False
+) -> None:
+    """Refuse a workspace's keys, within a second, until it is activated again."""
+    with _connect(url, data) as api:
+        answer = api.call("PATCH", _path(api, workspace), {"status": "suspended"})
+        show_one(answer, as_json=as_json)
+
+
+@workspace.command("activate")
+def activate_workspace(
+    workspace: Workspace, *, url: Url = None, data: Data = None, as_json: Json = False
+) -> None:
+    """Accept a suspended workspace's keys again."""
+    with _connect(url, data) as api:
+        show_one(api.call("PATCH", _path(api, workspace), {"status": "active"}), as_json=as_json)
+
+
+@key.command("create")
+def create_key(
+    workspace: Workspace,
+    *,
+    name: Annotated[str, typer.Option("--name", help="What the key is for.")],
+    expires_at: Annotated[
+        str | None, typer.Option("--expires-at", help="When it ends, such as 2030-01-31T00:00:00Z.")
+    ] = None,
+    environment: Annotated[
+        Environment | None, typer.Option("--environment", help="What the key is for.")
+    ] = None,
+    scopes: Annotated[
+        list[str] | None, typer.Option("--scope", help="What it may do; repeat for more.")
+    ] = None,
+    models: Annotated[
+        list[str] | None, typer.Option("--model", help="A model it may use; repeat for more.")
+    ] = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Make an API key. It is shown this once and cannot be shown again."""
+    wishes: dict[str, object] = {
+        "name": name,
+        "expires_at": expires_at,
+        "environment": environment,
+        "scopes": scopes,
+        "models": models,
+    }
+    body = {field: wish for field, wish in wishes.items() if wish}
+    with _connect(url, data) as api:
+        answer = api.call("POST", f"{_path(api, workspace)}/keys", body)
+        show_one(answer, as_json=as_json, note="Keep the key now: it cannot be shown again.")
+
+
+@key.command("list")
+def list_keys(
+    workspace: Workspace, *, url: Url = None, data: Data = None, as_json: Json = False
+) -> None:
+    """List a workspace's keys, without the keys themselves."""
+    with _connect(url, data) as api:
+        keys = api.items(f"{_path(api, workspace)}/keys")
+        show_list(keys, as_json=as_json, empty="The workspace has no key.")
+
+
+@key.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="The key's id, key_…; not the key.")],
+    *,
+    url: Url = None,
+    data: Data = None,
+) -> None:
+    """End a key for good, within a second."""
+    if not key_id.isascii() or not key_id.removeprefix("key_").isalnum():
+        # Not repeated: it may well be the key.
+        raise Failure("a key is revoked by its id, key_…; `ketchup admin key list` shows it")
+    with _connect(url, data) as api:
+        api.call("DELETE", f"/keys/{key_id}")
+        typer.echo(f"{key_id} is revoked.")
+
+
+@credit.command("grant")
+def grant_credits(
+    workspace: Workspace,
+    amount: Annotated[str, typer.Argument(help="Credits, such as 100 or 12.5.")],
+    *,
+    note: Annotated[str | None, typer.Option("--note", help="Why, for the ledger.")] = None,
+    url: Url = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Give a workspace credits."""
+    from ketchup import money
+
+    try:
+        decimal = money.decimal(money.parse(amount))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="AMOUNT") from error
+    body: dict[str, object] = {"amount": decimal}
+    if note:
+        body["note"] = note
+    with _connect(url, data) as api:
+        answer = api.call("POST", f"{_path(api, workspace)}/credits", body)
+        show_one(answer, as_json=as_json)
+
+
+@credit.command("audit")
+def audit_credits(
+    workspace: Workspace, *, url: Url = None, data: Data = None, as_json: Json = False
+) -> None:
+    """Prove that a workspace's balance is the sum of its ledger. Exits 1 where it is not."""
+    with _connect(url, data) as api:
+        answer = api.call("GET", f"{_path(api, workspace)}/audit")
+        show_one(answer, as_json=as_json)
+        if answer.get("consistent") is not True:
+            raise Failure(f"the ledger of {workspace} is not consistent")
+
+
+@webhook_secret.command("show")
+def show_webhook_secret(
+    workspace: Workspace, *, url: Url = None, data: Data = None, as_json: Json = False
+) -> None:
+    """Show the secret by which a receiver checks a workspace's callbacks."""
+    with _connect(url, data) as api:
+        show_one(api.call("GET", f"{_path(api, workspace)}/webhook-secret"), as_json=as_json)
+
+
+def _connect(url: str | None, data: Path | None) -> AbstractContextManager[AdminApi]:
+    from ketchup.cli.admin_api import connect
+
+    return connect(url, data)
+
+
+def _path(api: AdminApi, workspace: str) -> str:
+    from urllib.parse import quote
+
+    return f"/workspaces/{quote(api.workspace(workspace), safe='')}"
