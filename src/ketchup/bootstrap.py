@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from ketchup import credits, migrations, storage, tasks, workspaces
 from ketchup.clock import Clock, Micros, SystemClock, after
-from ketchup.config import Settings
+from ketchup.config import Settings, SettingsError
 from ketchup.data_folder import DataFolder
 from ketchup.db import Database, sqlite_engine
 from ketchup.egress import Egress, EgressError
@@ -131,7 +131,7 @@ async def open_runtime(
             clock=clock,
             random=Random(),
             rules=_run_rules(settings),
-            ended=lambda: worker.wake_sender(),
+            ended=lambda: worker.wake_sender(),  # noqa: PLW0108 the worker is made below
         )
         worker = Worker(
             database,
@@ -192,7 +192,9 @@ def _engines(settings: Settings, providers: Mapping[str, Provider] | None) -> En
     for model in catalog:
         if model.provider not in providers:
             known = ", ".join(sorted(providers))
-            raise ValueError(f"{model.id}: provider {model.provider} is unknown; there is {known}")
+            raise SettingsError(
+                [f"models.{model.id}.provider: {model.provider} is unknown; there is {known}"]
+            )
     return Engines(catalog, providers)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from ketchup import __version__
-from ketchup.cli import admin, configuration
+from ketchup.cli import admin, configuration, serve
 from ketchup.cli.failure import Failure, failure_of
 from ketchup.cli.show import printable
 
@@ -26,6 +26,8 @@ app: Final = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("serve")(serve.serve)
+app.command("migrate")(serve.migrate)
 app.add_typer(admin.app, name="admin")
 app.add_typer(configuration.app, name="config")
 

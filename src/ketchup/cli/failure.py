@@ -48,4 +48,5 @@ def failure_of(error: Exception) -> Failure | None:
 _KNOWN = (
     ("ketchup.config.sources", "SettingsError", Exit.SETTINGS),
     ("ketchup.data_folder", "DataFolderError", Exit.DATA_FOLDER),
+    ("ketchup.migrations", "SchemaTooNew", Exit.DATA_FOLDER),
 )

@@ -1,6 +1,7 @@
 """How often one task may be polled: a burst, then an even pace, per key and task.
 
-Kept in memory: a poll too many costs a read, nothing more, so the database need not decide. A limit below one poll a second is not offered, because the contract always allows that.
+Kept in memory: a poll too many costs a read, nothing more, so the database need not decide. A limit
+below one poll a second is not offered, because the contract always allows that.
 """
 
 from __future__ import annotations

@@ -1,0 +1,121 @@
+"""`ketchup serve` and `ketchup migrate`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ketchup import __version__
+from ketchup.cli.failure import Failure
+
+if TYPE_CHECKING:
+    from ketchup.config import Settings
+    from ketchup.data_folder import DataFolder
+    from ketchup.service import Service, Started
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Settings file; default ./ketchup.toml.")
+]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of everything it keeps.")]
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Where to listen.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    data: DataOption = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Tasks that render at once; 0 accepts without rendering.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Run the whole service in one process."""
+    flags = {"host": host, "port": port, "data": data, "concurrency": concurrency}
+    settings = _settings(flags, config)
+    _configure_log(settings)
+    with _open(settings) as folder:
+        _run(settings, folder)
+
+
+def migrate(data: DataOption = None, config: ConfigOption = None) -> None:
+    """Bring the database to this version's schema, without serving."""
+    from ketchup.bootstrap import migrate as migrate_folder
+
+    settings = _settings({"data": data}, config)
+    with _open(settings) as folder:
+        # Made before the database: a database without its key would be refused.
+        folder.secret_key(_revealed(settings))
+        changed = migrate_folder(folder)
+    print("migrated to the newest schema" if changed else "the schema is up to date")
+
+
+def _run(settings: Settings, folder: DataFolder) -> None:
+    from ketchup.service import Service, bind
+
+    try:
+        listener = bind(settings.host, settings.port)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise Failure(f"cannot listen on {where}: {error.strerror}") from error
+    with listener, _runner() as runner:
+        runner.run(_serve_until_signal(Service(settings, folder, listener)))
+
+
+async def _serve_until_signal(service: Service) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, service.stop)
+    await service.run(_print_ready)
+
+
+def _runner() -> asyncio.Runner:
+    if sys.platform == "win32":
+        return asyncio.Runner()
+    import uvloop
+
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _print_ready(started: Started) -> None:
+    print(f"Ketchup {__version__} is ready at {started.base_url}", flush=True)
+    if started.first_start is None:
+        return
+    key = started.first_start.key
+    print(
+        f"\nYour first API key, shown only once:\n\n  {key}\n\nTry it:\n\n"
+        f"  curl {started.base_url}/api/image/gen \\\n"
+        f"    -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n"
+        """    -d '{"model":"google/gempix2","prompt":"a red boat on the sea at sunset"}'\n\n"""
+        f"  curl -H 'Authorization: Bearer {key}' \\\n"
+        f"    '{started.base_url}/api/task/query?task_id=TASK_ID'\n",
+        flush=True,
+    )
+
+
+def _settings(flags: Mapping[str, object], config: Path | None) -> Settings:
+    from ketchup.config import load
+
+    return load(os.environ, flags=flags, config=config).settings
+
+
+def _configure_log(settings: Settings) -> None:
+    from ketchup import telemetry
+
+    telemetry.configure(settings.log.level, settings.log.format)
+
+
+def _open(settings: Settings) -> DataFolder:
+    from ketchup.clock import SystemClock
+    from ketchup.data_folder import DataFolder
+
+    return DataFolder.open(settings.data, SystemClock())
+
+
+def _revealed(settings: Settings) -> str | None:
+    return settings.secret_key.get_secret_value() if settings.secret_key else None

@@ -1,0 +1,110 @@
+"""The service: server and worker in one process, started and stopped together.
+
+Used by `serve`, by `demo` and by whoever embeds Ketchup. It owns no signal: the caller says when to
+stop, and everything that was accepted is then finished or handed back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+from typing_extensions import override
+
+from ketchup.bootstrap import FirstStart, Runtime, first_start, open_runtime
+from ketchup.config import Settings
+from ketchup.data_folder import DataFolder
+from ketchup.providers.base import Provider
+from ketchup.server import create_app
+
+_BACKLOG: Final = 2048
+_CLOSE_CONNECTIONS_SECONDS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A service that answers requests."""
+
+    base_url: str
+    runtime: Runtime
+    first_start: FirstStart | None
+
+
+@dataclass
+class Service:
+    """One process's service on an owned data folder and a bound socket."""
+
+    settings: Settings
+    folder: DataFolder
+    listener: socket.socket
+    providers: Mapping[str, Provider] | None = None
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def stop(self) -> None:
+        """Ask `run` to come to a graceful end. On the event loop only."""
+        self._stop.set()
+
+    async def run(self, ready: Callable[[Started], None]) -> None:
+        """Serve until stopped; `ready` is called once, when the first request can come."""
+        base_url = self.settings.base_url(self.listener.getsockname()[1])
+        async with open_runtime(
+            self.settings, self.folder, base_url=base_url, providers=self.providers
+        ) as runtime:
+            made = await first_start(runtime)
+            server = _Server(create_app(runtime), lambda: ready(Started(base_url, runtime, made)))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(runtime.worker.run(sole_owner=True))
+                group.create_task(server.serve(sockets=[self.listener]))
+                await self._stop.wait()
+                server.should_exit = True
+                runtime.worker.stop()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a bound socket. Raises OSError when the address is taken or not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        # A restart must not wait for the connections of the one before to be forgotten.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without hands on the process: no signals, no logging, no lifespan."""
+
+    def __init__(self, app: ASGIApp, ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_graceful_shutdown=_CLOSE_CONNECTIONS_SECONDS,
+            )
+        )
+        self._ready = ready
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,112 @@
+"""A whole service in the test's own process: real server, real database, real loopback sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from ketchup.bootstrap import Runtime
+from ketchup.clock import SystemClock
+from ketchup.config import load
+from ketchup.data_folder import DataFolder
+from ketchup.providers.base import Provider
+from ketchup.service import Service, Started, bind
+from tests.support.engines import ScriptedProvider
+
+DEADLINE_SECONDS = 20.0
+
+
+@dataclass
+class RunningService:
+    """What a client and an operator of the service know."""
+
+    base_url: str
+    key: str
+    workspace_id: str
+    client: httpx2.AsyncClient
+    """Authenticated with the first key."""
+    admin: httpx2.AsyncClient
+    """Authenticated with the admin token."""
+    runtime: Runtime
+
+    async def submit(self, **fields: Any) -> str:  # noqa: ANN401 a test may send anything
+        """Create a task and return its id."""
+        body = {"model": "google/gempix2", "prompt": "a red boat", **fields}
+        answer = await self.client.post("/api/image/gen", json=body)
+        assert answer.status_code == 200, answer.text
+        task_id: str = answer.json()["data"]["task_id"]
+        return task_id
+
+    async def query(self, task_id: str) -> dict[str, Any]:
+        """Return `data` of a task."""
+        answer = await self.client.get("/api/task/query", params={"task_id": task_id})
+        assert answer.status_code == 200, answer.text
+        data: dict[str, Any] = answer.json()["data"]
+        return data
+
+    async def ended(self, task_id: str) -> dict[str, Any]:
+        """Poll until the task is over, and return `data`."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while True:
+                data = await self.query(task_id)
+                if data["status"] in {"success", "failed"}:
+                    return data
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running_service(
+    data: Path,
+    *,
+    providers: Mapping[str, Provider] | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> AsyncIterator[RunningService]:
+    """Run a service on `data`. Loopback is open to egress; the engine is scripted unless given."""
+    flags = {"port": 0, "data": data, "concurrency": 2, "egress.allow": "127.0.0.0/8,::1/128"}
+    loaded = load({}, flags={**flags, **(settings or {})}, folder=data).settings
+    engines = {"studio": ScriptedProvider()} if providers is None else providers
+    ready: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
+    with DataFolder.open(data, SystemClock()) as folder, bind("127.0.0.1", 0) as listener:
+        service = Service(loaded, folder, listener, engines)
+        running = asyncio.create_task(service.run(ready.set_result))
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
+                if running.done():
+                    await running
+                started = await ready
+            async with _clients(started) as (client, admin, key):
+                workspace = started.first_start.workspace_id if started.first_start else ""
+                yield RunningService(
+                    started.base_url, key, workspace, client, admin, started.runtime
+                )
+        finally:
+            service.stop()
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await running
+
+
+@asynccontextmanager
+async def _clients(
+    started: Started,
+) -> AsyncIterator[tuple[httpx2.AsyncClient, httpx2.AsyncClient, str]]:
+    key = started.first_start.key if started.first_start else ""
+    async with (
+        httpx2.AsyncClient(
+            base_url=started.base_url, headers=_bearer(key), trust_env=False
+        ) as client,
+        httpx2.AsyncClient(
+            base_url=started.base_url, headers=_bearer(started.runtime.admin_token), trust_env=False
+        ) as admin,
+    ):
+        yield client, admin, key
+
+
+def _bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"} if secret else {}
