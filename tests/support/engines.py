@@ -30,7 +30,11 @@ class ScriptedProvider:
         self._script = list(script)
 
     async def generate(
-        self, request: ImageRequest, *, progress: Progress, cancelled: asyncio.Event
+        self,
+        request: ImageRequest,
+        *,
+        progress: Progress,
+        cancelled: asyncio.Event,  # noqa: ARG002 the protocol has it; a script ends by itself
     ) -> Sequence[GeneratedImage]:
         self.requests.append(request)
         self.started.set()

@@ -77,7 +77,9 @@ async def running_service(
         running = asyncio.create_task(service.run(ready.set_result))
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
-                await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    {running, asyncio.ensure_future(ready)}, return_when=asyncio.FIRST_COMPLETED
+                )
                 if running.done():
                     await running
                 started = await ready
