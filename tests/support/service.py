@@ -77,12 +77,7 @@ async def running_service(
         running = asyncio.create_task(service.run(ready.set_result))
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
-                await asyncio.wait(
-                    {running, asyncio.ensure_future(ready)}, return_when=asyncio.FIRST_COMPLETED
-                )
-                if running.done():
-                    await running
-                started = await ready
+                started = await _first(ready, running)
             async with _clients(started) as (client, admin, key):
                 workspace = started.first_start.workspace_id if started.first_start else ""
                 yield RunningService(
@@ -92,6 +87,17 @@ async def running_service(
             service.stop()
             async with asyncio.timeout(DEADLINE_SECONDS):
                 await running
+
+
+async def _first(ready: asyncio.Future[Started], running: asyncio.Task[None]) -> Started:
+    """Return when the service is ready; raise what ended it when it never was."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not ready.done():
+            ready.set_exception(task.exception() or EOFError("the service ended at once"))
+
+    running.add_done_callback(ended)
+    return await ready
 
 
 @asynccontextmanager
