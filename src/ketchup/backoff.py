@@ -12,6 +12,7 @@ from typing import Final
 JITTER: Final = 0.2
 # A receiver may slow us down, but not park a message for ever.
 MAX_RETRY_AFTER_SECONDS: Final = 24 * 3600.0
+_MOST_DOUBLINGS: Final = 64
 
 
 def jittered(seconds: float, random: Random) -> float:
@@ -21,7 +22,9 @@ def jittered(seconds: float, random: Random) -> float:
 
 def exponential(tries: int, random: Random, *, base: float = 1.0, ceiling: float = 60.0) -> float:
     """Return the delay after failure number `tries`: base, 2 base, 4 base… up to the ceiling."""
-    return jittered(min(base * 2.0 ** max(tries - 1, 0), ceiling), random)
+    # What fails for a day reaches tries whose power no float can hold.
+    doublings = min(max(tries - 1, 0), _MOST_DOUBLINGS)
+    return jittered(min(base * 2.0**doublings, ceiling), random)
 
 
 def scheduled(

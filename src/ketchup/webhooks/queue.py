@@ -32,6 +32,14 @@ _PAGE: Final = 256
 _LOST: Final = "the worker was lost during this attempt"
 
 
+_SOONEST: Final = select(func.min(delivery.c.next_at)).where(delivery.c.next_at.is_not(None))
+_IN_FLIGHT: Final = (
+    select(delivery.c.origin, func.count())
+    .where(delivery.c.worker_id.is_not(None))
+    .group_by(delivery.c.origin)
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right of one worker to make one attempt at one delivery."""
@@ -156,8 +164,7 @@ def requeue_lost(
 
 def next_due(conn: Connection) -> Micros | None:
     """Return when the next delivery is due, or None when none waits."""
-    soonest = select(func.min(delivery.c.next_at)).where(delivery.c.next_at.is_not(None))
-    due: Micros | None = conn.execute(soonest).scalar_one()
+    due: Micros | None = conn.execute(_SOONEST).scalar_one()
     return due
 
 
@@ -193,12 +200,7 @@ def _choose(conn: Connection, now: Micros, limit: int, per_destination: int) -> 
 
 
 def _in_flight(conn: Connection) -> Counter[str]:
-    counts = conn.execute(
-        select(delivery.c.origin, func.count())
-        .where(delivery.c.worker_id.is_not(None))
-        .group_by(delivery.c.origin)
-    )
-    return Counter(dict(counts.tuples()))
+    return Counter(dict(conn.execute(_IN_FLIGHT).all()))
 
 
 def _due(now: Micros, full: Collection[str], last: tuple[int, str]) -> Select[int, DeliveryId, str]:

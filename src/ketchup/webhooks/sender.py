@@ -39,6 +39,7 @@ from ketchup.webhooks.decision import (
 )
 from ketchup.webhooks.queue import (
     Attempted,
+    Lease,
     Pending,
     Recording,
     claim,
@@ -52,6 +53,7 @@ _STOPPED: Final = Unanswered("the worker stopped during this attempt")
 # A claim walks over what is due at receivers that are full. However long that queue is, claims
 # take at most a tenth of the writer's time.
 _PAUSE_PER_CLAIM_TIME: Final = 9.0
+_LONGEST_PAUSE: Final = 1.0
 
 _log: Final = structlog.get_logger()
 
@@ -95,16 +97,36 @@ class SenderSettings:
 
 @dataclass(slots=True)
 class Tally:
-    """What a sender has done since it was built."""
+    """Counts what a sender does. On the event loop only."""
 
     delivered: int = 0
     again: int = 0
     dead: int = 0
     handed_back: int = 0
     unrecorded: int = 0
-    """Attempts whose lease was lost meanwhile, or that ended with the store down."""
     faults: int = 0
-    """Exceptions that nobody expected, and calls to a store that was down."""
+
+    def attempted(self, decision: Decision | HandedBack) -> None:
+        """Count an attempt that was recorded."""
+        match decision:
+            case Delivered():
+                self.delivered += 1
+            case Again():
+                self.again += 1
+            case Dead():
+                self.dead += 1
+            case HandedBack():
+                self.handed_back += 1
+            case _:
+                assert_never(decision)
+
+    def unrecordable(self) -> None:
+        """Count an attempt whose lease was lost, or that ended while the store was down."""
+        self.unrecorded += 1
+
+    def faulty(self) -> None:
+        """Count an exception that nobody expected, or a call to a store that was down."""
+        self.faults += 1
 
 
 class Sender:
@@ -121,9 +143,10 @@ class Sender:
         random: Random,
         settings: SenderSettings | None = None,
         errors: tuple[type[Exception], ...] = (),
+        tally: Tally | None = None,
     ) -> None:
         """Build a sender. `errors` are what the poster raises when there is no answer."""
-        self.tally = Tally()
+        self.tally = tally or Tally()
         self._database = database
         self._poster = poster
         self._worker_id = worker_id
@@ -133,8 +156,9 @@ class Sender:
         self._settings = settings or SenderSettings()
         self._errors = errors
         self._record = database.write_batcher(record)
-        self._tasks: dict[DeliveryId, asyncio.Task[None]] = {}
-        self._posting: set[DeliveryId] = set()
+        # By lease: what lost its lease may run on here beside the next attempt.
+        self._tasks: dict[Lease, asyncio.Task[None]] = {}
+        self._posting: set[Lease] = set()
         self._woken = asyncio.Event()
         self._stopped = asyncio.Event()
         self._giving_up = False
@@ -155,34 +179,35 @@ class Sender:
         try:
             while not self._stopped.is_set():
                 self._woken.clear()
-                started = self._clock.monotonic()
-                await self._fill()
-                took = self._clock.monotonic() - started
-                await self._pause(min(took * _PAUSE_PER_CLAIM_TIME, self._settings.poll))
+                await self._pause(await self._fill())
                 await self._wait()
             await self._finish()
         finally:
             for task in self._tasks.values():
                 task.cancel()
 
-    async def _fill(self) -> None:
-        """Claim as much as there are free places, and start it."""
+    async def _fill(self) -> float:
+        """Claim as much as there are free places, and start it; return the pause to make then."""
         free = self._settings.concurrency - len(self._tasks)
         if free <= 0:
-            return
-        running = frozenset(self._tasks)
+            return 0.0
+        running = [lease.id for lease in self._tasks]
+        loop = asyncio.get_running_loop()  # its own time, like the waits: not the passed-in clock
+        started = loop.time()
         try:
             claimed = await self._database.write(lambda conn: self._claim(conn, free, running))
         except Exception:  # noqa: BLE001 the top of the loop: it is logged and counted
             self._unsure = True
-            self.tally.faults += 1
+            self.tally.faulty()
             _log.exception("deliveries could not be claimed")
-            return
+            return _LONGEST_PAUSE
+        took = loop.time() - started
         self._unsure = False
         for pending in claimed:
             self._start(pending)
+        return min(took * _PAUSE_PER_CLAIM_TIME, _LONGEST_PAUSE)
 
-    def _claim(self, conn: Connection, free: int, running: frozenset[DeliveryId]) -> list[Pending]:
+    def _claim(self, conn: Connection, free: int, running: Sequence[DeliveryId]) -> list[Pending]:
         now = self._clock.now()
         if self._unsure:
             requeue_lost(conn, [self._worker_id], now, keep=running)
@@ -208,10 +233,10 @@ class Sender:
 
     def _start(self, pending: Pending) -> None:
         task = asyncio.create_task(self._deliver(pending), name=f"webhook {pending.lease.id}")
-        self._tasks[pending.lease.id] = task
+        self._tasks[pending.lease] = task
 
         def ended(_task: asyncio.Task[None]) -> None:
-            del self._tasks[pending.lease.id]
+            del self._tasks[pending.lease]
             self._woken.set()
 
         task.add_done_callback(ended)
@@ -232,13 +257,13 @@ class Sender:
         if await self._see_recorded(result):
             self._tell(pending, result)
         else:
-            self.tally.unrecorded += 1
+            self.tally.unrecordable()
             _log.warning("an attempt was not recorded", **_names(pending))
 
     async def _attempt(self, pending: Pending) -> tuple[Outcome, Decision | HandedBack]:
         if self._giving_up:
             return _STOPPED, HandedBack()
-        self._posting.add(pending.lease.id)
+        self._posting.add(pending.lease)
         try:
             outcome = await self._post(pending)
         except asyncio.CancelledError:
@@ -246,7 +271,7 @@ class Sender:
                 raise
             return _STOPPED, HandedBack()
         finally:
-            self._posting.discard(pending.lease.id)
+            self._posting.discard(pending.lease)
         tries = pending.tries + 1
         return outcome, decide(outcome, tries, self._settings.schedule, self._random)
 
@@ -260,7 +285,7 @@ class Sender:
         except TimeoutError:
             return Unanswered(f"no answer within {self._settings.timeout:g} s")
         except Exception:  # noqa: BLE001 the top of one delivery: it is logged and counted
-            self.tally.faults += 1
+            self.tally.faulty()
             _log.exception("a delivery failed inside", **_names(pending))
             return Unanswered("internal error")
         return Answered(reply.status, reply.retry_after)
@@ -281,7 +306,8 @@ class Sender:
     async def _see_recorded(self, result: Attempted) -> bool:
         """Record the result, however long the store is down; False if its lease was lost.
 
-        After `stop` a store that is down is not waited for: the lease is then a lost one. While it waits the delivery keeps its place: a sender that cannot record stops claiming.
+        After `stop` a store that is down is not waited for: the lease is then a lost one. While it
+        waits the delivery keeps its place: a sender that cannot record stops claiming.
         """
         failures = 0
         while True:
@@ -289,7 +315,7 @@ class Sender:
                 recording = await self._record(result)
             except Exception:  # noqa: BLE001 whatever it is, the lease must be ended
                 failures += 1
-                self.tally.faults += 1
+                self.tally.faulty()
                 _log.exception("an attempt could not be recorded", delivery_id=result.lease.id)
                 if self._stopped.is_set():
                     return False
@@ -299,17 +325,7 @@ class Sender:
 
     def _tell(self, pending: Pending, result: Attempted) -> None:
         """Count and log what came of an attempt. The URL stays out: it may hold a secret."""
-        match result.decision:
-            case Delivered():
-                self.tally.delivered += 1
-            case Again():
-                self.tally.again += 1
-            case Dead():
-                self.tally.dead += 1
-            case HandedBack():
-                self.tally.handed_back += 1
-            case _:
-                assert_never(result.decision)
+        self.tally.attempted(result.decision)
         _log.info(
             "a delivery was attempted",
             **_names(pending),
@@ -329,8 +345,8 @@ class Sender:
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=self._settings.grace)
         self._giving_up = True
-        for id_ in self._posting:
-            self._tasks[id_].cancel()
+        for lease in self._posting:
+            self._tasks[lease].cancel()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=self._settings.grace)
 
@@ -346,6 +362,7 @@ def _names(pending: Pending) -> dict[str, str | int]:
 
 
 def _reason(error: Exception) -> str:
-    # An error's text may quote what the receiver sent: anything at all.
-    text = f"{type(error).__name__}: {error}"[:_REASON_LENGTH]
+    # Egress keeps what happened apart from the sentence that a caller may see. Either may quote
+    # what the receiver sent: anything at all.
+    text = f"{type(error).__name__}: {getattr(error, 'detail', error)}"[:_REASON_LENGTH]
     return "".join(letter if letter.isprintable() else "?" for letter in text)
