@@ -47,12 +47,14 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
     """Leave the process's logging as it was found."""
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
+    loggers = [logging.getLogger(name) for name in (None, *telemetry.UVICORN_LOGGERS)]
+    before = [(each, each.level, each.handlers[:], each.propagate) for each in loggers]
     yield
     structlog.reset_defaults()
-    root.setLevel(level)
-    root.handlers[:] = handlers
+    for each, level, handlers, propagate in before:
+        each.setLevel(level)
+        each.handlers[:] = handlers
+        each.propagate = propagate
 
 
 @pytest.fixture
