@@ -6,7 +6,7 @@ Promises, kept by the processors below for every field, the exception's text inc
 - never a forged line or a hidden one: control characters, also the ones that turn text around, are
   written as escapes;
 - never a flood: a field ends after 2 KiB, an exception keeps its last 8 KiB;
-- never a prompt above debug: there it is only counted.
+- never a prompt, except at debug: everywhere else its characters are counted.
 
 A line that cannot be written is dropped: a full disk under the log must not fail a request.
 
@@ -41,6 +41,7 @@ bound = bound_contextvars
 
 FIELD_BYTES: Final = 2048
 EXCEPTION_BYTES: Final = 8192
+UVICORN_LOGGERS: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 _DEPTH: Final = 4
 _HIDDEN: Final = "***"
 
@@ -281,7 +282,7 @@ def _route_standard_logging(threshold: int) -> None:
     # Libraries tell more than they should at info and debug, request headers among it.
     root.setLevel(max(threshold, logging.WARNING))
     chatter = logging.INFO if threshold <= logging.DEBUG else max(threshold, logging.WARNING)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
+    for name in UVICORN_LOGGERS:
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True

@@ -174,11 +174,11 @@ def test_secret_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*")), "nothing half-written is left"
 
 
-def test_a_write_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
+def test_what_a_crash_left_beside_is_overwritten(tmp_path: Path) -> None:
     with DataFolder.open(tmp_path, CLOCK) as folder:
-        cut_short = tmp_path / ".admin.token.new"
-        cut_short.write_text("dk-adm")
-        cut_short.chmod(0o644)
+        beside = tmp_path / ".admin.token.new"
+        beside.write_text("dk-admin_" + "x" * 100)
+        beside.chmod(0o644)
         token = folder.admin_token()
         assert folder.paths.admin_token.read_text() == f"{token}\n"
         assert stat.S_IMODE(folder.paths.admin_token.stat().st_mode) == 0o600

@@ -398,8 +398,16 @@ def test_a_model_stays_within_the_contract(tmp_path: Path, line: str) -> None:
 
 
 def test_a_model_id_holds_no_blanks(tmp_path: Path) -> None:
-    [fault] = faults(with_file(tmp_path, '[models."a b"]\ntitle = "A"\nprice = 1\n'))
-    assert fault.startswith('ketchup.toml: models."a b"')
+    assert faults(with_file(tmp_path, '[models."a b"]\ntitle = "A"\nprice = 1\n')) == [
+        'ketchup.toml: models."a b": a model id has 1 to 128 letters, digits and . _ : / -'
+    ]
+
+
+def test_a_rule_of_the_catalogue_names_the_file_whatever_else_is_set(tmp_path: Path) -> None:
+    twice = '[models."acme/one"]\ntitle = "One"\nprice = 1\naliases = ["google/gempix2"]\n'
+    with_file(tmp_path, f"port = 1\n{twice}")
+    [fault] = faults(tmp_path, {"KETCHUP_PORT": "2"})
+    assert fault.startswith("ketchup.toml: models: google/gempix2 is an alias of acme/one, but ")
 
 
 # Secrets ───────────────────────────────────────────────────────────────────────────────────────

@@ -96,7 +96,7 @@ def _matching(pattern: re.Pattern[str]) -> AfterValidator:
 
 def _model_id(text: str) -> str:
     if not _MODEL_ID.fullmatch(text):
-        raise ValueError("not a model id")
+        raise ValueError("a model id has 1 to 128 letters, digits and . _ : / -")
     return text
 
 

@@ -89,6 +89,7 @@ class _Draft:
     values: dict[Place, object] = field(default_factory=dict)
     origins: dict[Place, Origin] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    file: str = DEFAULT_FILE
 
     def put(self, path: Place, value: object, origin: Origin) -> None:
         self.values[path] = value
@@ -161,6 +162,7 @@ def _read_file(
     path = named or folder / DEFAULT_FILE
     if named is None and not path.exists():
         return
+    draft.file = str(path)
     try:
         # A float is kept as its text: `price = 0.1` is a tenth, exactly.
         table = tomllib.loads(_text_of(path), parse_float=str)
@@ -257,14 +259,16 @@ def _validated(draft: _Draft) -> Settings | None:
     try:
         return Settings.model_validate(draft.nested())
     except ValidationError as error:
-        seen = {_place(e, draft): e for e in reversed(error.errors(include_url=False))}
-        draft.faults += [_explain(place, e, draft) for place, e in reversed(seen.items())]
+        first: dict[Place, ErrorDetails] = {}
+        for detail in error.errors(include_url=False):
+            first.setdefault(_place(detail, draft), detail)
+        draft.faults += [_explain(place, detail, draft) for place, detail in first.items()]
         return None
 
 
 def _place(error: ErrorDetails, draft: _Draft) -> Place:
-    """Find the setting that an error is about: the library adds list indexes and union members."""
-    path = tuple(str(part) for part in error["loc"])
+    """Find the setting that an error is about: the library adds list indexes and the like."""
+    path = tuple(str(part) for part in error["loc"] if part != "[key]")
     for length in range(len(path), 0, -1):
         if path[:length] in draft.origins:
             return path[:length]
@@ -276,11 +280,11 @@ def _explain(place: Place, error: ErrorDetails, draft: _Draft) -> str:
     info = field_at(place)
     origin = draft.origins.get(place)
     if error["type"] == "missing":
-        return f"{_file_of(draft, place)}: {key}: missing; expected {_words(info)}"
+        return f"{draft.file}: {key}: missing; expected {_words(info)}"
     if origin is None or info is None:
-        # A rule that spans several settings explains itself.
+        # A rule about a name, or about several settings, explains itself.
         reason = error["msg"].removeprefix("Value error, ")
-        return f"{_file_of(draft, place)}: {key}: {reason}"
+        return f"{draft.file}: {key}: {reason}"
     shown = "the value" if is_secret(info) else _shown(draft.values[place])
     where = origin.name if origin.kind is Kind.FILE else _SOURCES[origin.kind]
     name = key if origin.kind is Kind.FILE else origin.name
@@ -292,11 +296,6 @@ _SOURCES: Final = {Kind.FLAG: "command line", Kind.ENVIRONMENT: "environment"}
 
 def _words(info: FieldInfo | None) -> str:
     return "a value" if info is None else accepts(info)
-
-
-def _file_of(draft: _Draft, place: Place) -> str:
-    names = (o.name for p, o in draft.origins.items() if p[: len(place) - 1] == place[:-1])
-    return next(names, DEFAULT_FILE)
 
 
 def _shown(value: object) -> str:
