@@ -167,7 +167,14 @@ def _opened(data: bytes, name: str) -> tuple[Image.Image, Image.Transpose | None
         if name == "JPEG":
             source.draft("RGB", (MAX_SIDE_OUT, MAX_SIDE_OUT))
         source.load()
-        return _pixels(source), _TURNS.get(source.getexif().get(_EXIF_ORIENTATION, 1))
+        return _pixels(source), _turn(source)
+
+
+def _turn(source: Image.Image) -> Image.Transpose | None:
+    try:
+        return _TURNS.get(source.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 broken metadata, in whatever way, does not spoil the pixels
+        return None
 
 
 def _check(source: Image.Image, name: str) -> None:
