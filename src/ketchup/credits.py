@@ -233,6 +233,12 @@ def find_account(conn: Connection, workspace_id: WorkspaceId) -> Account:
     return Account(row.balance, row.held) if row else Account(Credits(0), Credits(0))
 
 
+def list_accounts(conn: Connection) -> dict[WorkspaceId, Account]:
+    """Return every account; a workspace that never got credits has none."""
+    rows = conn.execute(select(account))
+    return {row.workspace_id: Account(row.balance, row.held) for row in rows}
+
+
 def audit(conn: Connection, workspace_id: WorkspaceId) -> Audit:
     """Compare the account with its entries and holds. Reads every one of them."""
     return Audit(

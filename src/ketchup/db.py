@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import NullPool
 
@@ -90,6 +90,10 @@ class Database:
     ) -> Batcher[Item, Result]:
         """Return a batcher whose flushes only read."""
         return Batcher(self._loop, self._hot_reader, flush, capacity)
+
+    async def check_writable(self) -> None:
+        """Commit a write that changes nothing, or raise Unavailable: the store works, or not."""
+        await self.write(_rewrite_version)
 
     async def close(self) -> None:
         """Let what waits finish, then close the connections. Later calls get `Unavailable`."""
@@ -192,6 +196,11 @@ def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
     event.listen(engine, "connect", set_up)
     event.listen(engine, "begin", begin)
     return engine
+
+
+def _rewrite_version(conn: Connection) -> None:
+    # A real write of one row that every migrated database has; without one it is not ready either.
+    conn.execute(text("UPDATE alembic_version SET version_num = version_num"))
 
 
 class _Raised:

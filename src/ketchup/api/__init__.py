@@ -1,0 +1,56 @@
+"""The HTTP API beside the contract: `/admin/v1` for operators, and health for machines.
+
+FastAPI and pydantic stay inside this package. It also answers, in the contract's envelope, for
+every path that no surface knows. Request ids come from the server in front: they are read here, for
+the log and the problems, and never made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from typing_extensions import override
+
+from ketchup import __version__
+from ketchup.api import admin, problems
+from ketchup.api.dependencies import ApiDependencies
+from ketchup.api.health import Readiness, health_routes
+
+__all__ = ["ApiDependencies", "create_api"]
+
+
+def create_api(dependencies: ApiDependencies) -> FastAPI:
+    """Build the application. It opens and closes nothing."""
+    if not dependencies.admin_token:
+        raise ValueError("the admin API needs a token")
+    app = _Api(
+        title="Ketchup",
+        version=__version__,
+        description="Operate Ketchup: workspaces, API keys, webhook secrets and credits.",
+        # The pages that FastAPI offers load their scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.dependencies = dependencies
+    problems.install(app)
+    app.include_router(admin.routes)
+    app.include_router(health_routes(Readiness(dependencies.database, dependencies.clock)))
+    return app
+
+
+class _Api(FastAPI):
+    """An application whose document describes its problems too."""
+
+    @override
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document["components"]["schemas"].update(problems.schemas())
+        return document
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

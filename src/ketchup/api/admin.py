@@ -1,0 +1,218 @@
+"""The operators' API: workspaces, their keys, webhook secrets and credits.
+
+Each handler is one transaction. Where something must exist, it is looked up in the transaction that
+changes it. What stops a key from working is forgotten by the authenticator after the commit, so
+that it holds on this node at once; other nodes follow within half a second.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Path, Security
+from sqlalchemy import Connection
+
+from ketchup import credits, workspaces
+from ketchup.api.access import AdminRoute, documented_scheme
+from ketchup.api.dependencies import Dependencies
+from ketchup.api.problems import DOCUMENTED
+from ketchup.api.shapes import (
+    AccountView,
+    AuditView,
+    CreatedKey,
+    Grant,
+    KeyList,
+    KeyView,
+    NewKeyRequest,
+    NewWorkspace,
+    Rotation,
+    WebhookSecret,
+    WorkspaceChange,
+    WorkspaceList,
+    WorkspaceView,
+)
+from ketchup.credits import Account
+from ketchup.errors import NotFound
+from ketchup.ids import KeyId, WorkspaceId
+from ketchup.money import Credits
+from ketchup.workspaces import NewKey, Workspace
+
+routes: Final = APIRouter(
+    prefix="/admin/v1",
+    route_class=AdminRoute,
+    dependencies=[Security(documented_scheme)],
+    responses=DOCUMENTED,
+)
+_WORKSPACE: Final = "/workspaces/{workspace_id}"
+_HOUR: Final = 3600.0
+_DEFAULT_ROTATION: Final = Rotation()
+
+
+async def _workspace_id(workspace_id: Annotated[str, Path()]) -> WorkspaceId:
+    if not _could_be_an_id(workspace_id):
+        raise NotFound("workspace not found")
+    return WorkspaceId(workspace_id)
+
+
+async def _key_id(key_id: Annotated[str, Path()]) -> KeyId:
+    if not _could_be_an_id(key_id):
+        raise NotFound("key not found")
+    return KeyId(key_id)
+
+
+InWorkspace = Annotated[WorkspaceId, Depends(_workspace_id)]
+OfKey = Annotated[KeyId, Depends(_key_id)]
+
+
+@routes.post("/workspaces", status_code=HTTPStatus.CREATED, tags=["workspaces"])
+async def create_workspace(body: NewWorkspace, api: Dependencies) -> WorkspaceView:
+    """Create an active workspace without credits."""
+
+    def work(conn: Connection) -> Workspace:
+        return workspaces.create(conn, body.name, api.retention_days, api.clock.now())
+
+    created = await api.database.write(work)
+    return WorkspaceView.showing(created, _NOTHING)
+
+
+@routes.get("/workspaces", tags=["workspaces"])
+async def list_workspaces(api: Dependencies) -> WorkspaceList:
+    """List every workspace with what it has, oldest first."""
+
+    def work(conn: Connection) -> WorkspaceList:
+        accounts = credits.list_accounts(conn)
+        return WorkspaceList(
+            items=[
+                WorkspaceView.showing(workspace, accounts.get(workspace.id, _NOTHING))
+                for workspace in workspaces.list_all(conn)
+            ]
+        )
+
+    return await api.database.read(work)
+
+
+@routes.get(_WORKSPACE, tags=["workspaces"])
+async def get_workspace(workspace_id: InWorkspace, api: Dependencies) -> WorkspaceView:
+    """Show a workspace with what it has."""
+
+    def work(conn: Connection) -> WorkspaceView:
+        workspace = workspaces.get(conn, workspace_id)
+        return WorkspaceView.showing(workspace, credits.find_account(conn, workspace_id))
+
+    return await api.database.read(work)
+
+
+@routes.patch(_WORKSPACE, tags=["workspaces"])
+async def change_workspace(
+    workspace_id: InWorkspace, body: WorkspaceChange, api: Dependencies
+) -> WorkspaceView:
+    """Suspend a workspace, or make it active again. Its keys stop, or work, at once."""
+
+    def work(conn: Connection) -> WorkspaceView:
+        workspace = workspaces.set_status(conn, workspace_id, body.status)
+        return WorkspaceView.showing(workspace, credits.find_account(conn, workspace_id))
+
+    changed = await api.database.write(work)
+    api.authenticator.forget_all()
+    return changed
+
+
+@routes.post(_WORKSPACE + "/keys", status_code=HTTPStatus.CREATED, tags=["keys"])
+async def create_key(
+    workspace_id: InWorkspace, body: NewKeyRequest, api: Dependencies
+) -> CreatedKey:
+    """Create an API key. The answer is the only place where it is ever shown."""
+    new = NewKey(
+        name=body.name,
+        environment=body.environment,
+        expires_at=body.expires_at,
+        scopes=None if body.scopes is None else tuple(dict.fromkeys(body.scopes)),
+        models=None if body.models is None else tuple(dict.fromkeys(body.models)),
+    )
+
+    def work(conn: Connection) -> CreatedKey:
+        now = api.clock.now()
+        created, secret = workspaces.create_key(conn, api.pepper, workspace_id, new, now)
+        return CreatedKey.showing(created, secret)
+
+    return await api.database.write(work)
+
+
+@routes.get(_WORKSPACE + "/keys", tags=["keys"])
+async def list_keys(workspace_id: InWorkspace, api: Dependencies) -> KeyList:
+    """List a workspace's keys without their secrets, oldest first, revoked ones too."""
+
+    def work(conn: Connection) -> KeyList:
+        return KeyList(items=[KeyView.of(k) for k in workspaces.list_keys(conn, workspace_id)])
+
+    return await api.database.read(work)
+
+
+@routes.delete("/keys/{key_id}", status_code=HTTPStatus.NO_CONTENT, tags=["keys"])
+async def revoke_key(key_id: OfKey, api: Dependencies) -> None:
+    """Revoke a key for good. It stops at once; revoking it again changes nothing."""
+
+    def work(conn: Connection) -> None:
+        workspaces.revoke_key(conn, key_id, api.clock.now())
+
+    await api.database.write(work)
+    api.authenticator.forget_all()
+
+
+@routes.get(_WORKSPACE + "/webhook-secret", tags=["webhooks"])
+async def get_webhook_secret(workspace_id: InWorkspace, api: Dependencies) -> WebhookSecret:
+    """Show the secret that signs the workspace's webhooks."""
+
+    def work(conn: Connection) -> str:
+        return workspaces.webhook_secrets(conn, api.pepper, workspace_id, api.clock.now())[0]
+
+    return WebhookSecret(secret=await api.database.read(work))
+
+
+@routes.post(_WORKSPACE + "/webhook-secret/rotate", tags=["webhooks"])
+async def rotate_webhook_secret(
+    workspace_id: InWorkspace, api: Dependencies, body: Rotation = _DEFAULT_ROTATION
+) -> WebhookSecret:
+    """Replace the webhook secret. Both sign until the overlap is over."""
+
+    def work(conn: Connection) -> str:
+        now = api.clock.now()
+        workspaces.rotate_webhook_secret(conn, workspace_id, body.overlap_hours * _HOUR, now)
+        return workspaces.webhook_secrets(conn, api.pepper, workspace_id, now)[0]
+
+    return WebhookSecret(secret=await api.database.write(work))
+
+
+@routes.post(_WORKSPACE + "/credits", tags=["credits"])
+async def grant_credits(workspace_id: InWorkspace, body: Grant, api: Dependencies) -> AccountView:
+    """Give credits, or take back what is still available when the amount is negative.
+
+    Every call is a new entry in the ledger: sent twice, it counts twice.
+    """
+
+    def work(conn: Connection) -> Account:
+        workspaces.get(conn, workspace_id)
+        return credits.grant(conn, workspace_id, body.amount, body.note, api.clock.now())
+
+    return AccountView.of(await api.database.write(work))
+
+
+@routes.get(_WORKSPACE + "/audit", tags=["credits"])
+async def audit_credits(workspace_id: InWorkspace, api: Dependencies) -> AuditView:
+    """Compare what the workspace has with its entries and open holds."""
+
+    def work(conn: Connection) -> AuditView:
+        workspaces.get(conn, workspace_id)
+        return AuditView.showing(credits.audit(conn, workspace_id))
+
+    return await api.database.read(work)
+
+
+_NOTHING: Final = Account(Credits(0), Credits(0))
+_MAX_ID: Final = 40
+
+
+def _could_be_an_id(text: str) -> bool:
+    """Whether a database would take it as one: no NUL, no half of a character."""
+    return len(text) <= _MAX_ID and text.isascii() and text.isprintable()

@@ -1,0 +1,37 @@
+"""What the routes work with, given once when the application is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from ketchup.clock import Clock
+from ketchup.db import Database
+from ketchup.workspaces import Authenticator, Pepper
+
+
+@dataclass(frozen=True, slots=True)
+class ApiDependencies:
+    """What stands behind the API. `retention_days` is for new workspaces."""
+
+    database: Database
+    authenticator: Authenticator
+    pepper: Pepper = field(repr=False)
+    admin_token: str = field(repr=False)
+    clock: Clock
+    retention_days: int
+
+
+def dependencies_of(request: Request) -> ApiDependencies:
+    """Return what `create_api` was given."""
+    return cast("ApiDependencies", request.app.state.dependencies)
+
+
+async def _injected(request: Request) -> ApiDependencies:
+    # A coroutine function: FastAPI would run a plain one on a thread.
+    return dependencies_of(request)
+
+
+Dependencies = Annotated[ApiDependencies, Depends(_injected)]

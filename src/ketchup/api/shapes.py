@@ -1,0 +1,231 @@
+"""What goes in and out of the admin API, as JSON.
+
+Money is a decimal string and a time an RFC 3339 string, in both directions. Unknown fields are
+refused: an operator's typing error must not be taken for a default.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+
+from ketchup import clock, money
+from ketchup.clock import Micros
+from ketchup.credits import Account, Audit
+from ketchup.money import Credits
+from ketchup.workspaces import ApiKey, Environment, Scope, Workspace, WorkspaceStatus
+
+
+def _read_amount(value: Any) -> Credits:  # noqa: ANN401 whatever the caller sent
+    if not isinstance(value, str):
+        raise ValueError('must be a decimal string such as "100.000000"')  # noqa: TRY004 pydantic reports only this
+    return money.parse(value)
+
+
+def _read_time(value: Any) -> Micros | None:  # noqa: ANN401 whatever the caller sent
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+        raise ValueError(_NOT_A_TIME)
+    try:
+        at = datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(_NOT_A_TIME) from error
+    return Micros((at - _EPOCH) // timedelta(microseconds=1))
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must not contain control characters")
+    return text
+
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_RFC_3339: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+_NOT_A_TIME: Final = "must be a time with its zone, such as 2030-01-31T12:00:00Z"
+_DECIMAL_SCHEMA: Final = {"type": "string", "examples": ["100.000000"]}
+_TIME_SCHEMA: Final = {"type": "string", "format": "date-time"}
+
+AmountIn = Annotated[
+    Credits,
+    BeforeValidator(_read_amount),
+    WithJsonSchema({**_DECIMAL_SCHEMA, "pattern": r"^-?[0-9]{1,12}(\.[0-9]{1,8})?$"}),
+]
+TimeIn = Annotated[
+    Micros | None,
+    BeforeValidator(_read_time),
+    WithJsonSchema({"anyOf": [_TIME_SCHEMA, {"type": "null"}]}),
+]
+# The feature judges names; the document only says how.
+Name = Annotated[str, Field(json_schema_extra={"minLength": 1, "maxLength": 200})]
+Note = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
+ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+
+AmountOut = Annotated[
+    Credits, PlainSerializer(money.decimal, return_type=str), WithJsonSchema(_DECIMAL_SCHEMA)
+]
+TimeOut = Annotated[
+    Micros, PlainSerializer(clock.iso, return_type=str), WithJsonSchema(_TIME_SCHEMA)
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NewWorkspace(_Request):
+    """A workspace to create."""
+
+    name: Name
+
+
+class WorkspaceChange(_Request):
+    """What to change about a workspace."""
+
+    status: WorkspaceStatus = Field(description="The keys of a suspended workspace do not work.")
+
+
+class NewKeyRequest(_Request):
+    """An API key to create. Left out or null: never expires, every scope, every model."""
+
+    name: Name
+    environment: Environment = Environment.LIVE
+    expires_at: TimeIn = None
+    scopes: list[Scope] | None = Field(default=None, min_length=1, max_length=len(Scope))
+    models: list[ModelName] | None = Field(default=None, min_length=1, max_length=100)
+
+
+class Rotation(_Request):
+    """How long the webhook secret before signs along, so that receivers can change over."""
+
+    overlap_hours: int = Field(default=24, ge=0, le=168, strict=True)
+
+
+class Grant(_Request):
+    """Credits to give, or to take back when negative."""
+
+    amount: AmountIn
+    note: Note | None = None
+
+
+class AccountView(BaseModel):
+    """What a workspace has. `available` is `balance` less what open tasks hold."""
+
+    balance: AmountOut
+    held: AmountOut
+    available: AmountOut
+
+    @classmethod
+    def of(cls, account: Account) -> Self:
+        """Show an account."""
+        return cls(balance=account.balance, held=account.held, available=account.available)
+
+
+class WorkspaceView(BaseModel):
+    """A workspace and what it has."""
+
+    id: str
+    number: int = Field(description="Stands in the addresses of its images.")
+    name: str
+    status: WorkspaceStatus
+    retention_days: int = Field(description="How long its images are kept.")
+    created_at: TimeOut
+    balance: AmountOut
+    held: AmountOut
+    available: AmountOut
+
+    @classmethod
+    def showing(cls, workspace: Workspace, account: Account) -> Self:
+        """Show a workspace."""
+        return cls(
+            id=workspace.id,
+            number=workspace.number,
+            name=workspace.name,
+            status=workspace.status,
+            retention_days=workspace.retention_days,
+            created_at=workspace.created_at,
+            balance=account.balance,
+            held=account.held,
+            available=account.available,
+        )
+
+
+class WorkspaceList(BaseModel):
+    """Every workspace, oldest first."""
+
+    items: list[WorkspaceView]
+
+
+class KeyView(BaseModel):
+    """An API key without its secret. `hint` is its first and last characters."""
+
+    id: str
+    workspace_id: str
+    name: str
+    environment: Environment
+    hint: str
+    scopes: list[str] | None
+    models: list[str] | None
+    created_at: TimeOut
+    expires_at: TimeOut | None
+    revoked_at: TimeOut | None
+    last_used_at: TimeOut | None
+
+    @classmethod
+    def of(cls, key: ApiKey) -> Self:
+        """Show a key."""
+        return cls.model_validate(key, from_attributes=True)
+
+
+class KeyList(BaseModel):
+    """A workspace's keys, oldest first, revoked ones too."""
+
+    items: list[KeyView]
+
+
+class CreatedKey(KeyView):
+    """A new API key, with its secret: the only time that it is shown."""
+
+    key: str
+
+    @classmethod
+    def showing(cls, created: ApiKey, secret: str) -> Self:
+        """Show a new key."""
+        return cls(key=secret, **KeyView.of(created).__dict__)
+
+
+class WebhookSecret(BaseModel):
+    """The secret that signs a workspace's webhooks, as Standard Webhooks writes it."""
+
+    secret: str
+
+
+class AuditView(AccountView):
+    """The account beside the sums of the rows that it must agree with."""
+
+    entries_sum: AmountOut
+    open_holds_sum: AmountOut
+    consistent: bool
+
+    @classmethod
+    def showing(cls, audit: Audit) -> Self:
+        """Show an audit."""
+        return cls(
+            **AccountView.of(audit.account).__dict__,
+            entries_sum=audit.entries_sum,
+            open_holds_sum=audit.open_holds_sum,
+            consistent=audit.consistent,
+        )
