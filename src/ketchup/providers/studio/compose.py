@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ketchup.providers.studio import catalogue
+from ketchup.providers.studio import catalogue, exhibit
 from ketchup.providers.studio.colour import Colour, turn
+from ketchup.providers.studio.cutout import Reference
 from ketchup.providers.studio.light import GROWTHS, Season, Time, Weather, light_of
 from ketchup.providers.studio.model import Pen, Place, Setting, Stage, Subject, Surface
 from ketchup.providers.studio.prompt import Mention, Scene
@@ -35,10 +36,39 @@ class Placed:
     index: int
 
 
-def compose(scene: Scene, size: tuple[float, float], seed: str) -> Stage:
+def compose(
+    scene: Scene, references: Sequence[Reference], size: tuple[float, float], seed: str
+) -> Stage:
     """Paint the whole scene and return the stage it stands on."""
+    if references:
+        scene = _around(scene, references)
     order = choose_settings(scene, random.Random(_digest(seed, "place")))
-    stage = set_stage(scene, order[-1], size, seed)
+    nearest = order[-1]
+    stage = set_stage(scene, nearest, size, seed)
+    if exhibit.fills_picture(scene, references):
+        exhibit.fill(stage, references[0])
+    else:
+        _paint_place(stage, order)
+        if references:
+            exhibit.place(stage, scene, references, nearest.surface)
+        else:
+            _stand(stage, scene, nearest)
+        if nearest.front:
+            nearest.front(stage)
+    if nearest.sky or not scene.settings:
+        paint_weather(stage)
+    return stage
+
+
+def _around(scene: Scene, references: Sequence[Reference]) -> Scene:
+    """Choose a place and colours for references when the prompt names none."""
+    outdoors = scene.time or scene.weather or scene.season
+    settings = scene.settings or (() if outdoors else ("studio",))
+    palette = scene.palette or tuple(tone for r in references for tone in r.colours())[:3]
+    return replace(scene, settings=settings, palette=palette)
+
+
+def _paint_place(stage: Stage, order: Sequence[Setting]) -> None:
     nearest = order[-1]
     if nearest.sky:
         paint_sky(stage)
@@ -48,12 +78,6 @@ def compose(scene: Scene, size: tuple[float, float], seed: str) -> Stage:
         if setting.backdrop:
             setting.backdrop(stage)
     nearest.paint(stage)
-    _stand(stage, scene, nearest)
-    if nearest.front:
-        nearest.front(stage)
-    if nearest.sky:
-        paint_weather(stage)
-    return stage
 
 
 def choose_settings(scene: Scene, chance: random.Random) -> list[Setting]:
@@ -231,18 +255,20 @@ def _afloat(stage: Stage, item: Placed, pen: Pen) -> None:
     canvas, scale, unit = stage.canvas, item.height / 100, stage.unit
     x, y = item.foot
     own = stage.shade(stage.tint("sea", "#1f7f9c"))
-    canvas.soft((x, y + 4 * unit), (item.height * item.subject.breadth * 0.7, 16 * unit), "#06101f", 0.45)
-    with canvas.moved(x, y + 2 * unit, scale=(scale, -scale * 0.62)), canvas.named() as name:
-        item.subject.draw(pen)
-    del name
     half = item.height * item.subject.breadth * 0.62
-    canvas.rect((x - half, y, 2 * half, item.height * 0.68), canvas.linear([(0, own, 0.5), (1, own, 0.97)]))
+    canvas.soft((x, y + 4 * unit), (half * 1.1, 14 * unit), "#06101f", 0.4)
+    # The mirror image is drawn in a light that sinks every colour into the water.
+    sunk = replace(stage.light, haze=own, lamps=False)
+    mirror = replace(pen, stage=replace(stage, light=sunk), depth=0.62)
+    with canvas.moved(x, y + 2 * unit, scale=(scale, -scale * 0.66)):
+        item.subject.draw(mirror)
     chance = stage.stream(f"mirror {item.index}")
-    bands = [
-        lens(x + chance.uniform(-0.4, 0.4) * half, y + t * item.height * 0.66, half * chance.uniform(0.4, 1.1), unit * (2 + 5 * t))
-        for t in (i / 26 for i in range(26))
-    ]
-    canvas.path("".join(bands), own, alpha=0.55)
+    bands = []
+    for i in range(30):
+        t = i / 30
+        centre = (x + chance.uniform(-0.7, 0.7) * half, y + (0.04 + 0.66 * t) * item.height)
+        bands.append(lens(*centre, half * chance.uniform(0.5, 1.0), unit * (1.4 + 7 * t)))
+    canvas.path("".join(bands), own, alpha=0.6)
     with canvas.moved(x, y, scale=(scale, scale)):
         item.subject.draw(pen)
     foam = [lens(x + chance.uniform(-0.5, 0.5) * half, y + chance.uniform(0, 9) * unit, half * chance.uniform(0.3, 0.6), 2.2 * unit) for _ in range(6)]

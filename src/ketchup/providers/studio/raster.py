@@ -84,7 +84,8 @@ def _lay(picture: Image.Image, wash: Wash, scale: float) -> None:
 
 
 def _falloff(distance: int) -> float:
-    near = 1 - distance / 255
+    # Pillow's gradient reaches 255 in its corners, and 181 where the ellipse touches its box.
+    near = max(0.0, 1 - distance / 180)
     return 255 * near * near * (3 - 2 * near)
 
 
@@ -98,7 +99,7 @@ def _bloom(picture: Image.Image, strength: float) -> Image.Image:
 
 
 def _vignette(picture: Image.Image, strength: float) -> None:
-    shape = Image.radial_gradient("L").resize((362, 362)).crop((53, 53, 309, 309))
+    shape = Image.radial_gradient("L")
     mask = shape.point([max(0, value - 110) * strength * 255 / 145 for value in range(256)])
     picture.paste(rgb(_DARK), (0, 0), mask.resize(picture.size, Image.Resampling.BICUBIC))
 

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import hashlib
 
+from ketchup.providers.studio import cutout
 from ketchup.providers.studio.compose import compose
+from ketchup.providers.studio.job import Job
 from ketchup.providers.studio.model import Stage
 from ketchup.providers.studio.prompt import parse
 from ketchup.providers.studio.raster import rasterise
 
 
-def draw(prompt: str, seed: int, size: tuple[int, int]) -> Stage:
-    """Paint the prompt at a size in pixels of `1K`."""
-    text = " ".join(prompt.split())
-    key = hashlib.sha256(f"{seed}|{text}".encode(errors="replace")).hexdigest()
-    return compose(parse(prompt), (float(size[0]), float(size[1])), key)
+def render(job: Job) -> bytes:
+    """Draw the job and return the encoded file."""
+    return rasterise(stage(job), (job.width, job.height), job.format)
 
 
-def render(prompt: str, seed: int, size: tuple[int, int], image_format: str = "png") -> bytes:
-    return rasterise(draw(prompt, seed, size), size, image_format)
+def stage(job: Job) -> Stage:
+    """Draw the job as far as the SVG and the washes."""
+    references = [cutout.read(data) for data in job.references]
+    size = (job.width / job.scale, job.height / job.scale)
+    return compose(parse(job.prompt), references, size, _key(job))
+
+
+def _key(job: Job) -> str:
+    """Return what every random choice starts from. Spaces in the prompt make no difference."""
+    text = " ".join(job.prompt.split())
+    return hashlib.sha256(f"{job.seed}|{text}".encode(errors="replace")).hexdigest()
