@@ -1,0 +1,361 @@
+"""Reads a prompt: text in, a `Scene` out.
+
+It looks for words it knows and for the few relations that change a picture: how many, which colour
+belongs to which noun, what is absent. Everything else is left out; this is a word list, not a
+language model. Time is linear in the length of the text, and no text makes it fail.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import cache
+from typing import Final
+
+from ketchup.providers.studio import catalogue, vocabulary
+from ketchup.providers.studio.colour import Colour, mix
+from ketchup.providers.studio.light import Season, Time, Weather
+
+_MOST = 9
+_PATIENCE = 2
+_LONGEST_PHRASE = 4
+_LONGEST_CJK = 6
+
+
+class Arrangement(Enum):
+    """How subjects and references stand together."""
+
+    FREE = auto()
+    ROW = auto()
+    BASKET = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A subject as the prompt speaks of it."""
+
+    name: str
+    count: int = 1
+    colours: tuple[Colour, ...] = ()
+    parts: tuple[tuple[str, Colour], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a prompt asks for. None and empty mean that it does not say."""
+
+    time: Time | None = None
+    weather: Weather | None = None
+    season: Season | None = None
+    settings: tuple[str, ...] = ()
+    subjects: tuple[Mention, ...] = ()
+    arrangement: Arrangement = Arrangement.FREE
+    tints: tuple[tuple[str, Colour], ...] = ()
+    """Colours of settings and of parts such as the sky."""
+    palette: tuple[Colour, ...] = ()
+    """Every colour named, in order, once each."""
+    words: frozenset[str] = frozenset()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing but colours was understood."""
+        return not (self.settings or self.subjects or self.time or self.weather or self.season)
+
+
+class Kind(Enum):
+    """What a known word does."""
+
+    COLOUR = auto()
+    SHADE = auto()
+    NUMBER = auto()
+    SUBJECT = auto()
+    SUBJECTS = auto()
+    SETTING = auto()
+    PART = auto()
+    TIME = auto()
+    WEATHER = auto()
+    SEASON = auto()
+    ROW = auto()
+    NEGATION = auto()
+    JOIN = auto()
+    COPULA = auto()
+    BREAK = auto()
+    UNKNOWN = auto()
+
+
+Meanings = tuple[tuple[Kind, str], ...]
+"""A word can mean two things at once: `snow` is a weather and a season."""
+
+
+def parse(prompt: str) -> Scene:
+    """Return the scene that the prompt describes."""
+    reader = _Reader()
+    for text, meanings in _terms(prompt):
+        reader.read(text, meanings)
+    return reader.scene()
+
+
+# A sentence's own punctuation ends the reach of an adjective.
+_TOKEN: Final = re.compile(r"[^\W_]+|[.,;:!?。、]")
+_CJK: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
+
+
+def _terms(prompt: str) -> Iterator[tuple[str, Meanings]]:
+    """Yield each known phrase, longest first, and each unknown word."""
+    known, tokens = _lexicon(), list(_tokens(prompt))
+    position = 0
+    while position < len(tokens):
+        for length in range(min(_LONGEST_PHRASE, len(tokens) - position), 0, -1):
+            phrase = " ".join(tokens[position : position + length])
+            if phrase in known or length == 1:
+                yield phrase, known.get(phrase, ((Kind.UNKNOWN, ""),))
+                position += length
+                break
+
+
+def _tokens(prompt: str) -> Iterator[str]:
+    for match in _TOKEN.finditer(unicodedata.normalize("NFKC", prompt).casefold()):
+        token = match[0]
+        if _CJK.search(token):
+            yield from _cjk_words(token)
+        else:
+            yield token
+
+
+def _cjk_words(run: str) -> Iterator[str]:
+    """Yield the known words in a run without spaces, the longest at each place."""
+    known, position = _lexicon(), 0
+    while position < len(run):
+        for length in range(min(_LONGEST_CJK, len(run) - position), 0, -1):
+            word = run[position : position + length]
+            if word in known:
+                yield word
+                break
+        else:
+            length = 1
+        position += length
+
+
+@cache
+def _lexicon() -> Mapping[str, Meanings]:
+    found: dict[str, list[tuple[Kind, str]]] = {}
+    for word, kind, name in _entries():
+        meaning = (kind, name)
+        # The tables are joined after folding: the prompt is folded in the same way.
+        slot = found.setdefault(unicodedata.normalize("NFKC", word).casefold(), [])
+        if meaning not in slot:
+            slot.append(meaning)
+    return {word: tuple(meanings) for word, meanings in found.items()}
+
+
+def _entries() -> Iterator[tuple[str, Kind, str]]:
+    for subject in catalogue.subjects().values():
+        for word in subject.words:
+            yield word, Kind.SUBJECT, subject.name
+            yield plural(word), Kind.SUBJECTS, subject.name
+        yield from ((part, Kind.PART, part) for part in subject.parts)
+    for setting in catalogue.settings().values():
+        yield from ((word, Kind.SETTING, setting.name) for word in setting.words)
+        yield from ((part, Kind.PART, part) for part in setting.parts)
+    yield "sky", Kind.PART, "sky"
+    yield from _vocabulary_entries()
+
+
+def _vocabulary_entries() -> Iterator[tuple[str, Kind, str]]:
+    yield from ((word, Kind.COLOUR, colour) for word, colour in vocabulary.COLOURS.items())
+    yield from ((word, Kind.SHADE, word) for word in vocabulary.SHADES)
+    yield from ((word, Kind.NUMBER, str(n)) for word, n in vocabulary.NUMBERS.items())
+    yield from _table(Kind.TIME, vocabulary.TIMES)
+    yield from _table(Kind.WEATHER, vocabulary.WEATHERS)
+    yield from _table(Kind.SEASON, vocabulary.SEASONS)
+    for kind, table in (
+        (Kind.ROW, vocabulary.ROW),
+        (Kind.NEGATION, vocabulary.NEGATIONS),
+        (Kind.JOIN, vocabulary.JOINS),
+        (Kind.COPULA, vocabulary.COPULAS),
+        (Kind.BREAK, ". , ; : ! ? 。 、"),
+    ):
+        yield from ((word, kind, "") for word in vocabulary.words(table))
+
+
+def _table(
+    kind: Kind, table: Mapping[Time, str] | Mapping[Weather, str] | Mapping[Season, str]
+) -> Iterator[tuple[str, Kind, str]]:
+    for name, text in table.items():
+        yield from ((word, kind, name.value) for word in vocabulary.words(text))
+
+
+def plural(word: str) -> str:
+    """Return the regular English plural; irregular ones stand among a subject's words."""
+    if word.endswith(("s", "x", "ch", "sh")):
+        return word + "es"
+    if word.endswith("y") and word[-2:-1] not in "aeiou":
+        return word[:-1] + "ies"
+    return word + "s"
+
+
+@dataclass(slots=True)
+class _Noun:
+    """A mention in the making."""
+
+    name: str
+    count: int
+    colours: list[Colour]
+    parts: dict[str, Colour] = field(default_factory=dict)
+
+
+class _Reader:
+    """Folds terms into a scene. Adjectives wait in `_pending` for the noun they belong to."""
+
+    def __init__(self) -> None:
+        self._pending: list[Colour] = []
+        self._shade: tuple[Colour, float] | None = None
+        self._count: int | None = None
+        self._age = 0
+        self._negated = 0
+        self._bind_back = False
+        self._nouns: list[_Noun] = []
+        self._last: _Noun | None = None
+        self._settings: list[str] = []
+        self._tints: dict[str, Colour] = {}
+        self._palette: list[Colour] = []
+        self._times: list[Time] = []
+        self._weathers: list[Weather] = []
+        self._seasons: list[Season] = []
+        self._row = False
+        self._words: set[str] = set()
+
+    def read(self, text: str, meanings: Meanings) -> None:
+        """Take in one term."""
+        if self._negated:
+            self._negated -= 1
+            if _names_something(meanings):
+                self._negated = 0
+                self._drop()
+                return
+        for kind, name in meanings:
+            self._take(kind, name, text)
+        if meanings[0][0] is not Kind.UNKNOWN:
+            self._words.add(text)
+
+    def scene(self) -> Scene:
+        """Return what was read."""
+        self._drop()
+        names = [noun.name for noun in self._nouns]
+        arrangement = Arrangement.ROW if self._row else Arrangement.FREE
+        return Scene(
+            time=_first(self._times, Time.NEON),
+            weather=min(self._weathers, key=list(vocabulary.WEATHERS).index, default=None),
+            season=self._seasons[0] if self._seasons else None,
+            settings=tuple(dict.fromkeys(self._settings)),
+            subjects=tuple(_mention(noun) for noun in self._nouns),
+            arrangement=Arrangement.BASKET if "basket" in names else arrangement,
+            tints=tuple(self._tints.items()),
+            palette=tuple(dict.fromkeys(self._palette)),
+            words=frozenset(self._words),
+        )
+
+    def _take(self, kind: Kind, name: str, text: str) -> None:
+        match kind:
+            case Kind.COLOUR | Kind.SHADE | Kind.NUMBER:
+                self._adjective(kind, name)
+            case Kind.SUBJECT | Kind.SUBJECTS:
+                self._subject(kind, name)
+            case Kind.SETTING | Kind.PART:
+                self._tint(kind, name)
+            case Kind.TIME | Kind.WEATHER | Kind.SEASON | Kind.ROW:
+                self._condition(kind, name)
+            case _:
+                self._glue(kind, text)
+
+    def _adjective(self, kind: Kind, name: str) -> None:
+        if kind is Kind.NUMBER:
+            self._count = int(name)
+        elif kind is Kind.SHADE:
+            self._shade = vocabulary.SHADES[name]
+        else:
+            colour = mix(name, *self._shade) if self._shade else name
+            self._shade = None
+            self._pending.append(colour)
+            self._palette.append(colour)
+        self._age = 0
+
+    def _subject(self, kind: Kind, name: str) -> None:
+        usual = catalogue.subjects()[name].many if kind is Kind.SUBJECTS else 1
+        count = min(_MOST, max(self._count or usual, 1))
+        same = next((noun for noun in self._nouns if noun.name == name), None)
+        if same is None:
+            same = _Noun(name, count, [])
+            self._nouns.append(same)
+        same.colours.extend(self._pending)
+        self._last = same
+        self._settle()
+
+    def _tint(self, kind: Kind, name: str) -> None:
+        if kind is Kind.SETTING:
+            self._settings.append(name)
+            if self._pending:
+                self._tints[name] = self._pending[0]
+            # After "a blue house by the sea" a colour that trails belongs to nothing.
+            self._last = None if self._pending else self._last
+        elif self._pending:
+            owner = self._owner(name)
+            (self._tints if owner is None else owner.parts)[name] = self._pending[0]
+        self._settle()
+
+    def _owner(self, part: str) -> _Noun | None:
+        """Return the nearest noun before it that has such a part."""
+        has = (n for n in reversed(self._nouns) if part in catalogue.subjects()[n.name].parts)
+        return next(has, None)
+
+    def _condition(self, kind: Kind, name: str) -> None:
+        if kind is Kind.TIME:
+            self._times.append(Time(name))
+        elif kind is Kind.WEATHER:
+            self._weathers.append(Weather(name))
+        elif kind is Kind.SEASON:
+            self._seasons.append(Season(name))
+        else:
+            self._row = True
+
+    def _glue(self, kind: Kind, text: str) -> None:
+        if kind is Kind.NEGATION:
+            self._negated = _PATIENCE + 1
+        elif kind is Kind.COPULA:
+            self._drop()
+            self._bind_back = self._last is not None
+        elif kind is Kind.BREAK:
+            self._drop()
+        elif kind is Kind.UNKNOWN:
+            self._age += 1
+            if self._age > _PATIENCE and text:
+                self._drop()
+
+    def _drop(self) -> None:
+        """Let go of adjectives that found no noun after them."""
+        if self._bind_back and self._last is not None:
+            self._last.colours.extend(self._pending)
+        self._settle()
+
+    def _settle(self) -> None:
+        self._pending, self._shade, self._count = [], None, None
+        self._age, self._bind_back = 0, False
+
+
+def _names_something(meanings: Iterable[tuple[Kind, str]]) -> bool:
+    things = {Kind.SUBJECT, Kind.SUBJECTS, Kind.SETTING, Kind.PART}
+    return any(kind in things | {Kind.TIME, Kind.WEATHER, Kind.SEASON} for kind, _ in meanings)
+
+
+def _first(times: list[Time], strongest: Time) -> Time | None:
+    if strongest in times:
+        return strongest
+    return times[0] if times else None
+
+
+def _mention(noun: _Noun) -> Mention:
+    colours = tuple(dict.fromkeys(noun.colours))
+    return Mention(noun.name, noun.count, colours, tuple(noun.parts.items()))

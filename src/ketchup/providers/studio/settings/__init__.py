@@ -1,0 +1,1 @@
+"""The settings: one file each, holding a `SETTING`."""

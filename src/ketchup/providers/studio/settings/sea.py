@@ -1,0 +1,93 @@
+"""Open water under the sky, with swell, glitter and a far coast."""
+
+from __future__ import annotations
+
+from ketchup.providers.studio.colour import Colour, darker, mix
+from ketchup.providers.studio.model import Setting, Stage, Surface
+from ketchup.providers.studio.svg import lens, num
+from ketchup.providers.studio.terrain import ground_under, ridge
+
+
+def paint(stage: Stage) -> None:
+    """Paint the water from the horizon to the lower edge."""
+    _coast(stage)
+    water(stage, stage.tint("sea", "#1f7f9c"))
+
+
+def water(stage: Stage, colour: Colour) -> None:
+    """Paint open water below the horizon: a mirror of the sky far away, its own colour near by."""
+    light = stage.light
+    own = stage.shade(colour)
+    stage.floor(
+        (0, mix(light.sky[-1], own, 0.22)),
+        (0.1, mix(light.sky[-2], own, 0.5)),
+        (0.45, mix(own, light.sky[0], 0.22)),
+        (1, mix(darker(own, 0.45), light.ambient, 0.35)),
+    )
+    _swell(stage, own)
+    _glitter(stage)
+
+
+def _coast(stage: Stage) -> None:
+    chance, unit = stage.stream("coast"), stage.unit
+    for depth, tall, start in ((0.82, 60, -0.1), (0.6, 38, 0.5)):
+        side = -stage.side if start < 0 else stage.side
+        line = [
+            (x, stage.horizon + 2 - unit * tall * (0.55 + 0.5 * y) * _fade(x / stage.width, side))
+            for x, y in ridge(chance, stage.width, steps=6)
+        ]
+        stage.canvas.path(ground_under(line, stage.horizon + 2), stage.shade("#3c5566", depth))
+
+
+def _fade(share: float, side: int) -> float:
+    """Let a coast rise towards one edge of the picture and sink into the sea before the middle."""
+    near_edge = share if side > 0 else 1 - share
+    return max(0.0, (near_edge - 0.52) / 0.48) ** 0.8
+
+
+def _swell(stage: Stage, own: Colour) -> None:
+    """Lay bands of light and dark water that widen towards the viewer."""
+    chance, unit = stage.stream("swell"), stage.unit
+    depth = stage.height - stage.horizon
+    for colour, alpha, count in (
+        (darker(own, 0.5), 0.16, 90),
+        (mix(own, stage.light.sky[-1], 0.75), 0.2, 110),
+        (mix(own, stage.light.sky[-2], 0.6), 0.3, 60),
+    ):
+        bands = []
+        for _ in range(count):
+            t = chance.random() ** 1.7
+            y = stage.horizon + 2 + t * depth
+            length = unit * (14 + 190 * t) * chance.uniform(0.4, 1.5)
+            bands.append(lens(chance.random() * stage.width, y, length, unit * (0.8 + 9 * t)))
+        stage.canvas.path("".join(bands), colour, alpha=alpha)
+
+
+def _glitter(stage: Stage) -> None:
+    """Lay the sun's path on the water: a column of glints, wider and longer near by."""
+    light = stage.light
+    if not light.disc:
+        return
+    chance, unit = stage.stream("glitter"), stage.unit
+    depth = stage.height - stage.horizon
+    for alpha, count, spread in ((0.85, 130, 0.5), (0.4, 150, 1.0)):
+        glints = []
+        for _ in range(count):
+            t = chance.random() ** 1.25
+            reach = unit * (26 + 170 * t) * spread
+            x = stage.sun[0] + chance.gauss(0, reach * 0.6)
+            length = unit * (7 + 58 * t) * chance.uniform(0.4, 1.2)
+            y = stage.horizon + 2 + t * depth
+            glints.append(lens(x, y, length, unit * (0.8 + 2.6 * t)))
+        strength = alpha * (0.55 + 0.45 * light.glow) * (1 if light.altitude < 0.5 else 0.55)
+        stage.canvas.path("".join(glints), light.sun, alpha=float(num(strength, 3)))
+
+
+SETTING = Setting(
+    name="sea",
+    words=("sea", "ocean", "sail", "sailing", "waves", "harbour", "harbor", "bay", "meer", "ozean", "see", "zee", "oceaan", "haven", "hafen", "海", "港"),
+    near=40,
+    surface=Surface.WATER,
+    horizon=0.58,
+    paint=paint,
+)

@@ -1,0 +1,1 @@
+"""The subjects: one file each, holding a `SUBJECT`."""
