@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -64,6 +65,15 @@ class Service:
                 await self._stop.wait()
                 server.should_exit = True
                 runtime.worker.stop()
+
+
+def event_loop_runner() -> asyncio.Runner:
+    """Return a runner on the quickest event loop that the platform has."""
+    if sys.platform == "win32":
+        return asyncio.Runner()
+    import uvloop  # noqa: PLC0415 not for every platform
+
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,14 +55,14 @@ def migrate(data: DataOption = None, config: ConfigOption = None) -> None:
 
 
 def _run(settings: Settings, folder: DataFolder) -> None:
-    from ketchup.service import Service, bind
+    from ketchup.service import Service, bind, event_loop_runner
 
     try:
         listener = bind(settings.host, settings.port)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise Failure(f"cannot listen on {where}: {error.strerror}") from error
-    with listener, _runner() as runner:
+    with listener, event_loop_runner() as runner:
         runner.run(_serve_until_signal(Service(settings, folder, listener)))
 
 
@@ -72,14 +71,6 @@ async def _serve_until_signal(service: Service) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, service.stop)
     await service.run(_print_ready)
-
-
-def _runner() -> asyncio.Runner:
-    if sys.platform == "win32":
-        return asyncio.Runner()
-    import uvloop
-
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 def _print_ready(started: Started) -> None:
