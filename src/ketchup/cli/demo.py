@@ -1,7 +1,8 @@
 """`ketchup demo`: the real service, once through, in a temporary folder.
 
 It does what a customer would do, over HTTP: three pictures from text, then two of them put
-together, with a callback whose signature is checked. Nothing in it can do what a customer could not.
+together, with a callback whose signature is checked. Its tasks can do what any customer can, and
+no more.
 """
 
 from __future__ import annotations
@@ -233,13 +234,13 @@ class _Show:
             from rich.live import Live
 
             self._live = Live(self._table(), refresh_per_second=12)
-            self._live.__enter__()
+            self._live.start()
         return self
 
-    def __exit__(self, *failure: object) -> None:
+    def __exit__(self, *_failure: object) -> None:
         self.update()
         if self._live is not None:
-            self._live.__exit__(*failure)
+            self._live.stop()
 
     def update(self) -> None:
         """Show what has changed."""
@@ -253,10 +254,10 @@ class _Show:
 
     def _table(self) -> Table:
         from rich.spinner import Spinner
-        from rich.table import Table
+        from rich.table import Column, Table
         from rich.text import Text
 
-        table = Table(box=None, pad_edge=False, show_header=False)
+        table = Table("", "", "", Column(no_wrap=True), box=None, pad_edge=False, show_header=False)
         for journey in self._journeys:
             colour, mark = _LOOK.get(journey.status, ("yellow", None))
             state = Text(mark, colour) if mark else Spinner("dots", style=colour)
