@@ -101,7 +101,6 @@ class _Server(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                access_log=False,
                 server_header=False,
                 backlog=_BACKLOG,
                 timeout_graceful_shutdown=_CLOSE_CONNECTIONS_SECONDS,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final, Self
 
 DEADLINE_SECONDS: Final = 30.0
+COMMAND: Final = (sys.executable, "-m", "ketchup", "serve")
 _READY: Final = re.compile(r"is ready at (\S+)")
-_KEY: Final = re.compile(r"dk-live_[0-9A-Za-z]{38}")
 
 
 @dataclass
@@ -23,8 +23,7 @@ class ServerProcess:
 
     process: subprocess.Popen[str]
     base_url: str
-    key: str | None
-    """The first key, when this was the first start."""
+    admin_token: str
 
     @classmethod
     def start(
@@ -34,26 +33,28 @@ class ServerProcess:
         environ: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
     ) -> Self:
-        """Start it on a free port and return when it is ready. `before` is put before the command."""
+        """Start it on a free port and return when it is ready; `before` precedes the command."""
         process = subprocess.Popen(
-            [*before, sys.executable, "-m", "ketchup", "serve", "--port", "0", "--data", str(data), *options],
+            [*before, *COMMAND, "--port", "0", "--data", str(data), *options],
             cwd=data.parent,
             env={**os.environ, "KETCHUP_EGRESS_ALLOW": "127.0.0.0/8", **(environ or {})},
             stdout=subprocess.PIPE,
-            stderr=(data.parent / f"{data.name}.log").open("a"),
+            stderr=_log(data).open("a"),
             text=True,
             start_new_session=True,
         )
         assert process.stdout is not None
-        text = ""
-        for line in process.stdout:
-            text += line
-            # On a first start the key and the curl lines follow.
-            if _READY.search(text) and (data / "ketchup.started").exists() is False:
-                break
-        found = _READY.search(text)
-        assert found is not None, (data.parent / f"{data.name}.log").read_text()
-        return cls(process, found[1], None)
+        found = _READY.search(process.stdout.readline())
+        if found is None:
+            process.wait(DEADLINE_SECONDS)
+        assert found is not None, _log(data).read_text()
+        return cls(process, found[1], (data / "admin.token").read_text().strip())
+
+    @property
+    def printed(self) -> str:
+        """What it printed after its first line; waits for the end of the process."""
+        assert self.process.stdout is not None
+        return self.process.stdout.read()
 
     def kill(self) -> None:
         """Kill -9, and wait until it is gone."""
@@ -71,3 +72,7 @@ class ServerProcess:
     def __exit__(self, *_failure: object) -> None:
         if self.process.poll() is None:
             self.kill()
+
+
+def _log(data: Path) -> Path:
+    return data.parent / f"{data.name}.log"

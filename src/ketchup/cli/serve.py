@@ -37,8 +37,10 @@ def serve(
     """Run the whole service in one process."""
     flags = {"host": host, "port": port, "data": data, "concurrency": concurrency}
     settings = _settings(flags, config)
-    _configure_log(settings)
+    # What the service writes is for the service alone, also in a folder that existed before.
+    os.umask(0o077)
     with _open(settings) as folder:
+        _configure_log(settings, folder)
         _run(settings, folder)
 
 
@@ -95,10 +97,11 @@ def _settings(flags: Mapping[str, object], config: Path | None) -> Settings:
     return load(os.environ, flags=flags, config=config).settings
 
 
-def _configure_log(settings: Settings) -> None:
+def _configure_log(settings: Settings, folder: DataFolder) -> None:
     from ketchup import telemetry
 
-    telemetry.configure(settings.log.level, settings.log.format)
+    secrets = [folder.secret_key(_revealed(settings)).hex(), folder.admin_token(_token(settings))]
+    telemetry.configure(settings.log.level, settings.log.format, secrets=secrets)
 
 
 def _open(settings: Settings) -> DataFolder:
@@ -106,6 +109,10 @@ def _open(settings: Settings) -> DataFolder:
     from ketchup.data_folder import DataFolder
 
     return DataFolder.open(settings.data, SystemClock())
+
+
+def _token(settings: Settings) -> str | None:
+    return settings.admin_token.get_secret_value() if settings.admin_token else None
 
 
 def _revealed(settings: Settings) -> str | None:
