@@ -33,6 +33,9 @@ from sqlalchemy.pool import NullPool
 
 from ketchup.errors import Unavailable
 
+# Layers above name the connection's type without knowing the library behind it.
+__all__ = ["Batcher", "Connection", "Database", "Flush", "metadata", "sqlite_engine"]
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Flush = Callable[[Connection, Sequence[Item]], Sequence[Result]]

@@ -23,6 +23,7 @@ from ketchup.config import Settings
 from ketchup.data_folder import DataFolder
 from ketchup.providers.base import Provider
 from ketchup.server import create_app
+from ketchup.worker import create_worker
 
 _BACKLOG: Final = 2048
 _CLOSE_CONNECTIONS_SECONDS: Final = 10
@@ -59,12 +60,13 @@ class Service:
         ) as runtime:
             made = await first_start(runtime)
             server = _Server(create_app(runtime), lambda: ready(Started(base_url, runtime, made)))
+            worker = create_worker(runtime)
             async with asyncio.TaskGroup() as group:
-                group.create_task(runtime.worker.run(sole_owner=True))
+                group.create_task(worker.run(sole_owner=True))
                 group.create_task(server.serve(sockets=[self.listener]))
                 await self._stop.wait()
                 server.should_exit = True
-                runtime.worker.stop()
+                worker.stop()
 
 
 def event_loop_runner() -> asyncio.Runner:

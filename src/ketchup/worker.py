@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import structlog
 
 from ketchup import ids, leases
+from ketchup.bootstrap import Runtime, concurrency
 from ketchup.clock import Clock
 from ketchup.db import Database
 from ketchup.errors import Unavailable
@@ -56,6 +57,26 @@ class WorkerSettings:
     concurrency: int
     terms: Terms
     drain_seconds: float = 20.0
+
+
+def create_worker(runtime: Runtime) -> Worker:
+    """Build the worker of this process, and have it woken by what is committed here."""
+    settings = runtime.settings
+    worker = Worker(
+        runtime.database,
+        runtime.runner,
+        runtime.make_sender,
+        runtime.chores.run,
+        clock=runtime.clock,
+        settings=WorkerSettings(
+            concurrency=concurrency(settings),
+            terms=Terms(ttl=settings.worker.lease_seconds),
+            drain_seconds=settings.worker.drain_seconds,
+        ),
+    )
+    runtime.accepted.listen(worker.wake)
+    runtime.ended.listen(worker.wake_sender)
+    return worker
 
 
 class Worker:

@@ -206,7 +206,7 @@ def test_a_blob_is_on_disk_before_put_returns(tmp_path: Path) -> None:
     root, log, key = tmp_path / "blobs", tmp_path / "log", key_at(NOW)
     strace = ["strace", "-f", "-y", "-o", str(log), "-e", "trace=fsync,fdatasync,rename,write"]
     command = [*strace, sys.executable, "-c", PUT_ONE, str(root), key]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 our own words
+    subprocess.run(command, check=True, capture_output=True)
     trace = log.read_text()
     _, renamed, rest = trace.partition(f'{key.rpartition("/")[2]}") = 0')
     before_the_answer, answered, _ = rest.partition("acknowledged")

@@ -17,11 +17,10 @@ from random import Random
 from typing import Final, TypeVar, assert_never
 
 import structlog
-from sqlalchemy import Connection
 
 from ketchup import backoff, ids, leases, storage, tasks, webhooks, workspaces
 from ketchup.clock import Clock, after
-from ketchup.db import Database
+from ketchup.db import Connection, Database
 from ketchup.errors import Unavailable
 from ketchup.generation.finish import Ending, failed_end, finish, recover
 from ketchup.generation.inputs import Inputs

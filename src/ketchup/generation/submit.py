@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection
 
 from ketchup import credits, ids, tasks
 from ketchup.clock import Clock, Micros
 from ketchup.credits import HoldRequest, InsufficientCredits
-from ketchup.db import DEFAULT_CAPACITY, Database
+from ketchup.db import DEFAULT_CAPACITY, Connection, Database
 from ketchup.errors import Unavailable
 from ketchup.generation.inputs import Inputs
 from ketchup.ids import RequestId, TaskId
