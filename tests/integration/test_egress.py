@@ -6,7 +6,8 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -62,16 +63,11 @@ def egress_for(
     resolver: Resolver | None = None,
     *,
     allow: Sequence[str] = (f"{FRIEND}/32",),
-    per_origin: int = 4,
+    ports: Collection[int] = range(1, 65536),
     tls: ssl.SSLContext | None = None,
 ) -> Egress:
-    return Egress(
-        SystemClock(),
-        allow=networks(allow),
-        resolver=resolver,
-        per_origin=per_origin,
-        tls=tls,
-    )
+    """Every port is open: what keeps an internal service safe here is its address alone."""
+    return Egress(SystemClock(), allow=networks(allow), ports=ports, resolver=resolver, tls=tls)
 
 
 def resolving(*answers: str) -> Resolver:
@@ -191,7 +187,7 @@ async def test_the_next_address_is_tried_when_the_first_does_not_answer() -> Non
 
 async def test_a_public_address_is_opened_at_the_web_ports_only() -> None:
     # The address is not dialled: the port is judged first.
-    egress = egress_for(resolving("93.184.216.34"))
+    egress = Egress(SystemClock(), resolver=resolving("93.184.216.34"))
     with pytest.raises(Blocked) as blocked:
         await read(egress, "http://public.test:22/")
     assert "22" in blocked.value.detail
@@ -420,15 +416,18 @@ async def test_a_message_does_not_follow_a_redirect(egress: Egress, canary: Serv
     assert canary.connections == 0
 
 
-async def test_an_endless_reply_does_not_hold_the_sender(egress: Egress) -> None:
+async def test_an_endless_reply_is_not_read_on(egress: Egress) -> None:
+    written = 0
     gone = asyncio.Event()
 
     async def handle(_: Request, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         try:
             while True:
-                writer.write(b"x" * 1000)
+                writer.write(bytes(65536))
                 await writer.drain()
+                written += 65536
         finally:
             gone.set()
 
@@ -436,6 +435,48 @@ async def test_an_endless_reply_does_not_hold_the_sender(egress: Egress) -> None
         reply = await egress.post(f"http://{FRIEND}:{friend.port}/", body=b"{}", headers={})
         assert reply.status == 200
         await asyncio.wait_for(gone.wait(), 5)
+    # What the sockets' buffers hold, and no more.
+    assert written < 16 * 1024 * 1024
+
+
+async def test_a_reply_that_does_not_end_is_still_a_reply(egress: Egress) -> None:
+    async def handle(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 410 Gone\r\n\r\nx")
+        await writer.drain()
+        await asyncio.Event().wait()
+
+    async with serving(handle, FRIEND) as friend:
+        url = f"http://{FRIEND}:{friend.port}/"
+        reply = await egress.post(url, body=b"{}", headers={}, deadline=4)
+    assert reply.status == 410
+
+
+async def test_an_address_that_swallows_packets_leaves_time_for_the_next() -> None:
+    egress = egress_for(resolving("127.0.0.3", FRIEND), allow=("127.0.0.2/31",))
+    async with serving(answer(), FRIEND) as friend:
+        with socket.socket() as deaf:
+            deaf.bind(("127.0.0.3", friend.port))
+            deaf.listen(0)
+            with _filled_queue(deaf):
+                reply = await egress.post(
+                    f"http://two.test:{friend.port}/",
+                    body=b"",
+                    headers={},
+                    connect_timeout=0.6,
+                    deadline=0.6,
+                )
+    assert reply.status == 200
+
+
+@contextmanager
+def _filled_queue(listener: socket.socket) -> Iterator[None]:
+    """Knock until the listener's queue is full: the kernel drops every later knock."""
+    with ExitStack() as knocks:
+        for _ in range(4):
+            knock = knocks.enter_context(socket.socket())
+            knock.settimeout(0)
+            knock.connect_ex(listener.getsockname())
+        yield
 
 
 async def test_a_receiver_that_does_not_answer_is_left_at_the_deadline(egress: Egress) -> None:
