@@ -8,7 +8,8 @@ no more memory than it was given, and it was started with an empty environment.
 What comes out was drawn anew from pixels: orientation applied, at most 2048 pixels on the long
 side, and not a byte of the input's metadata or trailer.
 
-It imports Pillow and the standard library only, so that nothing of the server is in its memory.
+It imports Pillow and the standard library only, so that nothing of the server is in its memory. The
+words of the pipe are repeated in `decoder`.
 """
 
 from __future__ import annotations
