@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -55,22 +55,24 @@ class Reply:
 class Egress:
     """Opens callers' URLs under the guard. One per process; safe for concurrent use.
 
-    `allow` opens networks that are not public, at every port. `per_origin` bounds concurrent reads
-    from one `scheme://host:port`, over all callers, so that nobody can aim us at a third party.
+    `allow` opens networks that are not public, at every port; everywhere else `ports` are open.
+    `per_origin` bounds concurrent reads from one `scheme://host:port`, over all callers, so that
+    nobody can aim us at a third party.
     """
 
     def __init__(
         self,
         clock: Clock,
         *,
-        allow: Sequence[Network] = (),
+        allow: Collection[Network] = (),
+        ports: Collection[int] = (80, 443),
         resolver: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
         per_origin: int = 4,
     ) -> None:
         self._clock = clock
         self._system_resolver = SystemResolver()
-        self._backend = GuardedBackend(resolver or self._system_resolver, tuple(allow))
+        self._backend = GuardedBackend(resolver or self._system_resolver, allow, ports)
         self._tls = tls or verifying_context()
         self._gates = _Gates(per_origin)
 
