@@ -261,8 +261,6 @@ class Sender:
             _log.warning("an attempt was not recorded", **_names(pending))
 
     async def _attempt(self, pending: Pending) -> tuple[Outcome, Decision | HandedBack]:
-        if self._giving_up:
-            return _STOPPED, HandedBack()
         self._posting.add(pending.lease)
         try:
             outcome = await self._post(pending)
