@@ -17,6 +17,7 @@ from ketchup.workspaces import (
     Scope,
     digest,
     is_well_formed,
+    keys,
     mint_secret,
 )
 
@@ -74,6 +75,12 @@ def test_no_two_neighbours_can_be_swapped() -> None:
 )
 def test_what_we_never_minted_is_refused_by_its_looks(text: str) -> None:
     assert not is_well_formed(text)
+
+
+def test_a_longer_text_with_a_right_checksum_is_no_key() -> None:
+    head = "dk-live_" + "0" * 40
+
+    assert not is_well_formed(head + keys._checksum(head))
 
 
 def test_a_key_with_anything_around_it_is_refused() -> None:
