@@ -343,6 +343,8 @@ async def test_a_database_at_its_page_limit_refuses_the_batch_as_one(
     # It is the store that fails, not an item: it was asked once.
     assert notes.batches == [2]
     assert on_disk(path) == []
+    # The limit was the connection's, and the connection that failed is not used again.
+    assert await add(_BIG) == _BIG.upper()
 
 
 async def test_a_folder_that_is_gone_is_unavailable_and_is_found_when_it_is_back(
