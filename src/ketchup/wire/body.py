@@ -33,8 +33,10 @@ def refuse_by_length(scope: Scope, limits: BodyLimits) -> None:
     """Refuse what says itself that it is too large, before anything else is looked at."""
     for name, value in scope["headers"]:
         if name == b"content-length":
-            # The server has checked that it is a number; more digits than these are no body.
-            if len(value) > len(str(limits.total)) or int(value) > limits.total:
+            # The server has checked that it is a number. More digits than these are no body, and
+            # Python would refuse to read thousands of them.
+            digits = value.lstrip(b"0")
+            if len(digits) > len(str(limits.total)) or int(digits or b"0") > limits.total:
                 raise TooLarge(TOO_LARGE)
             return
 
