@@ -89,9 +89,15 @@ def choose_settings(scene: Scene, chance: random.Random) -> list[Setting]:
     if not names:
         names = ["abstract"] if scene.empty else [chance.choice(_OPEN_AIR)]
     # A set without a sky takes nothing else in: a studio has no mountains in it.
-    chosen = sorted({known[name].name: known[name] for name in names}.values(), key=lambda s: s.near)
+    chosen = sorted(
+        {known[name].name: known[name] for name in names}.values(), key=lambda s: s.near
+    )
     closed = [setting for setting in chosen if not setting.sky]
-    return closed[-1:] if closed and chosen[-1] is closed[-1] else [s for s in chosen if s.sky] or closed[-1:]
+    return (
+        closed[-1:]
+        if closed and chosen[-1] is closed[-1]
+        else [s for s in chosen if s.sky] or closed[-1:]
+    )
 
 
 def _home(scene: Scene) -> str:
@@ -102,9 +108,7 @@ def _home(scene: Scene) -> str:
     return homes[0]
 
 
-def set_stage(
-    scene: Scene, nearest: Setting, size: tuple[float, float], seed: str
-) -> Stage:
+def set_stage(scene: Scene, nearest: Setting, size: tuple[float, float], seed: str) -> Stage:
     """Choose light, season and the sun's place, and return the empty stage."""
     chance = random.Random(_digest(seed, "light"))
     weather = scene.weather or Weather.CLEAR
@@ -146,7 +150,10 @@ def _time(nearest: Setting, weather: Weather, chance: random.Random) -> Time:
 def _stand(stage: Stage, scene: Scene, nearest: Setting) -> None:
     """Place every subject and paint them from back to front."""
     placed = arrange(stage, scene.subjects, nearest)
-    if any(item.subject.place is Place.LAND for item in placed) and nearest.surface is Surface.WATER:
+    if (
+        any(item.subject.place is Place.LAND for item in placed)
+        and nearest.surface is Surface.WATER
+    ):
         _shore(stage)
     for item in sorted(placed, key=lambda p: (p.subject.place is not Place.SKY, p.foot[1])):
         _paint(stage, item, nearest.surface)
@@ -170,12 +177,22 @@ def _flies(subject: Subject, nearest: Setting) -> bool:
 def _aloft(stage: Stage, pairs: Sequence[tuple[Subject, Mention]]) -> list[Placed]:
     chance, unit = stage.stream("aloft"), stage.unit
     placed = []
-    spots = ((-0.17, 0.62), (0.24, 0.4), (-0.36, 0.3), (0.06, 0.24), (0.38, 0.62), (-0.06, 0.42), (0.2, 0.16), (-0.26, 0.12), (0.44, 0.2))
+    spots = (
+        (-0.17, 0.62),
+        (0.24, 0.4),
+        (-0.36, 0.3),
+        (0.06, 0.24),
+        (0.38, 0.62),
+        (-0.06, 0.42),
+        (0.2, 0.16),
+        (-0.26, 0.12),
+        (0.44, 0.2),
+    )
     number = 0
     for subject, mention in pairs:
         for i in range(mention.count):
             x, y = spots[number % len(spots)]
-            scale = 1.0 if number == 0 else chance.uniform(0.62, 0.74) * 0.86 ** number
+            scale = 1.0 if number == 0 else chance.uniform(0.62, 0.74) * 0.86**number
             height = subject.stature * 1000 * unit * scale * (1.0 if mention.count > 1 else 1.05)
             x = stage.width * (0.5 - stage.side * -x * 1.0) + chance.uniform(-20, 20) * unit
             foot = max(height * 1.02, stage.horizon * y + height * 0.45)
@@ -184,7 +201,9 @@ def _aloft(stage: Stage, pairs: Sequence[tuple[Subject, Mention]]) -> list[Place
     return placed
 
 
-def _on_ground(stage: Stage, pairs: Sequence[tuple[Subject, Mention]], nearest: Setting) -> list[Placed]:
+def _on_ground(
+    stage: Stage, pairs: Sequence[tuple[Subject, Mention]], nearest: Setting
+) -> list[Placed]:
     """Stand them on the land or water: the first one gives the scale, on a line of thirds."""
     if not pairs:
         return []
@@ -192,7 +211,11 @@ def _on_ground(stage: Stage, pairs: Sequence[tuple[Subject, Mention]], nearest: 
     hero = max((s for s, _ in pairs), key=lambda s: s.metres)
     total = sum(m.count for _, m in pairs)
     spread = min(stage.width * 0.74, 300 * unit * total)
-    slots = [0.5 - stage.side * 0.15] if total == 1 else [0.5 + (i - (total - 1) / 2) / total * spread / stage.width for i in range(total)]
+    slots = (
+        [0.5 - stage.side * 0.15]
+        if total == 1
+        else [0.5 + (i - (total - 1) / 2) / total * spread / stage.width for i in range(total)]
+    )
     if stage.side > 0:
         slots.reverse()
     placed, number = [], 0
@@ -205,21 +228,41 @@ def _on_ground(stage: Stage, pairs: Sequence[tuple[Subject, Mention]], nearest: 
             relative = (subject.metres / hero.metres) ** 0.36
             near = (0.55 + 0.75 * share) if total > 1 else 1.0
             height = hero.stature * 1000 * unit * relative * near / (1 + 0.06 * (total - 1))
-            placed.append(Placed(subject, mention, (slots[number] * stage.width, stage.ground(share)), height, i))
+            placed.append(
+                Placed(
+                    subject, mention, (slots[number] * stage.width, stage.ground(share)), height, i
+                )
+            )
             number += 1
     del nearest
     return placed
 
 
-def _on_table(stage: Stage, pairs: Sequence[tuple[Subject, Mention]], nearest: Setting) -> list[Placed]:
+def _on_table(
+    stage: Stage, pairs: Sequence[tuple[Subject, Mention]], nearest: Setting
+) -> list[Placed]:
     total = sum(m.count for _, m in pairs)
     if not total:
         return []
     unit = stage.unit
     hero = max((s for s, _ in pairs), key=lambda s: s.metres)
     shrink = 1 / (1 + 0.22 * (total - 1))
-    sizes = [hero.stature * 1000 * unit * shrink * (s.metres / hero.metres) ** 0.3 * (1.06 if nearest.name == "studio" else 0.85) for s, m in pairs for _ in range(m.count)]
-    widths = [size * s.breadth for size, (s, m) in zip(sizes, [(s, m) for s, m in pairs for _ in range(m.count)], strict=True)]
+    sizes = [
+        hero.stature
+        * 1000
+        * unit
+        * shrink
+        * (s.metres / hero.metres) ** 0.3
+        * (1.06 if nearest.name == "studio" else 0.85)
+        for s, m in pairs
+        for _ in range(m.count)
+    ]
+    widths = [
+        size * s.breadth
+        for size, (s, m) in zip(
+            sizes, [(s, m) for s, m in pairs for _ in range(m.count)], strict=True
+        )
+    ]
     gap = 26 * unit
     room = sum(widths) + gap * (total - 1)
     limit = (600 if nearest.name == "studio" else 760) * unit
@@ -230,7 +273,15 @@ def _on_table(stage: Stage, pairs: Sequence[tuple[Subject, Mention]], nearest: S
     for subject, mention in pairs:
         for i in range(mention.count):
             wide = widths[number] * fit
-            placed.append(Placed(subject, mention, (x + wide / 2, line + (number % 2) * 12 * unit), sizes[number] * fit, i))
+            placed.append(
+                Placed(
+                    subject,
+                    mention,
+                    (x + wide / 2, line + (number % 2) * 12 * unit),
+                    sizes[number] * fit,
+                    i,
+                )
+            )
             x += wide + gap * fit
             number += 1
     return placed
@@ -271,7 +322,15 @@ def _afloat(stage: Stage, item: Placed, pen: Pen) -> None:
     canvas.path("".join(bands), own, alpha=0.6)
     with canvas.moved(x, y, scale=(scale, scale)):
         item.subject.draw(pen)
-    foam = [lens(x + chance.uniform(-0.5, 0.5) * half, y + chance.uniform(0, 9) * unit, half * chance.uniform(0.3, 0.6), 2.2 * unit) for _ in range(6)]
+    foam = [
+        lens(
+            x + chance.uniform(-0.5, 0.5) * half,
+            y + chance.uniform(0, 9) * unit,
+            half * chance.uniform(0.3, 0.6),
+            2.2 * unit,
+        )
+        for _ in range(6)
+    ]
     canvas.path("".join(foam), stage.shade("#ffffff", 0.1, 0.5), alpha=0.55)
 
 
@@ -282,7 +341,12 @@ def _shadow(stage: Stage, item: Placed) -> None:
     half = item.height * item.subject.breadth / 2
     stretch = 0.5 + 1.2 * (1 - light.altitude)
     dark = stage.shade("#14101f", 0, -1)
-    canvas.soft((x - stage.side * half * stretch * 0.8, y + half * 0.05), (half * (1.0 + stretch * 0.75), half * 0.26), dark, 0.42 * (0.4 + 0.6 * light.glow))
+    canvas.soft(
+        (x - stage.side * half * stretch * 0.8, y + half * 0.05),
+        (half * (1.0 + stretch * 0.75), half * 0.26),
+        dark,
+        0.42 * (0.4 + 0.6 * light.glow),
+    )
     canvas.soft((x, y), (half * 1.05, half * 0.13 + 2 * stage.unit), dark, 0.7)
 
 
@@ -293,7 +357,15 @@ def _pen(stage: Stage, item: Placed) -> Pen:
     if item.index and not mention.colours:
         own = (_variation(subject.colour, item.index),)
     depth = 0.0 if subject.place is not Place.SKY else 0.06 * item.index
-    return Pen(stage.canvas, stage, own, dict(mention.parts), chance, depth=min(depth, 0.4), stated=bool(mention.colours))
+    return Pen(
+        stage.canvas,
+        stage,
+        own,
+        dict(mention.parts),
+        chance,
+        depth=min(depth, 0.4),
+        stated=bool(mention.colours),
+    )
 
 
 def _variation(colour: Colour, index: int) -> Colour:
@@ -305,12 +377,24 @@ def _shore(stage: Stage) -> None:
     chance, unit, growth = stage.stream("shore"), stage.unit, stage.growth
     side = -stage.side
     line = [
-        (x, stage.ground(0.52) + unit * (300 * max(0.0, 0.5 - side * (x / stage.width - 0.5)) ** 1.4 - 12 * y))
+        (
+            x,
+            stage.ground(0.52)
+            + unit * (300 * max(0.0, 0.5 - side * (x / stage.width - 0.5)) ** 1.4 - 12 * y),
+        )
         for x, y in swell(chance, stage.width, waves=1.4)
     ]
-    rock = stage.canvas.vertical([(0, stage.shade("#8b7a68", 0.05, 0.2)), (1, stage.shade("#4a3d3c", 0, -0.5))], stage.ground(0.5), stage.height)
+    rock = stage.canvas.vertical(
+        [(0, stage.shade("#8b7a68", 0.05, 0.2)), (1, stage.shade("#4a3d3c", 0, -0.5))],
+        stage.ground(0.5),
+        stage.height,
+    )
     stage.canvas.path(hill_under([(x, y + 6 * unit) for x, y in line], stage.height), rock)
-    grass = stage.canvas.vertical([(0, stage.shade(growth.grass, 0.03, 0.5)), (1, stage.shade(growth.grass, 0, -0.8))], stage.ground(0.5), stage.height)
+    grass = stage.canvas.vertical(
+        [(0, stage.shade(growth.grass, 0.03, 0.5)), (1, stage.shade(growth.grass, 0, -0.8))],
+        stage.ground(0.5),
+        stage.height,
+    )
     stage.canvas.path(hill_under(line, stage.height), grass)
     area = (0, stage.ground(0.85), stage.width, stage.height - stage.ground(0.85))
     stage.canvas.path(blades(chance, area, 260, 60 * unit), stage.shade(growth.conifer, 0, -0.2))

@@ -67,7 +67,12 @@ def _lay(picture: Image.Image, wash: Wash, scale: float) -> None:
     width, height = (max(1, round(2 * radius * scale)) for radius in wash.radii)
     left = round((wash.centre[0] - wash.radii[0]) * scale)
     top = round((wash.centre[1] - wash.radii[1]) * scale)
-    box = (max(0, left), max(0, top), min(picture.width, left + width), min(picture.height, top + height))
+    box = (
+        max(0, left),
+        max(0, top),
+        min(picture.width, left + width),
+        min(picture.height, top + height),
+    )
     if box[0] >= box[2] or box[1] >= box[3]:
         return
     shape = Image.radial_gradient("L").point([_falloff(v) * wash.alpha for v in range(256)])

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from ketchup.providers.studio.svg import Point, num, polyline, smooth
 
 
-def ridge(chance: random.Random, width: float, *, steps: int = 7, rough: float = 0.52) -> list[Point]:
+def ridge(
+    chance: random.Random, width: float, *, steps: int = 7, rough: float = 0.52
+) -> list[Point]:
     """Return a jagged line from x=0 to `width`; heights are about -1 to 1 (midpoint displacement)."""
     heights, swing = [chance.uniform(-0.4, 0.4), chance.uniform(-0.4, 0.4)], 0.8
     for _ in range(steps):
@@ -20,7 +22,9 @@ def ridge(chance: random.Random, width: float, *, steps: int = 7, rough: float =
     return [(i / (len(heights) - 1) * width, value) for i, value in enumerate(heights)]
 
 
-def swell(chance: random.Random, width: float, *, waves: float = 1.6, points: int = 24) -> list[Point]:
+def swell(
+    chance: random.Random, width: float, *, waves: float = 1.6, points: int = 24
+) -> list[Point]:
     """Return a soft line of hills from before x=0 to beyond `width`; heights are -1 to 1."""
     phases = [chance.uniform(0, math.tau) for _ in range(3)]
     line = []
@@ -76,7 +80,9 @@ def conifer(chance: random.Random, foot: Point, height: float, *, half: int = 0)
     return polyline([(x - trunk, y), *left, tip, *reversed(right), (x + trunk, y)])
 
 
-def blades(chance: random.Random, area: tuple[float, float, float, float], count: int, tall: float) -> str:
+def blades(
+    chance: random.Random, area: tuple[float, float, float, float], count: int, tall: float
+) -> str:
     """Return path data of grass blades whose feet stand in the area (x, y, width, height)."""
     x, y, width, height = area
     parts = []
@@ -104,16 +110,26 @@ def cloud(chance: random.Random, centre: Point, width: float) -> list[tuple[floa
         x = centre[0] + (t - 0.5) * width + chance.uniform(-0.03, 0.03) * width
         discs.append((x, centre[1] - radius * 0.72, radius))
         if bulge > 0.6:
-            discs.append((x + width * 0.03, centre[1] - radius * 1.5, radius * chance.uniform(0.6, 0.85)))
+            discs.append(
+                (x + width * 0.03, centre[1] - radius * 1.5, radius * chance.uniform(0.6, 0.85))
+            )
     return discs
 
 
-def crown(chance: random.Random, centre: Point, radii: Point, count: int) -> list[tuple[float, float, float]]:
+def crown(
+    chance: random.Random, centre: Point, radii: Point, count: int
+) -> list[tuple[float, float, float]]:
     """Return the discs of a leafy crown, spread evenly by the golden angle, from the rim inwards."""
     discs = []
     for i in range(count):
         t = math.sqrt((i + 0.5) / count)
         angle = i * 2.39996 + chance.uniform(-0.2, 0.2)
         size = (radii[0] + radii[1]) / 2 * chance.uniform(0.2, 0.34) * (1.15 - 0.4 * t)
-        discs.append((centre[0] + math.cos(angle) * radii[0] * t, centre[1] + math.sin(angle) * radii[1] * t, size))
+        discs.append(
+            (
+                centre[0] + math.cos(angle) * radii[0] * t,
+                centre[1] + math.sin(angle) * radii[1] * t,
+                size,
+            )
+        )
     return discs

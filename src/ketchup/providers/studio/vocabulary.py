@@ -113,7 +113,9 @@ SEASONS: Final[dict[Season, str]] = {
     "verschneit verschneite verschneiten sneeuw besneeuwd besneeuwde 冬 雪",
 }
 
-ROW: Final = "side_by_side next_to_each_other in_a_row line_up lined_up nebeneinander naast_elkaar 並べて"
+ROW: Final = (
+    "side_by_side next_to_each_other in_a_row line_up lined_up nebeneinander naast_elkaar 並べて"
+)
 """Arrange the subjects or references in a row."""
 
 NEGATIONS: Final = "no not without ohne kein keine geen zonder"

@@ -57,7 +57,12 @@ def _row(stage: Stage, row: _Row) -> None:
         wide = unit * row.broad * chance.uniform(0.65, 1.35)
         middle = (x + wide / 2) / stage.width
         rise = 1 - abs(middle - 0.5) * (0.9 if not row.gap else -0.9)
-        tall = unit * row.tall * chance.uniform(0.45, 1.0) * (0.5 + 0.6 * rise if not row.gap else rise * 0.8)
+        tall = (
+            unit
+            * row.tall
+            * chance.uniform(0.45, 1.0)
+            * (0.5 + 0.6 * rise if not row.gap else rise * 0.8)
+        )
         if not (row.gap and 0.27 < middle < 0.73):
             _building(stage, chance, (x, row.base - tall, wide, tall), row)
             if row.depth < 0.75:
@@ -65,10 +70,17 @@ def _row(stage: Stage, row: _Row) -> None:
         x += wide + unit * chance.uniform(-3, 9)
     lit = stage.light.lamps
     for colour, shapes in windows.items():
-        stage.canvas.path("".join(shapes), stage.shade(colour, row.depth * 0.5) if not lit else mix(colour, stage.light.haze, row.depth * 0.5))
+        stage.canvas.path(
+            "".join(shapes),
+            stage.shade(colour, row.depth * 0.5)
+            if not lit
+            else mix(colour, stage.light.haze, row.depth * 0.5),
+        )
 
 
-def _building(stage: Stage, chance: random.Random, box: tuple[float, float, float, float], row: _Row) -> None:
+def _building(
+    stage: Stage, chance: random.Random, box: tuple[float, float, float, float], row: _Row
+) -> None:
     x, y, wide, tall = box
     canvas, unit, side = stage.canvas, stage.unit, stage.side
     wall = stage.tint("city", chance.choice(_WALLS))
@@ -83,14 +95,19 @@ def _building(stage: Stage, chance: random.Random, box: tuple[float, float, floa
         canvas.rect((x + wide * 0.24, y - tall * 0.07, wide * 0.52, tall * 0.08), front)
         canvas.rect((x + wide * 0.48, y - tall * 0.24, max(1.0, 2.5 * unit), tall * 0.18), dark)
     elif roof < 0.5:
-        canvas.path(polyline([(x, y + 1), (x + wide * 0.5, y - wide * 0.42), (x + wide, y + 1)]), dark)
+        canvas.path(
+            polyline([(x, y + 1), (x + wide * 0.5, y - wide * 0.42), (x + wide, y + 1)]), dark
+        )
     elif roof < 0.75:
         canvas.rect((x + wide * 0.12, y - unit * 12, wide * 0.3, unit * 13), dark)
         canvas.rect((x + wide * 0.58, y - unit * 22, wide * 0.2, unit * 23), front)
 
 
 def _windows(
-    stage: Stage, chance: random.Random, box: tuple[float, float, float, float], shapes: dict[Colour, list[str]]
+    stage: Stage,
+    chance: random.Random,
+    box: tuple[float, float, float, float],
+    shapes: dict[Colour, list[str]],
 ) -> None:
     x, y, wide, tall = box
     unit, lit = stage.unit, stage.light.lamps
@@ -146,7 +163,9 @@ def _shine(stage: Stage) -> None:
             t = chance.random() ** 1.2
             x = stage.width * (0.5 + chance.uniform(-0.62, 0.62) * (0.25 + t))
             y = stage.ground(0.06 + 0.94 * t)
-            streaks.append(lens(x, y, unit * (8 + 70 * t) * chance.uniform(0.5, 1.3), unit * (1 + 5 * t)))
+            streaks.append(
+                lens(x, y, unit * (8 + 70 * t) * chance.uniform(0.5, 1.3), unit * (1 + 5 * t))
+            )
         stage.canvas.path("".join(streaks), colour, alpha=0.3)
 
 
@@ -154,10 +173,21 @@ def _pavement(stage: Stage) -> None:
     unit = stage.unit
     middle, top = stage.width / 2, stage.horizon + 10 * unit
     for side in (-1, 1):
-        edge = [(middle + side * 26 * unit, top), (middle + side * stage.width * 0.62, stage.height)]
-        outer = [(middle + side * stage.width, stage.height), (middle + side * stage.width, stage.ground(0.16)), (middle + side * stage.width * 0.22, stage.ground(0.1))]
+        edge = [
+            (middle + side * 26 * unit, top),
+            (middle + side * stage.width * 0.62, stage.height),
+        ]
+        outer = [
+            (middle + side * stage.width, stage.height),
+            (middle + side * stage.width, stage.ground(0.16)),
+            (middle + side * stage.width * 0.22, stage.ground(0.1)),
+        ]
         stage.canvas.path(polyline([*edge, *outer]), stage.shade("#6f7280", 0.08, -0.3))
-        kerb = [*edge, (edge[1][0] - side * 14 * unit, stage.height), (edge[0][0] - side * unit, top)]
+        kerb = [
+            *edge,
+            (edge[1][0] - side * 14 * unit, stage.height),
+            (edge[0][0] - side * unit, top),
+        ]
         stage.canvas.path(polyline(kerb), stage.shade("#b9bac4", 0.05, 0.3))
 
 
@@ -177,13 +207,39 @@ def _lamps(stage: Stage) -> None:
             stage.canvas.line(arm, pole, max(1.2 * unit, tall * 0.018))
             if lit:
                 glow = _NEON[i % 2] if neon(stage) else "#ffd48a"
-                stage.canvas.path(circles([(head[0], head[1] + tall * 0.015, tall * 0.035)]), "#fff6df")
+                stage.canvas.path(
+                    circles([(head[0], head[1] + tall * 0.015, tall * 0.035)]), "#fff6df"
+                )
                 stage.before.append(Wash(head, (tall * 0.5, tall * 0.5), glow, 0.5))
 
 
 SETTING = Setting(
     name="city",
-    words=("city", "cityscape", "skyline", "street", "urban", "downtown", "skyscraper", "skyscrapers", "metropolis", "town", "tokyo", "new york", "london", "berlin", "amsterdam", "stadt", "straße", "stad", "straat", "街", "都市", "東京", "都会"),
+    words=(
+        "city",
+        "cityscape",
+        "skyline",
+        "street",
+        "urban",
+        "downtown",
+        "skyscraper",
+        "skyscrapers",
+        "metropolis",
+        "town",
+        "tokyo",
+        "new york",
+        "london",
+        "berlin",
+        "amsterdam",
+        "stadt",
+        "straße",
+        "stad",
+        "straat",
+        "街",
+        "都市",
+        "東京",
+        "都会",
+    ),
     near=20,
     surface=Surface.LAND,
     horizon=0.64,

@@ -20,9 +20,13 @@ def backdrop(stage: Stage) -> None:
 def paint(stage: Stage) -> None:
     """Paint the clearing and the trees that close in on it."""
     chance, growth = stage.stream("forest"), stage.growth
-    moss = stage.tint("forest", mix(growth.grass, growth.conifer, 0.35 if not growth.snow else 0.05))
+    moss = stage.tint(
+        "forest", mix(growth.grass, growth.conifer, 0.35 if not growth.snow else 0.05)
+    )
     stage.floor(
-        (0, stage.shade(moss, 0.75)), (0.25, stage.shade(moss, 0.3, 0.4)), (1, stage.shade(moss, 0, -0.7))
+        (0, stage.shade(moss, 0.75)),
+        (0.25, stage.shade(moss, 0.3, 0.4)),
+        (1, stage.shade(moss, 0, -0.7)),
     )
     if stage.light.glow > 0.4:
         _shafts(stage)
@@ -45,7 +49,12 @@ def front(stage: Stage) -> None:
         )
         stage.canvas.path(trunk, bark)
         rim = x + stage.side * half * 0.8
-        stage.canvas.line(f"M{num(rim)} {num(foot - 60 * unit)}Q{num(rim - stage.side * 4 * unit)} {num(foot / 2)} {num(rim + bend)} 0", stage.shade("#6e5a54", 0, 0.8), 4 * unit, alpha=0.7)
+        stage.canvas.line(
+            f"M{num(rim)} {num(foot - 60 * unit)}Q{num(rim - stage.side * 4 * unit)} {num(foot / 2)} {num(rim + bend)} 0",
+            stage.shade("#6e5a54", 0, 0.8),
+            4 * unit,
+            alpha=0.7,
+        )
     area = (0, stage.height - 40 * unit, stage.width, 60 * unit)
     fern = mix(growth.conifer, growth.grass, 0.3)
     stage.canvas.path(blades(chance, area, 260, 95 * unit), stage.shade(fern, 0, -0.5))
@@ -95,7 +104,9 @@ def _shafts(stage: Stage) -> None:
         foot = stage.ground(0.5)
         beam = [(x, -5), (x + wide * 0.6, -5), (x + wide * 1.7 + lean, foot), (x + lean, foot)]
         stage.canvas.path(polyline(beam), stage.canvas.linear([(0, sun, 0.3), (1, sun, 0)]))
-    stage.behind.append(Wash((stage.width / 2, stage.horizon), (stage.width * 0.5, 300 * unit), sun, 0.6))
+    stage.behind.append(
+        Wash((stage.width / 2, stage.horizon), (stage.width * 0.5, 300 * unit), sun, 0.6)
+    )
 
 
 def _clearing(stage: Stage, chance: random.Random) -> None:
@@ -111,14 +122,21 @@ def _clearing(stage: Stage, chance: random.Random) -> None:
     )
     stage.canvas.path(trail, path, alpha=0.75)
     area = (0, stage.ground(0.3), stage.width, stage.height - stage.ground(0.3))
-    for colour, facing, count in ((mix(growth.grass, growth.conifer, 0.5), -0.3, 420), (growth.grass, 0.7, 260)):
+    for colour, facing, count in (
+        (mix(growth.grass, growth.conifer, 0.5), -0.3, 420),
+        (growth.grass, 0.7, 260),
+    ):
         stage.canvas.path(blades(chance, area, count, unit * 44), stage.shade(colour, 0.05, facing))
 
 
 def _fallen(stage: Stage, chance: random.Random) -> None:
     for colour in stage.growth.leaves:
         discs = [
-            (chance.random() * stage.width, stage.ground(chance.uniform(0.35, 1)), stage.unit * chance.uniform(2, 6))
+            (
+                chance.random() * stage.width,
+                stage.ground(chance.uniform(0.35, 1)),
+                stage.unit * chance.uniform(2, 6),
+            )
             for _ in range(70)
         ]
         stage.canvas.path(circles(discs), stage.shade(colour, 0, 0.4))

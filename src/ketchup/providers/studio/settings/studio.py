@@ -32,11 +32,21 @@ def paint(stage: Stage) -> None:
 def _wall(stage: Stage, wall: Colour) -> None:
     """Let the wall run into the floor without an edge, brightest where the light falls."""
     deep = mix(wall, "#2a2036", 0.3)
-    stage.column = [(0, mix(wall, deep, 0.35)), (stage.horizon * 0.75, wall), (stage.horizon, mix(wall, deep, 0.16)), (stage.ground(0.3), mix(wall, "#ffffff", 0.14)), (stage.height, mix(wall, deep, 0.2))]
+    stage.column = [
+        (0, mix(wall, deep, 0.35)),
+        (stage.horizon * 0.75, wall),
+        (stage.horizon, mix(wall, deep, 0.16)),
+        (stage.ground(0.3), mix(wall, "#ffffff", 0.14)),
+        (stage.height, mix(wall, deep, 0.2)),
+    ]
     x = stage.width * (0.5 + stage.side * 0.22)
-    stage.behind.append(Wash((x, stage.height * 0.28), (stage.width * 0.75, stage.height * 0.62), "#fff8ec", 0.62))
+    stage.behind.append(
+        Wash((x, stage.height * 0.28), (stage.width * 0.75, stage.height * 0.62), "#fff8ec", 0.62)
+    )
     far = stage.width * (0.5 - stage.side * 0.55)
-    stage.behind.append(Wash((far, stage.height * 0.35), (stage.width * 0.55, stage.height * 0.8), deep, 0.5))
+    stage.behind.append(
+        Wash((far, stage.height * 0.35), (stage.width * 0.55, stage.height * 0.8), deep, 0.5)
+    )
 
 
 def _arch(stage: Stage, wall: Colour) -> None:
@@ -47,7 +57,13 @@ def _arch(stage: Stage, wall: Colour) -> None:
     shape = f"M{num(x - half)} {num(foot)}V{num(top + half)}A{num(half)} {num(half)} 0 0 1 {num(x + half)} {num(top + half)}V{num(foot)}Z"
     inner = mix(wall, "#3a2a3c", 0.2)
     ends = ((0.0, 0.0), (1.0, 0.25)) if side > 0 else ((1.0, 0.0), (0.0, 0.25))
-    canvas.path(shape, canvas.linear([(0, mix(inner, "#ffffff", 0.2)), (0.35, inner), (1, mix(inner, "#2a2036", 0.28))], *reversed(ends)))
+    canvas.path(
+        shape,
+        canvas.linear(
+            [(0, mix(inner, "#ffffff", 0.2)), (0.35, inner), (1, mix(inner, "#2a2036", 0.28))],
+            *reversed(ends),
+        ),
+    )
     with canvas.clipped(shape):
         with canvas.moved(-side * 22 * unit, 12 * unit):
             canvas.path(shape, mix(wall, "#ffffff", 0.34), alpha=0.5)
@@ -67,7 +83,9 @@ def _leaves(stage: Stage, wall: Colour) -> None:
         for way in (-1, 1):
             dx = -side * length * (0.5 + 0.3 * way * lean * 0.6)
             dy = length * (0.55 * way + 0.25)
-            leaves.append(f"M{num(x)} {num(y)}Q{num(x + dx * 0.35 - dy * 0.2)} {num(y + dy * 0.3)} {num(x + dx)} {num(y + dy)}Q{num(x + dx * 0.6 + dy * 0.06)} {num(y + dy * 0.7 + 8 * unit)} {num(x)} {num(y)}Z")
+            leaves.append(
+                f"M{num(x)} {num(y)}Q{num(x + dx * 0.35 - dy * 0.2)} {num(y + dy * 0.3)} {num(x + dx)} {num(y + dy)}Q{num(x + dx * 0.6 + dy * 0.06)} {num(y + dy * 0.7 + 8 * unit)} {num(x)} {num(y)}Z"
+            )
     with canvas.moved(stage.width * (0.5 + side * 0.5), stage.height * 0.05):
         canvas.path("".join(leaves), shade, alpha=0.2)
 
@@ -78,18 +96,67 @@ def _plinth(stage: Stage, wall: Colour) -> None:
     half, flat, tall = 330 * unit, 62 * unit, 74 * unit
     stone = mix(wall, "#ffffff", 0.45)
     dark = mix(wall, "#2a2036", 0.38)
-    canvas.soft((x - stage.side * 120 * unit, y + tall + 6 * unit), (half * 1.35, flat * 1.25), mix(wall, "#1d1730", 0.75), 0.5)
+    canvas.soft(
+        (x - stage.side * 120 * unit, y + tall + 6 * unit),
+        (half * 1.35, flat * 1.25),
+        mix(wall, "#1d1730", 0.75),
+        0.5,
+    )
     body = f"M{num(x - half)} {num(y)}v{num(tall)}a{num(half)} {num(flat)} 0 0 0 {num(2 * half)} 0v{num(-tall)}Z"
     ends = ((0.0, 0.0), (1.0, 0.0)) if stage.side < 0 else ((1.0, 0.0), (0.0, 0.0))
-    canvas.path(body, canvas.linear([(0, mix(stone, dark, 0.25)), (0.22, mix(stone, "#ffffff", 0.3)), (0.6, mix(stone, dark, 0.3)), (1, mix(stone, dark, 0.75))], *ends))
-    canvas.path(ring(x, y, half, flat), canvas.linear([(0, mix(stone, dark, 0.12)), (0.3, mix(stone, "#ffffff", 0.4)), (1, mix(stone, dark, 0.18))], *ends))
+    canvas.path(
+        body,
+        canvas.linear(
+            [
+                (0, mix(stone, dark, 0.25)),
+                (0.22, mix(stone, "#ffffff", 0.3)),
+                (0.6, mix(stone, dark, 0.3)),
+                (1, mix(stone, dark, 0.75)),
+            ],
+            *ends,
+        ),
+    )
+    canvas.path(
+        ring(x, y, half, flat),
+        canvas.linear(
+            [
+                (0, mix(stone, dark, 0.12)),
+                (0.3, mix(stone, "#ffffff", 0.4)),
+                (1, mix(stone, dark, 0.18)),
+            ],
+            *ends,
+        ),
+    )
     lip = f"M{num(x - half)} {num(y)}a{num(half)} {num(flat)} 0 0 0 {num(2 * half)} 0"
     canvas.line(lip, "#ffffff", 1.6 * unit, alpha=0.55)
 
 
 SETTING = Setting(
     name="studio",
-    words=("studio", "product", "product shot", "product photo", "packshot", "still life", "minimal", "minimalist", "cosmetic", "cosmetics", "skincare", "podium", "backdrop", "background", "produktfoto", "hintergrund", "stillleben", "stilleven", "achtergrond", "商品", "スタジオ", "背景"),
+    words=(
+        "studio",
+        "product",
+        "product shot",
+        "product photo",
+        "packshot",
+        "still life",
+        "minimal",
+        "minimalist",
+        "cosmetic",
+        "cosmetics",
+        "skincare",
+        "podium",
+        "backdrop",
+        "background",
+        "produktfoto",
+        "hintergrund",
+        "stillleben",
+        "stilleven",
+        "achtergrond",
+        "商品",
+        "スタジオ",
+        "背景",
+    ),
     near=50,
     surface=Surface.TABLE,
     horizon=0.66,

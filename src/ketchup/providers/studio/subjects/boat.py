@@ -24,9 +24,17 @@ def draw(pen: Pen) -> None:
     canvas.line(f"M{0.5 + pen.side * 0.45} -99V-9", wood.glint, 0.4, alpha=0.8)
     canvas.line("M1 -16.5H34", wood.dark, 1.1)
     canvas.path("M0.5 -100q6 -1 10 2q-4 1.6 -10 1.4Z", pen.tone(hull).light)
-    canvas.path("M-39 -11C-24 -9 20 -9 41 -13C38 -5 34 -0.5 30 1H-26C-33 0 -37 -5 -39 -11Z", pen.canvas.linear([(0, tone.light), (0.4, tone.base), (1, tone.deep)]))
-    canvas.path("M-39 -11C-24 -9 20 -9 41 -13L40.2 -10.2C20 -6.6 -24 -6.6 -38.2 -8.6Z", pen.tone("#fbf4e4").light)
-    canvas.path("M-33.5 -2.4C-20 -1 20 -1 33.5 -2.6L30 1H-26C-29 0.6 -31.5 -0.6 -33.5 -2.4Z", tone.deep)
+    canvas.path(
+        "M-39 -11C-24 -9 20 -9 41 -13C38 -5 34 -0.5 30 1H-26C-33 0 -37 -5 -39 -11Z",
+        pen.canvas.linear([(0, tone.light), (0.4, tone.base), (1, tone.deep)]),
+    )
+    canvas.path(
+        "M-39 -11C-24 -9 20 -9 41 -13L40.2 -10.2C20 -6.6 -24 -6.6 -38.2 -8.6Z",
+        pen.tone("#fbf4e4").light,
+    )
+    canvas.path(
+        "M-33.5 -2.4C-20 -1 20 -1 33.5 -2.6L30 1H-26C-29 0.6 -31.5 -0.6 -33.5 -2.4Z", tone.deep
+    )
     canvas.path("M-14 -10.2C-13 -14.6 -2 -15.4 2 -15V-9.6Z", wood.light)
     canvas.path("M18 -10.6C18 -15 19 -18.6 21 -18.6S24 -15 24 -10.9Z", pen.tone("#33415e").base)
     canvas.circle((21, -20.6), 2.1, pen.tone("#e6b48e").base)
@@ -34,7 +42,23 @@ def draw(pen: Pen) -> None:
 
 SUBJECT = Subject(
     name="boat",
-    words=("boat", "sailboat", "sailing boat", "ship", "yacht", "boot", "segelboot", "schiff", "schip", "zeilboot", "boten", "boote", "船", "ボート", "ヨット"),
+    words=(
+        "boat",
+        "sailboat",
+        "sailing boat",
+        "ship",
+        "yacht",
+        "boot",
+        "segelboot",
+        "schiff",
+        "schip",
+        "zeilboot",
+        "boten",
+        "boote",
+        "船",
+        "ボート",
+        "ヨット",
+    ),
     place=Place.WATER,
     home="sea",
     colour="#c8453b",

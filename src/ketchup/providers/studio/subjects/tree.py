@@ -27,7 +27,11 @@ def draw(pen: Pen) -> None:
     canvas.path(circles((x, y, r * 0.8) for x, y, r in body), pen.tone(leaves[0]).dark)
     canvas.path(circles((x, y, r * 0.62) for x, y, r in lit), pen.tone(leaves[0]).light)
     canvas.path(circles((x, y, r * 0.2) for x, y, r in spark), pen.tone(leaves[1]).glint, alpha=0.8)
-    canvas.path(circles((x, y + 1, r * 0.16) for x, y, r in reversed(deep)), pen.tone(leaves[2]).base, alpha=0.7)
+    canvas.path(
+        circles((x, y + 1, r * 0.16) for x, y, r in reversed(deep)),
+        pen.tone(leaves[2]).base,
+        alpha=0.7,
+    )
 
 
 def _leaves(pen: Pen) -> tuple[Colour, ...]:
