@@ -27,12 +27,7 @@ def fills_picture(scene: Scene, references: Sequence[Reference]) -> bool:
 def fill(stage: Stage, reference: Reference) -> None:
     """Cover the picture with a photograph, cropped to fit, in the stage's light."""
     width, height = stage.width, stage.height
-    tall = max(height, width / reference.breadth)
-    wide = tall * reference.breadth
-    stage.column = [(0, stage.light.haze), (height, stage.light.haze)]
-    stage.canvas.image(
-        ((width - wide) / 2, (height - tall) / 2, wide, tall), reference.png_base64()
-    )
+    stage.plate = reference.image
     light = stage.light
     if light.darkness > 0.1:
         stage.canvas.rect((0, 0, width, height), light.ambient, alpha=light.darkness * 0.85)

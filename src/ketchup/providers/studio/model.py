@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from PIL import Image
+
 from ketchup.providers.studio.colour import Colour, lightness, mix
 from ketchup.providers.studio.light import Growth, Light, Season, Weather
 from ketchup.providers.studio.svg import Canvas, Fill, Point
@@ -73,6 +75,8 @@ class Stage:
     bloom: float = 0.3
     vignette: float = 0.3
     words: frozenset[str] = frozenset()
+    plate: Image.Image | None = None
+    """A photograph that takes the place of the column."""
 
     @property
     def width(self) -> float:
@@ -157,6 +161,8 @@ class Subject:
     breadth: float
     """Its width as a share of its height."""
     draw: Callable[[Pen], None]
+    plurals: tuple[str, ...] = ()
+    """Plurals that do not end in s."""
     parts: tuple[str, ...] = ()
     many: int = 3
     """How many a plural without a number means."""

@@ -156,6 +156,7 @@ def _entries() -> Iterator[tuple[str, Kind, str]]:
         for word in subject.words:
             yield word, Kind.SUBJECT, subject.name
             yield plural(word), Kind.SUBJECTS, subject.name
+        yield from ((word, Kind.SUBJECTS, subject.name) for word in subject.plurals)
         yield from ((part, Kind.PART, part) for part in subject.parts)
     for setting in catalogue.settings().values():
         yield from ((word, Kind.SETTING, setting.name) for word in setting.words)

@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 
 import resvg_py
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from ketchup.providers.studio.colour import Colour, mix, rgb
 from ketchup.providers.studio.model import Stage, Wash
@@ -25,7 +25,8 @@ _DARK: Colour = "#0a0616"
 def rasterise(stage: Stage, size: tuple[int, int], image_format: str) -> bytes:
     """Render the stage at `size` pixels and encode it as `png`, `jpeg` or `webp`."""
     scale = size[0] / stage.width
-    picture = _column(stage.column, size, scale)
+    plate = stage.plate
+    picture = _column(stage.column, size, scale) if plate is None else _cover(plate, size)
     for wash in stage.behind:
         _lay(picture, wash, scale)
     drawing = _drawing(stage, size)
@@ -61,6 +62,11 @@ def _column(
         share = (here - top) / max(1e-6, bottom - top)
         strip.putpixel((0, y), rgb(mix(first, second, round(share, 3))))
     return strip.resize(size, Image.Resampling.NEAREST)
+
+
+def _cover(plate: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return the photograph cropped to the picture's shape, its middle kept."""
+    return ImageOps.fit(plate.convert("RGB"), size, Image.Resampling.BICUBIC)
 
 
 def _lay(picture: Image.Image, wash: Wash, scale: float) -> None:

@@ -75,7 +75,8 @@ NUMBERS: Final[dict[str, int]] = {
     "four": 4, "vier": 4, "4": 4, "四": 4, "several": 4, "einige": 4, "enkele": 4, "few": 3,
     "five": 5, "fünf": 5, "vijf": 5, "5": 5, "五": 5, "some": 4,
     "six": 6, "sechs": 6, "zes": 6, "6": 6, "seven": 7, "sieben": 7, "zeven": 7, "7": 7,
-    "eight": 8, "acht": 8, "8": 8, "many": 7, "viele": 7, "veel": 7, "dozen": 9, "nine": 9,
+    "eight": 8, "acht": 8, "8": 8, "many": 7, "viele": 7, "veel": 7, "dozen": 9, "dozens": 9, "nine": 9,
+    "hundred": 9, "hundreds": 9, "countless": 9,
 }  # fmt: skip
 
 TIMES: Final[dict[Time, str]] = {

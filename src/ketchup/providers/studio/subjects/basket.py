@@ -87,10 +87,8 @@ SUBJECT = Subject(
         "wicker basket",
         "hamper",
         "korb",
-        "körbe",
         "mand",
         "mandje",
-        "manden",
         "バスケット",
         "かご",
         "籠",
@@ -102,4 +100,5 @@ SUBJECT = Subject(
     metres=0.4,
     breadth=0.9,
     draw=draw,
+    plurals=("körbe", "manden"),
 )

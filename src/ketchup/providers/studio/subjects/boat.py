@@ -53,8 +53,6 @@ SUBJECT = Subject(
         "schiff",
         "schip",
         "zeilboot",
-        "boten",
-        "boote",
         "船",
         "ボート",
         "ヨット",
@@ -66,5 +64,6 @@ SUBJECT = Subject(
     metres=9,
     breadth=0.8,
     draw=draw,
+    plurals=("boten", "boote"),
     parts=("sail", "sails", "hull"),
 )

@@ -56,9 +56,7 @@ SUBJECT = Subject(
         "shampoo",
         "serum",
         "flasche",
-        "flaschen",
         "fles",
-        "flessen",
         "ボトル",
         "瓶",
     ),
@@ -69,5 +67,6 @@ SUBJECT = Subject(
     metres=0.24,
     breadth=0.36,
     draw=draw,
+    plurals=("flaschen", "flessen"),
     parts=("label", "cap"),
 )

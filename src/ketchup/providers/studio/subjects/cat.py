@@ -44,8 +44,6 @@ SUBJECT = Subject(
         "kätzchen",
         "kat",
         "poes",
-        "katten",
-        "katzen",
         "猫",
         "子猫",
     ),
@@ -56,4 +54,5 @@ SUBJECT = Subject(
     metres=0.5,
     breadth=0.75,
     draw=draw,
+    plurals=("katten", "katzen"),
 )

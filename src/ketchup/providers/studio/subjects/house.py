@@ -89,10 +89,8 @@ SUBJECT = Subject(
         "chalet",
         "haus",
         "hütte",
-        "häuser",
         "huis",
         "huisje",
-        "huizen",
         "hut",
         "家",
         "小屋",
@@ -104,5 +102,6 @@ SUBJECT = Subject(
     metres=7,
     breadth=1.1,
     draw=draw,
+    plurals=("häuser", "huizen"),
     parts=("roof", "door", "wall", "walls"),
 )

@@ -70,7 +70,7 @@ def _rock(pen: Pen) -> None:
 
 SUBJECT = Subject(
     name="lighthouse",
-    words=("lighthouse", "leuchtturm", "leuchttürme", "vuurtoren", "vuurtorens", "灯台"),
+    words=("lighthouse", "leuchtturm", "vuurtoren", "灯台"),
     place=Place.WATER,
     home="sea",
     colour="#c8382f",
@@ -78,4 +78,5 @@ SUBJECT = Subject(
     metres=24,
     breadth=0.8,
     draw=draw,
+    plurals=("leuchttürme", "vuurtorens"),
 )

@@ -88,10 +88,6 @@ SUBJECT = Subject(
         "traveler",
         "wanderer",
         "hiker",
-        "people",
-        "men",
-        "women",
-        "children",
         "mädchen",
         "junge",
         "frau",
@@ -116,5 +112,6 @@ SUBJECT = Subject(
     metres=1.7,
     breadth=0.5,
     draw=draw,
+    plurals=("people", "men", "women", "children"),
     parts=("coat", "dress", "jacket", "hair", "scarf"),
 )

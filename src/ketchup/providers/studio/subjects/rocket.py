@@ -56,10 +56,8 @@ SUBJECT = Subject(
         "spacecraft",
         "rocket ship",
         "rakete",
-        "raketen",
         "raumschiff",
         "raket",
-        "raketten",
         "ruimteschip",
         "ロケット",
         "宇宙船",
@@ -71,6 +69,7 @@ SUBJECT = Subject(
     metres=40,
     breadth=0.6,
     draw=draw,
+    plurals=("raketen", "raketten"),
     parts=("body",),
     many=2,
 )

@@ -44,7 +44,7 @@ def _leaves(pen: Pen) -> tuple[Colour, ...]:
 
 SUBJECT = Subject(
     name="tree",
-    words=("tree", "oak", "maple", "apple tree", "baum", "bäume", "boom", "bomen", "eiche", "木"),
+    words=("tree", "oak", "maple", "apple tree", "baum", "boom", "eiche", "木"),
     place=Place.LAND,
     home="countryside",
     colour="#4f9348",
@@ -52,4 +52,5 @@ SUBJECT = Subject(
     metres=12,
     breadth=0.85,
     draw=draw,
+    plurals=("bäume", "bomen"),
 )
