@@ -799,6 +799,7 @@ async def test_a_crash_in_mid_attempt_repeats_it_elsewhere(
             await run
         posts = [task for task in asyncio.all_tasks() if task.get_name().startswith("webhook ")]
         assert all(task.cancelling() for task in posts)
+        await settled(database)
         assert (await row(database, owed.task_id)).worker_id == WORKER
 
         clock.advance(15)
