@@ -194,6 +194,8 @@ def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
     engine = create_engine(
         f"sqlite+pysqlite:///{path}",
         poolclass=NullPool,
+        # An error's text goes to the log; prompts and callback bodies must not.
+        hide_parameters=True,
         connect_args={"check_same_thread": False, "isolation_level": None},
     )
 

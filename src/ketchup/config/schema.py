@@ -87,7 +87,7 @@ class Webhooks(Group):
     timeout_seconds: kinds.Seconds = Field(
         15.0, description="How long one attempt may take in all."
     )
-    concurrency: kinds.Positive = Field(64, description="Attempts at once.")
+    concurrency: kinds.Positive = Field(256, description="Attempts at once.")
     per_destination: kinds.Positive = Field(4, description="Attempts at once to the same receiver.")
 
 
