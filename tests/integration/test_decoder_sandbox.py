@@ -204,7 +204,7 @@ asyncio.run(main())
 
 
 def test_a_server_that_is_killed_leaves_no_child_behind() -> None:
-    server = subprocess.Popen(  # noqa: S603 our own words
+    server = subprocess.Popen(
         [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     with server:

@@ -117,7 +117,7 @@ def test_a_first_start_migrates_and_a_second_finds_nothing_to_do(tmp_path: Path)
 
 def test_an_up_to_date_start_does_not_pay_for_alembic(tmp_path: Path) -> None:
     with temporary_engine(tmp_path):
-        answer = subprocess.run(  # noqa: S603 our own script
+        answer = subprocess.run(
             [sys.executable, "-c", _IS_CURRENT, str(tmp_path / "ketchup.db")],
             capture_output=True,
             text=True,
@@ -150,9 +150,7 @@ def test_head_names_the_last_of_the_steps() -> None:
 
 
 def test_a_start_killed_while_it_migrates_leaves_the_old_schema_or_the_new(tmp_path: Path) -> None:
-    subprocess.run(  # noqa: S603 our own script
-        [sys.executable, "-c", _KILLED, str(tmp_path)], check=True, timeout=60
-    )
+    subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], check=True, timeout=60)
 
     files = sorted(tmp_path.glob("*.db"), key=lambda path: int(path.stem))
     tables = [_tables_of(path) for path in files]

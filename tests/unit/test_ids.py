@@ -105,5 +105,5 @@ def test_a_task_has_one_delivery_id_for_ever() -> None:
     task = TaskId("ta019a3c-5e1f-7c3b-9d42-3f6f1c0a7b52")
 
     assert ids.delivery_id(task) == ids.delivery_id(TaskId(str(task)))
-    assert re.fullmatch(r"msg_[0-9a-f]{32}", ids.delivery_id(task))
+    assert re.fullmatch(r"msg_ta[0-9a-f]{30}", ids.delivery_id(task))
     assert ids.delivery_id(task) != ids.delivery_id(TaskId(task.replace("52", "53")))
