@@ -144,6 +144,14 @@ async def test_a_child_that_dies_takes_only_its_own_job_with_it(decoder: Decoder
     assert child_of(decoder) != first
 
 
+async def test_a_child_that_died_while_idle_costs_no_job(decoder: Decoder) -> None:
+    await decode(decoder, encoded(photo(), "PNG"))
+    (child,) = decoder._idle
+    os.kill(child.pid, signal.SIGKILL)
+    await child._process.wait()
+    assert (await decode(decoder, encoded(photo(), "PNG"))).width == 120
+
+
 async def test_a_cancelled_job_leaves_no_answer_for_the_next(decoder: Decoder) -> None:
     await decode(decoder, encoded(photo(), "PNG"))
     first = child_of(decoder)

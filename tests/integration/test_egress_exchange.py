@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -158,6 +159,46 @@ async def test_reads_from_one_origin_are_bounded_and_others_go_on(egress: Egress
     assert egress._gates._gates == {}
 
 
+async def test_the_time_in_our_own_queue_is_not_the_servers() -> None:
+    egress = egress_for(per_origin=1)
+    release = asyncio.Event()
+    silence = asyncio.Event()
+    arrived = asyncio.Event()
+
+    async def slow(_: Request, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        await release.wait()
+        writer.write(response())
+
+    async def silent(_: Request, __: asyncio.StreamWriter) -> None:
+        await silence.wait()
+
+    async with serving(slow, FRIEND) as busy, serving(silent, FRIEND) as timer:
+        url = f"http://{FRIEND}:{busy.port}/"
+        first = asyncio.create_task(egress.get(url, max_bytes=10, deadline_seconds=5))
+        await arrived.wait()
+        second = asyncio.create_task(egress.get(url, max_bytes=10, deadline_seconds=0.2))
+        longer = f"http://{FRIEND}:{timer.port}/"
+        with pytest.raises(TimedOut):
+            await egress.get(longer, max_bytes=10, deadline_seconds=0.3)
+        release.set()
+        assert (await first).data == (await second).data == b"ok"
+
+
+async def test_the_deadline_is_for_all_hops_together() -> None:
+    clock = FrozenClock()
+    egress = Egress(clock, allow=networks([f"{FRIEND}/32"]))
+
+    async def slow(_: Request, writer: asyncio.StreamWriter) -> None:
+        clock.advance(3)
+        writer.write(response(302, location="/"))
+
+    async with serving(slow, FRIEND) as friend:
+        with pytest.raises(TimedOut):
+            await egress.get(f"http://{FRIEND}:{friend.port}/", max_bytes=10, deadline_seconds=5)
+        assert len(friend.requests) == 2
+
+
 async def test_a_message_is_posted_with_its_headers_and_the_reply_is_measured(
     egress: Egress,
 ) -> None:
@@ -175,11 +216,22 @@ async def test_a_message_is_posted_with_its_headers_and_the_reply_is_measured(
     assert 0 < reply.duration < 5
 
 
+@pytest.fixture
+def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
         ("Wed, 10 Sep 2025 10:23:20 GMT", 60 - 0.01),  # the clock stands at 10:22:20.010
         ("Wed, 10 Sep 2025 10:00:00 GMT", 0),
+        ("Wed, 10 Sep 2025 12:23:20 +0200", 60 - 0.01),
+        ("Wed, 10 Sep 2025 10:23:20 -0000", 60 - 0.01),
         ("soon", None),
         ("-5", None),
         ("1.5", None),
@@ -188,6 +240,7 @@ async def test_a_message_is_posted_with_its_headers_and_the_reply_is_measured(
         ("Wed, 99 Sep 99999 10:00:00 GMT", None),
     ],
 )
+@pytest.mark.usefixtures("far_from_greenwich")
 async def test_retry_after_is_read_as_seconds_or_a_date(text: str, seconds: float | None) -> None:
     egress = Egress(FrozenClock(), allow=networks([f"{FRIEND}/32"]))
     handler = answer(503, retry_after=text.encode().decode("latin-1"))

@@ -18,9 +18,17 @@ def egress_for(
     allow: Sequence[str] = (f"{FRIEND}/32",),
     ports: Collection[int] = range(1, 65536),
     tls: ssl.SSLContext | None = None,
+    per_origin: int = 4,
 ) -> Egress:
     """Every port is open: what keeps an internal service safe here is its address alone."""
-    return Egress(SystemClock(), allow=networks(allow), ports=ports, resolver=resolver, tls=tls)
+    return Egress(
+        SystemClock(),
+        allow=networks(allow),
+        ports=ports,
+        resolver=resolver,
+        tls=tls,
+        per_origin=per_origin,
+    )
 
 
 def resolving(*answers: str) -> Resolver:

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -88,19 +89,23 @@ class Egress:
         """Read a file, following redirects. Raises an EgressError.
 
         `accept` lists media types, or their beginnings such as `image/`; an answer that claims
-        another is not read. An answer that claims none is.
+        another is not read. An answer that claims none is. The deadline is for all hops together,
+        without the time that we make a read wait for others from the same origin.
         """
         target = parse_url(url)
         headers = {"Accept": ", ".join(f"{a}*" if a.endswith("/") else a for a in accept) or "*/*"}
-        async with _deadline(deadline_seconds):
-            for _ in range(max_redirects + 1):
+        seconds_left = deadline_seconds
+        for _ in range(max_redirects + 1):
+            async with self._gates.enter(target.origin):
+                started = self._clock.monotonic()
                 async with (
-                    self._gates.enter(target.origin),
+                    _deadline(seconds_left),
                     self._exchange("GET", target, headers) as response,
                 ):
                     if response.status not in _REDIRECTS:
                         return await _read(response, max_bytes, accept)
                     target = _next_hop(target, response)
+                seconds_left -= self._clock.monotonic() - started
         raise Unreachable(f"more than {max_redirects} redirects")
 
     async def post(
@@ -184,6 +189,8 @@ class Egress:
             return float(text)
         try:
             at = parsedate_to_datetime(text)
+            # Without a zone, which the format forbids, it is not our local time either.
+            at = at if at.tzinfo else at.replace(tzinfo=UTC)
             return max(at.timestamp() - self._clock.now() / SECOND, 0.0)
         except (ValueError, OverflowError):
             return None

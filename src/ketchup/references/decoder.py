@@ -66,7 +66,7 @@ class Decoder:
         Raises ReferenceFailed, or Unavailable when no child can be started.
         """
         async with self._slots:
-            child = self._idle.pop() if self._idle else await _start(self._memory_bytes)
+            child = await self._take()
             try:
                 async with asyncio.timeout(self._seconds):
                     image = await child.decode(data, image_format)
@@ -92,6 +92,18 @@ class Decoder:
         while self._idle:
             await self._idle.pop().end()
 
+    async def _take(self) -> _Child:
+        """Return an idle child that still lives, or a new one.
+
+        One that the system ended while it was idle must not cost the next customer a task.
+        """
+        while self._idle:
+            child = self._idle.pop()
+            if child.alive:
+                return child
+            await child.end()
+        return await _start(self._memory_bytes)
+
     async def _put_back(self, child: _Child) -> None:
         if child.jobs < self._jobs_per_process and not self._closed:
             self._idle.append(child)
@@ -113,6 +125,10 @@ class _Child:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
 
     async def ready(self) -> None:
         """Wait until the child has given up its rights. Nothing is sent to it before."""
