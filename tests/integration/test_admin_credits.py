@@ -10,7 +10,6 @@ from sqlalchemy import Connection, text
 
 from tests.support.admin_api import V1, AdminApi, open_admin_api
 
-NOW = "2025-09-10T10:22:20.010Z"
 NOTHING = {"balance": "0.000000", "held": "0.000000", "available": "0.000000"}
 
 

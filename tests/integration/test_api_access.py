@@ -26,7 +26,6 @@ from tests.support.admin_api import (
 )
 
 JSON = {"Content-Type": "application/json"}
-ENVELOPE = "application/json; charset=utf-8"
 
 
 @pytest.fixture

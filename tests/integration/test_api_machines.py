@@ -15,9 +15,6 @@ from sqlalchemy import Connection
 from ketchup.api.health import Readiness
 from tests.support.admin_api import PROBLEM, AdminApi, open_admin_api, operations
 
-JSON = {"Content-Type": "application/json"}
-ENVELOPE = "application/json; charset=utf-8"
-
 
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[AdminApi]:
@@ -51,6 +48,14 @@ async def test_a_store_that_cannot_write_is_not_ready_until_it_can(api: AdminApi
     assert (await api.client.get("/readyz")).status_code == 503
     api.clock.advance(1)
     assert (await api.client.get("/readyz")).status_code == 200
+
+
+async def test_a_store_that_was_never_migrated_is_not_ready(api: AdminApi) -> None:
+    def forget_version(conn: Connection) -> None:
+        conn.exec_driver_sql("DROP TABLE alembic_version")
+
+    await api.database.write(forget_version)
+    assert (await api.client.get("/readyz")).status_code == 503
 
 
 async def test_a_locked_store_is_not_ready_after_two_seconds_and_is_asked_once(
