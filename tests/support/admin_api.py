@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,19 @@ import httpx2
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ketchup import migrations
+from ketchup import credits, migrations
 from ketchup.api import ApiDependencies, create_api
 from ketchup.clock import FrozenClock
+from ketchup.credits import Held, HoldRequest
 from ketchup.db import Database, sqlite_engine
+from ketchup.ids import WorkspaceId, task_id
+from ketchup.money import Credits
 from ketchup.workspaces import Authenticator, Pepper
 
 TOKEN = "dk-admin_the-token-of-these-tests"
 PEPPER = Pepper(b"p" * 32)
+V1 = "/admin/v1"
+PROBLEM = "application/problem+json"
 REQUEST_ID = "req_7c3b9d423f6f1c0a7b52aaaaaa"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -45,6 +50,13 @@ class AdminApi:
         where = f"/admin/v1/workspaces/{workspace}/keys"
         made = (await self.client.post(where, json={"name": "ci", **fields})).json()
         return made["id"], made["key"]
+
+    async def hold(self, workspace: str, micros: int) -> None:
+        """Hold credits for a task that was never there."""
+        now = self.clock.now()
+        request = HoldRequest(task_id(now), WorkspaceId(workspace), Credits(micros))
+        held = await self.database.write(lambda conn: credits.hold(conn, [request], now))
+        assert held == [Held(request.task_id)]
 
     def stranger(self) -> httpx2.AsyncClient:
         """Return a client without the token."""
@@ -84,3 +96,8 @@ def _client(app: ASGIApp) -> httpx2.AsyncClient:
 
     transport = httpx2.ASGITransport(app=with_request_id)
     return httpx2.AsyncClient(transport=transport, base_url="http://ketchup")
+
+
+def operations(document: Mapping[str, Mapping[str, Mapping[str, object]]]) -> list[tuple[str, str]]:
+    """Return every path and method of an OpenAPI document."""
+    return [(path, method.upper()) for path, item in document["paths"].items() for method in item]
