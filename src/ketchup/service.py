@@ -22,6 +22,7 @@ from ketchup.config import Settings
 from ketchup.data_folder import DataFolder
 from ketchup.providers.base import Provider
 from ketchup.server import create_app
+from ketchup.wire import HttpProtocol
 
 _BACKLOG: Final = 2048
 _CLOSE_CONNECTIONS_SECONDS: Final = 10
@@ -87,7 +88,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=HttpProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
