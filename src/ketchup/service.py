@@ -21,6 +21,7 @@ from typing_extensions import override
 from ketchup.bootstrap import FirstStart, Runtime, first_start, open_runtime
 from ketchup.config import Settings
 from ketchup.data_folder import DataFolder
+from ketchup.protocol import HttpProtocol
 from ketchup.providers.base import Provider
 from ketchup.server import create_app
 from ketchup.worker import create_worker
@@ -99,7 +100,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=HttpProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,

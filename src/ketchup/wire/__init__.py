@@ -1,6 +1,7 @@
 """The wire contract: the public API that clients of the original service already speak.
 
-`requests` judges what comes in, `endpoints` does it, `envelope` writes what goes out, `app` routes.
+`requests` judges what comes in, `endpoints` does it, `envelope` writes what goes out, `app` routes;
+`protocol` stands in front and keeps HTTP itself within bounds.
 The shapes are msgspec types in `endpoints`; features never see them.
 """
 
@@ -10,4 +11,14 @@ from ketchup.wire.endpoints import Surface
 from ketchup.wire.envelope import Receive, Reply, Scope, Send, respond
 from ketchup.wire.pace import Pace
 
-__all__ = ["BodyLimits", "Pace", "Receive", "Reply", "Scope", "Send", "Surface", "Wire", "respond"]
+__all__ = [
+    "BodyLimits",
+    "Pace",
+    "Receive",
+    "Reply",
+    "Scope",
+    "Send",
+    "Surface",
+    "Wire",
+    "respond",
+]
