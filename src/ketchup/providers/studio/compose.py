@@ -15,13 +15,14 @@ from ketchup.providers.studio import catalogue, exhibit
 from ketchup.providers.studio.colour import Colour, turn
 from ketchup.providers.studio.cutout import Reference
 from ketchup.providers.studio.light import GROWTHS, Season, Time, Weather, light_of
-from ketchup.providers.studio.model import Pen, Place, Setting, Stage, Subject, Surface
+from ketchup.providers.studio.model import Pen, Place, Setting, Stage, Subject, Surface, Wash
 from ketchup.providers.studio.prompt import Mention, Scene
 from ketchup.providers.studio.sky import paint_sky
 from ketchup.providers.studio.svg import Canvas, lens
 from ketchup.providers.studio.terrain import blades, hill_under, swell
 from ketchup.providers.studio.weather import paint_lightning, paint_weather
 
+_DIM = 0.4
 _OPEN_AIR = ("mountains", "sea", "countryside", "forest", "city", "garden")
 
 
@@ -117,6 +118,9 @@ def set_stage(scene: Scene, nearest: Setting, size: tuple[float, float], seed: s
     if nearest.surface is Surface.TABLE and nearest.name == "studio":
         time = Time.DAY
     light = light_of(time, weather)
+    if season is Season.WINTER and light.darkness > _DIM:
+        # Snow throws back what little light there is.
+        light = replace(light, darkness=light.darkness - 0.14)
     width, height = size
     horizon = nearest.horizon * height
     side = chance.choice((-1, 1))
@@ -297,6 +301,9 @@ def _paint(stage: Stage, item: Placed, surface: Surface) -> None:
         return
     if grounded:
         _shadow(stage, item)
+    if item.subject.lamp and stage.light.lamps:
+        reach = item.subject.lamp * item.height
+        stage.before.append(Wash((x, y - item.height * 0.12), (reach, reach * 0.6), "#ffb65c", 0.42))
     with canvas.moved(x, y, scale=(scale, scale)):
         item.subject.draw(pen)
 
