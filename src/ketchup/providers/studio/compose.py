@@ -168,17 +168,19 @@ def arrange(stage: Stage, mentions: Sequence[Mention], nearest: Setting) -> list
     subjects = catalogue.subjects()
     pairs = [(subjects[m.name], m) for m in mentions if m.name in subjects]
     low = [(s, m) for s, m in pairs if not _flies(s, nearest)]
-    placed = _aloft(stage, [(s, m) for s, m in pairs if _flies(s, nearest)])
+    placed = _aloft(stage, [(s, m) for s, m in pairs if _flies(s, nearest)], nearest)
     if nearest.surface is Surface.TABLE:
         return placed + _on_table(stage, low, nearest)
     return placed + _on_ground(stage, low, nearest)
 
 
 def _flies(subject: Subject, nearest: Setting) -> bool:
-    return subject.place is Place.SKY or nearest.surface is Surface.VOID
+    return subject.place is Place.SKY or nearest.surface in {Surface.VOID, Surface.DEEP}
 
 
-def _aloft(stage: Stage, pairs: Sequence[tuple[Subject, Mention]]) -> list[Placed]:
+def _aloft(
+    stage: Stage, pairs: Sequence[tuple[Subject, Mention]], nearest: Setting
+) -> list[Placed]:
     chance, unit = stage.stream("aloft"), stage.unit
     placed = []
     spots = (
@@ -200,6 +202,8 @@ def _aloft(stage: Stage, pairs: Sequence[tuple[Subject, Mention]]) -> list[Place
             height = subject.stature * 1000 * unit * scale * (1.0 if mention.count > 1 else 1.05)
             x = stage.width * (0.5 - stage.side * -x * 1.0) + chance.uniform(-20, 20) * unit
             foot = max(height * 1.02, stage.horizon * y + height * 0.45)
+            if nearest.surface is Surface.DEEP:
+                foot += 0.12 * stage.height
             placed.append(Placed(subject, mention, (x, foot), height, i))
             number += 1
     return placed
@@ -295,7 +299,7 @@ def _paint(stage: Stage, item: Placed, surface: Surface) -> None:
     canvas, scale = stage.canvas, item.height / 100
     pen = _pen(stage, item)
     x, y = item.foot
-    grounded = item.subject.place is not Place.SKY and surface is not Surface.VOID
+    grounded = item.subject.place is not Place.SKY and surface not in {Surface.VOID, Surface.DEEP}
     if grounded and surface is Surface.WATER and item.subject.place is Place.WATER:
         _afloat(stage, item, pen)
         return
@@ -303,7 +307,9 @@ def _paint(stage: Stage, item: Placed, surface: Surface) -> None:
         _shadow(stage, item)
     if item.subject.lamp and stage.light.lamps:
         reach = item.subject.lamp * item.height
-        stage.before.append(Wash((x, y - item.height * 0.12), (reach, reach * 0.6), "#ffb65c", 0.42))
+        stage.before.append(
+            Wash((x, y - item.height * 0.12), (reach, reach * 0.6), "#ffb65c", 0.42)
+        )
     with canvas.moved(x, y, scale=(scale, scale)):
         item.subject.draw(pen)
 

@@ -81,11 +81,10 @@ def _in_row(stage: Stage, references: Sequence[Reference], surface: Surface) -> 
     line = stage.ground(0.56 if surface is Surface.TABLE else 0.66)
     if surface is Surface.TABLE and stage.horizon > 0.6 * stage.height and not stage.light.lamps:
         line = stage.ground(0.4)
-    tall = unit * (560 if count == 1 else 480 if count == 2 else 400)
-    sizes = [
-        min(tall, tall * 1.15 / reference.breadth**0.5) * min(1.0, 1.1 / reference.breadth**0.35)
-        for reference in references
-    ]
+    # Equal areas, not equal heights: a bottle beside a bar of soap stays the taller thing.
+    area = unit * (430, 400, 350, 310)[min(count, 4) - 1]
+    sizes = [area / reference.breadth**0.5 for reference in references]
+    sizes = [min(size, unit * 620) for size in sizes]
     gap = 34 * unit
     room = sum(size * r.breadth for size, r in zip(sizes, references, strict=True)) + gap * (
         count - 1

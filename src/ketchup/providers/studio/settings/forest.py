@@ -27,19 +27,31 @@ _EVERGREEN = {"pine", "pines", "fir", "firs"}
 def backdrop(stage: Stage) -> None:
     """Paint the far tree line."""
     chance = stage.stream("treeline")
-    _firs(stage, chance, (0.88, stage.horizon + 4 * stage.unit, 150), stage.horizon + 60 * stage.unit)
-    _firs(stage, chance, (0.7, stage.horizon + 26 * stage.unit, 230), stage.horizon + 80 * stage.unit)
+    _firs(
+        stage, chance, (0.88, stage.horizon + 4 * stage.unit, 150), stage.horizon + 60 * stage.unit
+    )
+    _firs(
+        stage, chance, (0.7, stage.horizon + 26 * stage.unit, 230), stage.horizon + 80 * stage.unit
+    )
 
 
 def paint(stage: Stage) -> None:
     """Paint the forest from the bright middle outwards, each row nearer and darker."""
     chance, unit, light = stage.stream("forest"), stage.unit, stage.light
     ground = _ground(stage)
-    stage.floor((0, stage.shade(ground, 0.7)), (0.3, stage.shade(ground, 0.4)), (1, stage.shade(ground, 0, -0.6)))
+    stage.floor(
+        (0, stage.shade(ground, 0.7)),
+        (0.3, stage.shade(ground, 0.4)),
+        (1, stage.shade(ground, 0, -0.6)),
+    )
     glow = (stage.width * 0.55, 330 * unit)
-    stage.behind.append(Wash((stage.width / 2, stage.horizon), glow, light.sun, 0.75 * light.glow + 0.1))
+    stage.behind.append(
+        Wash((stage.width / 2, stage.horizon), glow, light.sun, 0.75 * light.glow + 0.1)
+    )
     firs = stage.growth.snow or stage.words & _EVERGREEN
-    for row, (depth, share, size) in enumerate(((0.52, 0.07, 300), (0.34, 0.17, 430), (0.16, 0.34, 600))):
+    for row, (depth, share, size) in enumerate(
+        ((0.52, 0.07, 300), (0.34, 0.17, 430), (0.16, 0.34, 600))
+    ):
         if firs:
             _firs(stage, chance, (depth, stage.ground(share), size), None)
         else:
@@ -66,14 +78,22 @@ def front(stage: Stage) -> None:
         stage.canvas.path(trunk, bark)
         edge = x + stage.side * half * 0.82
         for shift, alpha in ((edge, 0.8),):
-            stage.canvas.line(f"M{num(shift)} {num(foot - 120 * unit)}C{num(shift)} {num(foot * 0.6)} {num(shift)} {num(foot * 0.3)} {num(shift + bend)} -5", rim, 3.4 * unit, alpha=alpha)
+            stage.canvas.line(
+                f"M{num(shift)} {num(foot - 120 * unit)}C{num(shift)} {num(foot * 0.6)} {num(shift)} {num(foot * 0.3)} {num(shift + bend)} -5",
+                rim,
+                3.4 * unit,
+                alpha=alpha,
+            )
         cracks = "".join(
             f"M{num(x + chance.uniform(-0.6, 0.6) * half)} {num(y)}q{num(4 * unit)} {num(26 * unit)} 0 {num(60 * unit)}"
             for y in (chance.uniform(0, stage.height) for _ in range(16))
         )
         stage.canvas.line(cracks, stage.shade("#1f171d", 0, -0.5), 2.4 * unit, alpha=0.6)
     area = (0, stage.height - 30 * unit, stage.width, 50 * unit)
-    stage.canvas.path(blades(chance, area, 220, 100 * unit), stage.shade(mix(_ground(stage), "#10241f", 0.6), 0, -0.4))
+    stage.canvas.path(
+        blades(chance, area, 220, 100 * unit),
+        stage.shade(mix(_ground(stage), "#10241f", 0.6), 0, -0.4),
+    )
     if not stage.growth.snow:
         _boughs(stage, chance)
 
@@ -84,7 +104,9 @@ def _ground(stage: Stage) -> Colour:
     return stage.tint("forest", usual)
 
 
-def _firs(stage: Stage, chance: random.Random, shape: tuple[float, float, float], foot: float | None) -> None:
+def _firs(
+    stage: Stage, chance: random.Random, shape: tuple[float, float, float], foot: float | None
+) -> None:
     """Paint a row of firs; with a `foot` it is closed ground, without one the middle stays free."""
     depth, base, tall = shape
     unit = stage.unit
@@ -133,14 +155,22 @@ def _trunks(stage: Stage, chance: random.Random, shape: tuple[float, float, floa
         for _ in range(3):
             y = stage.horizon * chance.uniform(0.3, 0.75)
             way = chance.choice((-1, 1))
-            limbs.append(f"M{num(x + lean * 0.5)} {num(y)}q{num(way * size * 0.1 * unit)} {num(-size * 0.05 * unit)} {num(way * size * 0.2 * unit)} {num(-size * 0.16 * unit)}")
+            limbs.append(
+                f"M{num(x + lean * 0.5)} {num(y)}q{num(way * size * 0.1 * unit)} {num(-size * 0.05 * unit)} {num(way * size * 0.2 * unit)} {num(-size * 0.16 * unit)}"
+            )
     for i in range(count + 4):
         x = stage.width * (i + chance.random()) / (count + 4)
         middle = 1 - abs(x / stage.width - 0.5) * 2
-        y = stage.horizon * (0.02 + 0.42 * (1 - depth) * (1 - 0.8 * middle)) * chance.uniform(0.7, 1.3)
+        y = (
+            stage.horizon
+            * (0.02 + 0.42 * (1 - depth) * (1 - 0.8 * middle))
+            * chance.uniform(0.7, 1.3)
+        )
         reach = size * unit * chance.uniform(0.16, 0.26)
         roof += crown(chance, (x, y), (reach * 1.3, reach * 0.7), 11)
-        bright += crown(chance, (x + stage.side * reach * 0.3, y - reach * 0.12), (reach * 0.8, reach * 0.4), 8)
+        bright += crown(
+            chance, (x + stage.side * reach * 0.3, y - reach * 0.12), (reach * 0.8, reach * 0.4), 8
+        )
     stage.canvas.path("".join(trunks), bark)
     stage.canvas.line("".join(limbs), bark, size * 0.012 * unit)
     stage.canvas.path(circles(roof), stage.shade(mix(leaves[2], "#1e2b2a", 0.25), depth, -0.2))
@@ -154,7 +184,14 @@ def _fringe(chance: random.Random, discs: list[tuple[float, float, float]], leng
     for x, y, r in discs:
         angle = chance.uniform(0.1, math.pi - 0.1)
         start = r * chance.uniform(0.8, 1.25)
-        leaves.append(leaf(x + math.cos(angle) * start, y + math.sin(angle) * start, length, angle + chance.uniform(-0.8, 0.8)))
+        leaves.append(
+            leaf(
+                x + math.cos(angle) * start,
+                y + math.sin(angle) * start,
+                length,
+                angle + chance.uniform(-0.8, 0.8),
+            )
+        )
     return "".join(leaves)
 
 
@@ -168,12 +205,17 @@ def _mound(stage: Stage, chance: random.Random, shape: tuple[float, float, int])
     ground = _ground(stage)
     top = stage.shade(ground, depth, 0.5)
     fill = stage.canvas.vertical(
-        [(0, top), (1, stage.shade(ground, depth * 0.6, -0.3))], stage.ground(share) - 30 * unit, stage.ground(share + 0.35)
+        [(0, top), (1, stage.shade(ground, depth * 0.6, -0.3))],
+        stage.ground(share) - 30 * unit,
+        stage.ground(share + 0.35),
     )
     stage.canvas.path(hill_under(dip, stage.height), fill)
     area = (0, stage.ground(share) + 4 * unit, stage.width, 60 * unit * (row + 1))
     tall = unit * (14 + 12 * row)
-    stage.canvas.path(blades(chance, area, 150, tall), stage.shade(mix(ground, stage.growth.conifer, 0.5), depth, -0.2))
+    stage.canvas.path(
+        blades(chance, area, 150, tall),
+        stage.shade(mix(ground, stage.growth.conifer, 0.5), depth, -0.2),
+    )
     stage.canvas.path(blades(chance, area, 110, tall), stage.shade(ground, depth, 0.9))
 
 
@@ -185,14 +227,31 @@ def _shafts(stage: Stage) -> None:
         lean = -stage.side * unit * chance.uniform(220, 330)
         wide, foot = unit * chance.uniform(34, 84), stage.ground(0.45)
         beam = [(x, -5), (x + wide * 0.6, -5), (x + wide * 1.7 + lean, foot), (x + lean, foot)]
-        stage.canvas.path(polyline(beam), stage.canvas.linear([(0, sun, 0.3 * stage.light.glow), (1, sun, 0)]))
+        stage.canvas.path(
+            polyline(beam), stage.canvas.linear([(0, sun, 0.3 * stage.light.glow), (1, sun, 0)])
+        )
 
 
 def _path(stage: Stage) -> None:
     unit, middle, bend = stage.unit, stage.width / 2, -stage.side
-    ground = "#c3a27a" if not stage.growth.snow else "#c3d3e4"
-    fill = stage.canvas.vertical([(0, stage.shade(ground, 0.5, 0.8)), (0.5, stage.shade(ground, 0.12, 0.3)), (1, stage.shade(ground, 0, -0.5))], stage.ground(0.1), stage.height)
-    spots = ((0.09, 0, 7), (0.18, 18, 16), (0.32, -26, 34), (0.52, -70, 74), (0.78, 10, 140), (1.05, 90, 220))
+    ground = "#c9ab7c" if not stage.growth.snow else "#c3d3e4"
+    fill = stage.canvas.vertical(
+        [
+            (0, stage.shade(ground, 0.5, 0.8)),
+            (0.5, stage.shade(ground, 0.12, 0.3)),
+            (1, stage.shade(ground, 0, -0.5)),
+        ],
+        stage.ground(0.1),
+        stage.height,
+    )
+    spots = (
+        (0.09, 0, 7),
+        (0.18, 18, 16),
+        (0.32, -26, 34),
+        (0.52, -70, 74),
+        (0.78, 10, 140),
+        (1.05, 90, 220),
+    )
     left = [(middle + bend * x * unit - half * unit, stage.ground(y)) for y, x, half in spots]
     right = [(middle + bend * x * unit + half * unit, stage.ground(y)) for y, x, half in spots]
     stage.canvas.path(band(left, right), fill)
@@ -218,7 +277,12 @@ def _undergrowth(stage: Stage, chance: random.Random) -> None:
     if not growth.snow:
         for colour in growth.leaves:
             fallen = [
-                leaf(chance.random() * stage.width, stage.ground(chance.uniform(0.25, 1)), unit * chance.uniform(6, 15), chance.uniform(0, math.tau))
+                leaf(
+                    chance.random() * stage.width,
+                    stage.ground(chance.uniform(0.25, 1)),
+                    unit * chance.uniform(6, 15),
+                    chance.uniform(0, math.tau),
+                )
                 for _ in range(60)
             ]
             stage.canvas.path("".join(fallen), stage.shade(colour, 0.05, 0.4))
@@ -227,20 +291,48 @@ def _undergrowth(stage: Stage, chance: random.Random) -> None:
 def _boughs(stage: Stage, chance: random.Random) -> None:
     """Hang near boughs, dark and large, from the upper corners."""
     unit, leaves = stage.unit, stage.growth.leaves
-    for tone, shift in ((stage.shade(mix(leaves[2], "#16211f", 0.55), 0, -0.3), 0), (stage.shade(leaves[0], 0, 0.2), 1)):
+    for tone, shift in (
+        (stage.shade(mix(leaves[2], "#16211f", 0.55), 0, -0.3), 0),
+        (stage.shade(leaves[0], 0, 0.2), 1),
+    ):
         shapes = []
         for way in (-1, 1):
             for i in range(46):
                 t = chance.random()
                 x = stage.width / 2 + way * (stage.width / 2 - t * 330 * unit)
-                y = unit * (chance.uniform(-30, 60) + 120 * (1 - t) ** 2 * chance.uniform(0.4, 1.3)) - shift * 12 * unit
-                shapes.append(leaf(x, y, unit * chance.uniform(26, 54) * (0.8 if shift and i % 2 else 1), chance.uniform(0.2, math.pi - 0.2)))
+                y = (
+                    unit * (chance.uniform(-30, 60) + 120 * (1 - t) ** 2 * chance.uniform(0.4, 1.3))
+                    - shift * 12 * unit
+                )
+                shapes.append(
+                    leaf(
+                        x,
+                        y,
+                        unit * chance.uniform(26, 54) * (0.8 if shift and i % 2 else 1),
+                        chance.uniform(0.2, math.pi - 0.2),
+                    )
+                )
         stage.canvas.path("".join(shapes), tone)
 
 
 SETTING = Setting(
     name="forest",
-    words=("forest", "woods", "woodland", "pine", "pines", "fir", "firs", "jungle", "wald", "wäldern", "bos", "bossen", "森", "林"),
+    words=(
+        "forest",
+        "woods",
+        "woodland",
+        "pine",
+        "pines",
+        "fir",
+        "firs",
+        "jungle",
+        "wald",
+        "wäldern",
+        "bos",
+        "bossen",
+        "森",
+        "林",
+    ),
     near=30,
     surface=Surface.LAND,
     horizon=0.5,

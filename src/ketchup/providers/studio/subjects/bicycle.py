@@ -18,7 +18,10 @@ def _bicycle(pen: Pen) -> None:
     canvas, tone = pen.canvas, pen.tone()
     tyre, steel, leather = pen.tone("#2a2a31"), pen.tone("#b9c0c8"), pen.tone("#8a5532")
     for x in (-50, 50):
-        spokes = "".join(f"M{x} -34L{num(x + math.cos(a) * 31)} {num(-34 + math.sin(a) * 31)}" for a in (i * math.pi / 9 for i in range(18)))
+        spokes = "".join(
+            f"M{x} -34L{num(x + math.cos(a) * 31)} {num(-34 + math.sin(a) * 31)}"
+            for a in (i * math.pi / 9 for i in range(18))
+        )
         canvas.line(spokes, steel.base, 0.6, alpha=0.8)
         canvas.line(ring(x, -34, 32.4, 32.4), tyre.base, 3.6)
         canvas.line(ring(x, -34, 29.6, 29.6), steel.light, 1.2)
@@ -37,7 +40,9 @@ def _bicycle(pen: Pen) -> None:
     canvas.line("M-8 -38L-50 -37M-8 -22L-50 -31", tyre.base, 0.9)
     wicker = pen.tone("#b98348")
     canvas.path("M34 -92H70L65 -66H40Z", canvas.linear([(0, wicker.light), (1, wicker.dark)]))
-    weave = "".join(f"M{36 + i * 0.9} {-88 + i * 5.4}H{68 - i * 0.9}" for i in range(4)) + "".join(f"M{40 + i * 6} -92L{42.6 + i * 4.6} -66" for i in range(5))
+    weave = "".join(f"M{36 + i * 0.9} {-88 + i * 5.4}H{68 - i * 0.9}" for i in range(4)) + "".join(
+        f"M{40 + i * 6} -92L{42.6 + i * 4.6} -66" for i in range(5)
+    )
     canvas.line(weave, wicker.deep, 0.9, alpha=0.7)
     canvas.line("M33 -92H71", wicker.dark, 3)
     flowers = ("#f28ab0", "#f6cf52", "#ffffff", "#e8604a", "#b48ae0")

@@ -25,8 +25,12 @@ def draw(pen: Pen) -> None:
     for x, y, rx, ry in masses:
         layers[0] += crown(pen.chance, (x - side * 2, y + 3), (rx, ry), 22)
         layers[1] += crown(pen.chance, (x + side * 1.5, y - 3), (rx * 0.86, ry * 0.8), 18)
-        layers[2] += crown(pen.chance, (x + side * rx * 0.22, y - ry * 0.36), (rx * 0.6, ry * 0.5), 14)
-        layers[3] += crown(pen.chance, (x + side * rx * 0.34, y - ry * 0.5), (rx * 0.34, ry * 0.28), 9)
+        layers[2] += crown(
+            pen.chance, (x + side * rx * 0.22, y - ry * 0.36), (rx * 0.6, ry * 0.5), 14
+        )
+        layers[3] += crown(
+            pen.chance, (x + side * rx * 0.34, y - ry * 0.5), (rx * 0.34, ry * 0.28), 9
+        )
     tones = (pen.tone(leaves[2]).dark, pen.tone(leaves[0]).base, pen.tone(leaves[0]).light)
     for discs, tone in zip(layers, (*tones, pen.tone(leaves[1]).glint), strict=True):
         canvas.path(circles(discs), tone)
@@ -42,7 +46,14 @@ def _leafage(pen: Pen, discs: list[Disc]) -> str:
         for _ in range(5):
             angle = chance.uniform(0, math.tau)
             start = r * chance.uniform(0.75, 1.0)
-            leaves.append(leaf(x + math.cos(angle) * start, y + math.sin(angle) * start, 3.4, angle + chance.uniform(-1, 1)))
+            leaves.append(
+                leaf(
+                    x + math.cos(angle) * start,
+                    y + math.sin(angle) * start,
+                    3.4,
+                    angle + chance.uniform(-1, 1),
+                )
+            )
     return "".join(leaves)
 
 
