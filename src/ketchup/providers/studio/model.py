@@ -75,6 +75,8 @@ class Stage:
     bloom: float = 0.3
     vignette: float = 0.3
     words: frozenset[str] = frozenset()
+    crowd: int = 1
+    """How many things will stand here."""
     plate: Image.Image | None = None
     """A photograph that takes the place of the column."""
 

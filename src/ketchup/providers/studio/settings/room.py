@@ -8,6 +8,8 @@ from ketchup.providers.studio.colour import mix
 from ketchup.providers.studio.model import Setting, Stage, Surface, Wash
 from ketchup.providers.studio.sky import paint_clouds, paint_stars, paint_sun
 from ketchup.providers.studio.svg import circles, num, polyline
+from ketchup.providers.studio.light import Weather
+from ketchup.providers.studio.weather import paint_weather
 from ketchup.providers.studio.terrain import cloud, ridge
 
 
@@ -71,6 +73,8 @@ def _view(stage: Stage) -> None:
         ]
         shape = polyline([(0, base), *line, (stage.width, base)])
         stage.canvas.path(shape, stage.shade(mix(stage.growth.conifer, "#52708a", 0.4), depth))
+    if stage.weather in {Weather.RAIN, Weather.STORM, Weather.SNOW}:
+        paint_weather(stage)
     discs = [
         d
         for i in range(7)

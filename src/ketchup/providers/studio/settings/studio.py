@@ -98,7 +98,8 @@ def _leaves(stage: Stage, wall: Colour) -> None:
 def _plinth(stage: Stage, wall: Colour) -> None:
     unit, canvas = stage.unit, stage.canvas
     x, y = stage.width / 2, stage.ground(0.36)
-    half, flat, tall = 330 * unit, 62 * unit, 74 * unit
+    half = min((240 + 90 * stage.crowd) * unit, stage.width * 0.47)
+    flat, tall = 40 * unit + half * 0.07, 74 * unit
     stone = mix(wall, "#ffffff", 0.45)
     dark = mix(wall, "#2a2036", 0.38)
     canvas.soft(
