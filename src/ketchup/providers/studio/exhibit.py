@@ -78,14 +78,14 @@ def _in_basket(stage: Stage, scene: Scene, references: Sequence[Reference]) -> N
 def _in_row(stage: Stage, references: Sequence[Reference], surface: Surface) -> None:
     """Stand them side by side on one line, at sizes that make a row and not a heap."""
     unit, count = stage.unit, len(references)
+    if surface is Surface.WATER:
+        _jetty(stage)
     line = stage.ground(0.56 if surface is Surface.TABLE else 0.66)
     if surface is Surface.TABLE and stage.horizon > 0.6 * stage.height and not stage.light.lamps:
         line = stage.ground(0.4)
-    tall = unit * (560 if count == 1 else 480 if count == 2 else 400)
-    sizes = [
-        min(tall, tall * 1.15 / reference.breadth**0.5) * min(1.0, 1.1 / reference.breadth**0.35)
-        for reference in references
-    ]
+    # About equal areas, not equal heights: a bottle beside a bar of soap stays the taller thing.
+    area = unit * (440, 400, 350, 310)[min(count, 4) - 1]
+    sizes = [min(area / reference.breadth**0.68, unit * 600) for reference in references]
     gap = 34 * unit
     room = sum(size * r.breadth for size, r in zip(sizes, references, strict=True)) + gap * (
         count - 1
@@ -102,6 +102,45 @@ def _in_row(stage: Stage, references: Sequence[Reference], surface: Surface) -> 
         else:
             _print(stage, reference, (foot, height))
         x += wide + gap * fit
+
+
+def _jetty(stage: Stage) -> None:
+    """Lay planks towards the water, for things that do not float."""
+    unit, canvas = stage.unit, stage.canvas
+    top, middle = stage.ground(0.46), stage.width / 2
+    reach, near = stage.width * 0.42, stage.width * 0.68
+    wood = "#a97c55"
+    deck = f"M{num(middle - reach)} {num(top)}H{num(middle + reach)}L{num(middle + near)} {num(stage.height)}H{num(middle - near)}Z"
+    canvas.rect((middle - reach, top, 2 * reach, 16 * unit), stage.shade("#4a3226", 0, -0.6))
+    canvas.path(
+        deck,
+        canvas.vertical(
+            [(0, stage.shade(wood, 0.08, 0.7)), (1, stage.shade("#7a5238", 0, -0.2))],
+            top,
+            stage.height,
+        ),
+    )
+    for share in (-0.96, 0.96):
+        post = (middle + share * reach - 16 * unit, top - 70 * unit, 32 * unit, 92 * unit)
+        canvas.rect(
+            post,
+            canvas.linear(
+                [(0, stage.shade("#8a6446", 0, 0.4)), (1, stage.shade("#4a3226", 0, -0.5))],
+                (0, 0),
+                (1, 0),
+            ),
+            radius=6 * unit,
+        )
+        canvas.ellipse(
+            (post[0] + 16 * unit, post[1]), (16 * unit, 5 * unit), stage.shade("#b98d66", 0, 0.6)
+        )
+    seams, y, step = [], top + 14 * unit, 16 * unit
+    while y < stage.height:
+        half = reach + (near - reach) * (y - top) / (stage.height - top)
+        seams.append(f"M{num(middle - half)} {num(y)}H{num(middle + half)}")
+        step *= 1.22
+        y += step
+    canvas.line("".join(seams), stage.shade("#4a3226", 0, -0.5), 2.4 * unit, alpha=0.8)
 
 
 def ground_shadow(stage: Stage, foot: tuple[float, float], wide: float) -> None:

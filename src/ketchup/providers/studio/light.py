@@ -80,7 +80,7 @@ class Light:
         if facing > 0:
             seen = mix(seen, self.sun, facing * self.warmth)
         elif facing < 0:
-            seen = mix(seen, self.ambient, -facing * 0.45)
+            seen = mix(seen, self.ambient, -facing * 0.32)
         return mix(seen, self.haze, min(0.96, depth * (0.8 + 0.3 * self.murk)))
 
 
@@ -171,7 +171,7 @@ GROWTHS: Final[dict[Season, Growth]] = {
         flowers=("#f5c443", "#ffffff", "#e8574f", "#7f83d6", "#f29ab8"),
     ),
     Season.AUTUMN: Growth(
-        grass="#a9913f", leaves=("#d9772b", "#c24a2a", "#e7a93a"), conifer="#4a6446",
+        grass="#b99a3c", leaves=("#e07a24", "#efae3a", "#bf4426"), conifer="#56693f",
         flowers=("#d97b34", "#e9b44c", "#b34a3c", "#8d5a86"),
     ),
     Season.WINTER: Growth(

@@ -337,8 +337,11 @@ class _Reader:
 
     def _drop(self) -> None:
         """Let go of adjectives that found no noun after them."""
-        if self._bind_back and self._last is not None:
-            self._last.colours.extend(self._pending)
+        last = self._last
+        # "The boat is red", and also "a boat, red and white" where nothing else could be meant.
+        alone = last is not None and len(self._nouns) == 1 and not last.colours
+        if last is not None and (self._bind_back or alone):
+            last.colours.extend(self._pending)
         self._settle()
 
     def _settle(self) -> None:

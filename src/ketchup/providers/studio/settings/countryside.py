@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from ketchup.providers.studio.colour import mix
+from ketchup.providers.studio.colour import deeper, mix
 from ketchup.providers.studio.model import Setting, Stage, Surface
 from ketchup.providers.studio.settings.garden import backdrop as hills
 from ketchup.providers.studio.svg import circles, num, smooth
@@ -98,9 +98,7 @@ def _hedge(
         )
         x += tall * chance.choice((0.5, 0.6, 0.7, 2.4))
     leaf = stage.growth.leaves
-    stage.canvas.path(
-        circles(dark), stage.shade(mix(leaf[2], stage.growth.conifer, 0.5), depth, -0.4)
-    )
+    stage.canvas.path(circles(dark), stage.shade(deeper(leaf[2], 0.25), depth, -0.2))
     stage.canvas.path(circles(lit), stage.shade(leaf[0], depth, 0.6), alpha=0.75)
 
 

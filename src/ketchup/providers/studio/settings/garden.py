@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 
-from ketchup.providers.studio.colour import Colour, mix
+from ketchup.providers.studio.colour import Colour, deeper, mix
+from ketchup.providers.studio.light import Season
 from ketchup.providers.studio.model import Setting, Stage, Surface
 from ketchup.providers.studio.svg import circles, num
 from ketchup.providers.studio.terrain import blades, crown, height_at, hill_under, swell
@@ -48,7 +49,41 @@ def paint(stage: Stage) -> None:
             stage.shade(mix(grass, growth.conifer, 0.4), 0.05),
         )
         stage.canvas.path(blades(chance, area, count, tall * unit), stage.shade(grass, 0.02, 0.9))
+    _trees(stage, chance)
     flowers(stage, chance, (0.1, 0.82), 260)
+
+
+def _trees(stage: Stage, chance: random.Random) -> None:
+    """Stand a few larger trees at both sides, so that the eye has steps into the distance."""
+    unit, growth = stage.unit, stage.growth
+    for share, at, tall in (
+        (0.02, 0.05, 210),
+        (0.13, 0.03, 150),
+        (0.97, 0.07, 250),
+        (0.87, 0.03, 130),
+        (0.79, 0.02, 90),
+    ):
+        x, y, size = share * stage.width, stage.ground(at), tall * unit
+        depth = 0.34 - tall / 1000
+        trunk = f"M{num(x - size * 0.05)} {num(y)}L{num(x - size * 0.02)} {num(y - size * 0.6)}H{num(x + size * 0.02)}L{num(x + size * 0.05)} {num(y)}Z"
+        stage.canvas.ellipse(
+            (x - stage.side * size * 0.3, y + 2 * unit),
+            (size * 0.6, size * 0.07),
+            stage.shade(growth.conifer, depth, -0.8),
+            alpha=0.4,
+        )
+        stage.canvas.path(trunk, stage.shade("#5f4636", depth, -0.2))
+        middle = (x, y - size * 0.66)
+        blossom = stage.season is Season.SPRING and tall < 200
+        leaf = ("#f6b6ca", "#ffe3ea", "#e08ba8") if blossom else growth.leaves
+        for shift, reach, colour, facing in (
+            (-0.03, 1.0, leaf[2], -0.4),
+            (0.05, 0.82, leaf[0], 0.1),
+            (0.12, 0.52, leaf[1], 0.7),
+        ):
+            centre = (middle[0] + stage.side * size * shift, middle[1] - size * shift * 0.9)
+            discs = crown(chance, centre, (size * 0.36 * reach, size * 0.34 * reach), 20)
+            stage.canvas.path(circles(discs), stage.shade(colour, depth, facing))
 
 
 def front(stage: Stage) -> None:
@@ -149,9 +184,7 @@ def _grove(
                 5,
             )
     leaf = stage.growth.leaves
-    stage.canvas.path(
-        circles(dark), stage.shade(mix(leaf[2], stage.growth.conifer, 0.4), depth, -0.3)
-    )
+    stage.canvas.path(circles(dark), stage.shade(deeper(leaf[2], 0.2), depth, -0.2))
     stage.canvas.path(circles(lit), stage.shade(leaf[0], depth, 0.6), alpha=0.8)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ketchup.providers.studio.colour import mix
 from ketchup.providers.studio.model import Setting, Stage, Surface, Wash
 from ketchup.providers.studio.sky import paint_clouds, paint_stars, paint_sun
 from ketchup.providers.studio.svg import circles, num, polyline
+from ketchup.providers.studio.light import Weather
+from ketchup.providers.studio.weather import paint_weather
 from ketchup.providers.studio.terrain import cloud, ridge
 
 
@@ -13,12 +17,32 @@ def paint(stage: Stage) -> None:
     """Paint the view, the wall around it, and the table before it."""
     left, top, wide, tall = window(stage)
     _view(stage)
+    if stage.light.lamps:
+        _switch_on(stage)
     _wall(stage, (left, top, wide, tall))
     _frame(stage, (left, top, wide, tall))
     _curtains(stage, (left, top, wide, tall))
     _table(stage, (left, wide))
     _plant(stage)
+    if stage.light.lamps:
+        _lamp(stage)
     stage.bloom = 0.25
+
+
+def _switch_on(stage: Stage) -> None:
+    """Light the room by a lamp once it is dark outside; the view keeps its own light."""
+    unit, side = stage.unit, stage.side
+    stage.light = replace(
+        stage.light,
+        sun="#ffcf8f",
+        ambient="#3b2436",
+        haze="#6b4a4a",
+        darkness=0.3,
+        warmth=0.42,
+        glow=0.3,
+    )
+    lamp = (stage.width * (0.5 - side * 0.34), stage.ground(-0.22))
+    stage.before.append(Wash(lamp, (620 * unit, 560 * unit), "#ffb25e", 0.5))
 
 
 def window(stage: Stage) -> tuple[float, float, float, float]:
@@ -49,6 +73,8 @@ def _view(stage: Stage) -> None:
         ]
         shape = polyline([(0, base), *line, (stage.width, base)])
         stage.canvas.path(shape, stage.shade(mix(stage.growth.conifer, "#52708a", 0.4), depth))
+    if stage.weather in {Weather.RAIN, Weather.STORM, Weather.SNOW}:
+        paint_weather(stage)
     discs = [
         d
         for i in range(7)
@@ -211,6 +237,25 @@ def _plant(stage: Stage) -> None:
         stage.shade("#b8664a", 0, 0.2),
         radius=4 * unit,
     )
+
+
+def _lamp(stage: Stage) -> None:
+    """Hang a lamp over the shaded end of the table."""
+    unit, canvas = stage.unit, stage.canvas
+    x, y = stage.width * (0.5 - stage.side * 0.34), stage.ground(-0.3)
+    canvas.line(f"M{num(x)} 0V{num(y)}", "#2a1d22", 4 * unit)
+    canvas.path(
+        polyline(
+            [
+                (x - 34 * unit, y),
+                (x + 34 * unit, y),
+                (x + 110 * unit, y + 92 * unit),
+                (x - 110 * unit, y + 92 * unit),
+            ]
+        ),
+        canvas.linear([(0, "#c9743f"), (1, "#ffc879")]),
+    )
+    canvas.ellipse((x, y + 92 * unit), (110 * unit, 16 * unit), "#fff0c4")
 
 
 SETTING = Setting(

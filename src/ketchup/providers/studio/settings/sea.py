@@ -8,6 +8,9 @@ from ketchup.providers.studio.svg import lens, num
 from ketchup.providers.studio.terrain import ground_under, ridge
 
 
+_LOW_SUN = 0.35
+
+
 def paint(stage: Stage) -> None:
     """Paint the water from the horizon to the lower edge."""
     _coast(stage)
@@ -18,11 +21,12 @@ def water(stage: Stage, colour: Colour) -> None:
     """Paint open water below the horizon: a mirror of the sky far away, its own colour near by."""
     light = stage.light
     own = stage.shade(colour)
+    low = light.altitude < _LOW_SUN
     stage.floor(
         (0, mix(light.sky[-1], own, 0.22)),
-        (0.1, mix(light.sky[-2], own, 0.5)),
-        (0.45, mix(own, light.sky[0], 0.22)),
-        (1, mix(darker(own, 0.45), light.ambient, 0.35)),
+        (0.12, mix(light.sky[-2], own, 0.45)),
+        (0.45, mix(own, light.sky[1 if low else 0], 0.5 if low else 0.2)),
+        (1, mix(darker(own, 0.4), light.sky[0], 0.5 if low else 0.25)),
     )
     _swell(stage, own)
     _glitter(stage)

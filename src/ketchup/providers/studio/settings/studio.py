@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from ketchup.providers.studio.colour import Colour, chroma, mix, turn, with_lightness
 from ketchup.providers.studio.model import Setting, Stage, Surface, Wash
 from ketchup.providers.studio.svg import num, ring
+from ketchup.providers.studio.terrain import leaf
 
 _CALM: tuple[Colour, ...] = ("#c9a68a", "#8fa9b8", "#a8b59a", "#c4a1a8", "#a9a3c2")
 
@@ -73,27 +76,30 @@ def _arch(stage: Stage, wall: Colour) -> None:
 
 def _leaves(stage: Stage, wall: Colour) -> None:
     """Throw the shadow of a palm leaf on the wall, as if by a window out of sight."""
-    unit, canvas, side = stage.unit, stage.canvas, stage.side
-    shade = mix(wall, "#2b2140", 0.55)
+    unit, side = stage.unit, stage.side
+    root = (stage.width * (0.5 + side * 0.46), stage.height * 0.02)
     leaves = []
-    for i in range(9):
-        t = i / 8
-        length, lean = unit * (230 - 110 * abs(t - 0.4)), 0.5 + 1.3 * t
-        x, y = side * unit * (-360 * t), unit * (-30 + 250 * t)
-        for way in (-1, 1):
-            dx = -side * length * (0.5 + 0.3 * way * lean * 0.6)
-            dy = length * (0.55 * way + 0.25)
-            leaves.append(
-                f"M{num(x)} {num(y)}Q{num(x + dx * 0.35 - dy * 0.2)} {num(y + dy * 0.3)} {num(x + dx)} {num(y + dy)}Q{num(x + dx * 0.6 + dy * 0.06)} {num(y + dy * 0.7 + 8 * unit)} {num(x)} {num(y)}Z"
-            )
-    with canvas.moved(stage.width * (0.5 + side * 0.5), stage.height * 0.05):
-        canvas.path("".join(leaves), shade, alpha=0.2)
+    for frond, (reach, fall) in enumerate(((430, 250), (330, 400), (520, 80))):
+        tip = (root[0] - side * reach * unit, root[1] + fall * unit)
+        bend = (root[0] - side * reach * 0.6 * unit, root[1] + fall * 0.15 * unit)
+        for i in range(2, 22):
+            t = i / 22
+            x = root[0] * (1 - t) ** 2 + 2 * bend[0] * t * (1 - t) + tip[0] * t * t
+            y = root[1] * (1 - t) ** 2 + 2 * bend[1] * t * (1 - t) + tip[1] * t * t
+            along = math.atan2(tip[1] - root[1], tip[0] - root[0]) + (t - 0.5) * 0.5 * side
+            length = unit * (150 - 16 * frond) * math.sin(math.pi * (0.15 + 0.8 * t)) ** 0.6
+            leaves += [leaf(x, y, length, along - 0.62), leaf(x, y, length, along + 0.62)]
+    # Drawn twice, a little apart, the shadow gets the soft rim that a window's light gives it.
+    for shift, alpha in ((0, 0.09), (7 * unit, 0.08)):
+        with stage.canvas.moved(shift, shift):
+            stage.canvas.path("".join(leaves), mix(wall, "#2b2140", 0.6), alpha=alpha)
 
 
 def _plinth(stage: Stage, wall: Colour) -> None:
     unit, canvas = stage.unit, stage.canvas
     x, y = stage.width / 2, stage.ground(0.36)
-    half, flat, tall = 330 * unit, 62 * unit, 74 * unit
+    half = min((240 + 90 * stage.crowd) * unit, stage.width * 0.47)
+    flat, tall = 40 * unit + half * 0.07, 74 * unit
     stone = mix(wall, "#ffffff", 0.45)
     dark = mix(wall, "#2a2036", 0.38)
     canvas.soft(

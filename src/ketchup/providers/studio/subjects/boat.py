@@ -13,8 +13,12 @@ def draw(pen: Pen) -> None:
     sail = pen.tone(pen.part("sail", pen.part("sails", second)))
     tone = pen.tone(hull)
     ends = ((0.0, 0.0), (1.0, 0.5)) if pen.side < 0 else ((1.0, 0.0), (0.0, 0.5))
-    main = canvas.linear([(0, sail.glint), (0.35, sail.light), (1, sail.dark)], *ends)
-    jib = canvas.linear([(0, sail.light), (0.6, sail.base), (1, sail.dark)], *ends)
+    # Sailcloth lets the light through: it glows where other things would be dark.
+    through = mix(sail.light, pen.stage.light.sun, 0.45)
+    main = canvas.linear(
+        [(0, mix(through, sail.glint, 0.5)), (0.45, through), (1, sail.base)], *ends
+    )
+    jib = canvas.linear([(0, through), (0.6, sail.light), (1, sail.dark)], *ends)
     canvas.path("M2 -97C14 -74 30 -48 33 -19C22 -16 10 -16 2 -17Z", main)
     canvas.path("M-1.5 -90C-8 -66 -20 -42 -31 -19C-20 -16 -9 -17 -1.5 -18Z", jib)
     seams = "M2 -78Q10 -77 13 -76M2 -58Q14 -56 23 -54M2 -38Q18 -35 30 -33M-2 -66Q-8 -64 -13 -62M-2 -42Q-12 -39 -21 -37"

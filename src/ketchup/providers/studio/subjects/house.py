@@ -102,6 +102,7 @@ SUBJECT = Subject(
     metres=7,
     breadth=1.1,
     draw=draw,
+    lamp=1.1,
     plurals=("häuser", "huizen"),
     parts=("roof", "door", "wall", "walls"),
 )
