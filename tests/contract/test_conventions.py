@@ -19,6 +19,7 @@ from ketchup import workspaces
 from ketchup.clock import after
 from ketchup.generation import Decision, GenerationRequest, Submitter
 from ketchup.ids import KeyId, RequestId, WorkspaceId
+from ketchup.server import surface
 from ketchup.storage import Storage
 from ketchup.wire import Wire
 from ketchup.wire.files import ImageFiles
@@ -151,7 +152,7 @@ class _CrashingStorage(Storage):
 async def broken(service: RunningService) -> AsyncIterator[httpx2.AsyncClient]:
     """Serve the contract over a submitter and a storage that crash."""
     runtime = service.runtime
-    surface = dataclasses.replace(runtime.surface(), submitter=_Crashing())
+    surface = dataclasses.replace(surface(runtime), submitter=_Crashing())
     storage = _CrashingStorage(runtime.settings.data / "blobs")
     wire = Wire(surface, ImageFiles(storage, runtime.clock, runtime.retention), 402)
     headers = {"Authorization": f"Bearer {service.key}"}

@@ -1,7 +1,6 @@
 """The wire contract: the public API that clients of the original service already speak.
 
-`requests` judges what comes in, `endpoints` does it, `envelope` writes what goes out, `app` routes;
-`protocol` stands in front and keeps HTTP itself within bounds.
+`requests` judges what comes in, `endpoints` does it, `envelope` writes what goes out, `app` routes.
 The shapes are msgspec types in `endpoints`; features never see them.
 """
 
