@@ -152,9 +152,9 @@ class _CrashingStorage(Storage):
 async def broken(service: RunningService) -> AsyncIterator[httpx2.AsyncClient]:
     """Serve the contract over a submitter and a storage that crash."""
     runtime = service.runtime
-    surface = dataclasses.replace(surface(runtime), submitter=_Crashing())
+    crashing = dataclasses.replace(surface(runtime), submitter=_Crashing())
     storage = _CrashingStorage(runtime.settings.data / "blobs")
-    wire = Wire(surface, ImageFiles(storage, runtime.clock, runtime.retention), 402)
+    wire = Wire(crashing, ImageFiles(storage, runtime.clock, runtime.retention), 402)
     headers = {"Authorization": f"Bearer {service.key}"}
     transport = httpx2.ASGITransport(_application(wire), raise_app_exceptions=True)
     async with httpx2.AsyncClient(
