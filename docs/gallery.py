@@ -105,7 +105,7 @@ def _keep(entry: Entry, data: bytes) -> int:
     with Image.open(io.BytesIO(data)) as picture:
         small = picture.resize((KEPT_SIDE, KEPT_SIDE), Image.Resampling.LANCZOS)
     path = FOLDER / f"{entry.name}.webp"
-    small.save(path, "WEBP", quality=80, method=6)
+    small.save(path, "WEBP", quality=86, method=6)
     return path.stat().st_size
 
 

@@ -45,7 +45,7 @@ def _switch_on(stage: Stage) -> None:
         glow=0.3,
     )
     lamp = (stage.width * (0.5 - side * 0.34), stage.ground(-0.22))
-    stage.before.append(Wash(lamp, (620 * unit, 560 * unit), "#ffb25e", 0.5))
+    stage.before.append(Wash(lamp, (620 * unit, 560 * unit), "#ffb25e", 0.36))
 
 
 def window(stage: Stage) -> tuple[float, float, float, float]:
@@ -96,7 +96,7 @@ def _wall(stage: Stage, opening: tuple[float, float, float, float]) -> None:
     ends = ((1.0, 0.0), (0.0, 0.4)) if stage.side > 0 else ((0.0, 0.0), (1.0, 0.4))
     stage.canvas.path(hole, stage.canvas.linear([(0, bright), (1, shaded)], *ends))
     stage.before.append(
-        Wash((x + wide / 2, y + tall * 0.5), (wide * 0.95, tall * 1.0), stage.light.sun, 0.16)
+        Wash((x + wide / 2, y + tall * 0.5), (wide * 0.95, tall * 1.0), stage.light.sun, 0.08)
     )
 
 
