@@ -92,9 +92,13 @@ def test_a_flood_of_one_workspace_does_not_delay_the_first_task_of_another(
     assert only in {lease.attempt.task_id for lease in first}
 
 
+@pytest.mark.parametrize("was_here_before", [False, True])
 def test_a_workspace_that_comes_late_is_served_next_and_has_saved_up_nothing(
-    conn: Connection,
+    conn: Connection, was_here_before: bool
 ) -> None:
+    if was_here_before:
+        enqueue(conn, OTHER)
+        claim_one(conn)
     enqueue(conn, ACME, 100)
     tasks.claim(conn, WORKER, 50, NOW)
     enqueue(conn, OTHER, 50)
@@ -580,7 +584,7 @@ def test_every_step_finds_its_rows_by_an_index_and_nothing_reads_all_tasks(
         tasks.retry(conn, again.attempt, NOW, "", NOW)
         tasks.hand_back(conn, claimed[0].attempt, NOW)
         tasks.get_many(conn, [(ACME, lease.attempt.task_id), (ACME, "ta")])
-        tasks.take_turns(conn, [(ACME, 1)], None, NOW)
+        tasks.take_turns(conn, [ACME], None, NOW)
         tasks.remember_keys(conn, [(key, lease.attempt.task_id)], NOW)
         tasks.find_keys(conn, [key], NOW)
         tasks.forget_keys(conn, NOW)

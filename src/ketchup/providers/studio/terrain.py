@@ -76,7 +76,15 @@ def conifer(chance: random.Random, foot: Point, height: float, *, half: int = 0)
     tip = (x, y - height)
     if half:
         side = left if half < 0 else right
-        return polyline([(x, y - height * 0.07), *side, tip])
+        # The light ends in a ragged line, as it does on boughs, not on a drawn axis.
+        inner = [
+            (
+                x - half * chance.uniform(-0.02, 0.035) * height * (1 - i / tiers),
+                y - height * (0.07 + 0.93 * i / tiers),
+            )
+            for i in range(tiers, 0, -1)
+        ]
+        return polyline([(x, y - height * 0.07), *side, tip, *inner])
     return polyline([(x - trunk, y), *left, tip, *reversed(right), (x + trunk, y)])
 
 
@@ -131,10 +139,10 @@ def crown(
     return discs
 
 
-def leaf(x: float, y: float, length: float, angle: float) -> str:
+def leaf(x: float, y: float, length: float, angle: float, wide: float = 0.34) -> str:
     """Return path data of one pointed leaf that starts at (x, y)."""
     dx, dy = math.cos(angle) * length, math.sin(angle) * length
-    nx, ny = -dy * 0.34, dx * 0.34
+    nx, ny = -dy * wide, dx * wide
     return (
         f"M{num(x)} {num(y)}Q{num(x + dx * 0.45 + nx)} {num(y + dy * 0.45 + ny)} {num(x + dx)} {num(y + dy)}"
         f"Q{num(x + dx * 0.45 - nx)} {num(y + dy * 0.45 - ny)} {num(x)} {num(y)}Z"

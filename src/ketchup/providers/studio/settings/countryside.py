@@ -47,7 +47,10 @@ def paint(stage: Stage) -> None:
     _road(stage)
     area = (0, stage.ground(0.7), stage.width, stage.height - stage.ground(0.7))
     for colour, facing in ((mix(growth.grass, growth.conifer, 0.55), -0.3), (growth.grass, 0.8)):
-        stage.canvas.path(blades(chance, area, 240, 36 * unit), stage.shade(colour, 0, facing))
+        stage.canvas.path(
+            blades(chance, area, 40 if growth.snow else 240, 36 * unit),
+            stage.shade(colour, 0, facing),
+        )
 
 
 def front(stage: Stage) -> None:
@@ -55,7 +58,7 @@ def front(stage: Stage) -> None:
     chance, unit, growth = stage.stream("verge"), stage.unit, stage.growth
     area = (0, stage.height - 20 * unit, stage.width, 40 * unit)
     dark = stage.shade(mix(growth.grass, growth.conifer, 0.75), 0, -0.4)
-    stage.canvas.path(blades(chance, area, 260, 84 * unit), dark)
+    stage.canvas.path(blades(chance, area, 60 if growth.snow else 260, 84 * unit), dark)
 
 
 def _furrows(
@@ -98,8 +101,8 @@ def _hedge(
         )
         x += tall * chance.choice((0.5, 0.6, 0.7, 2.4))
     leaf = stage.growth.leaves
-    stage.canvas.path(circles(dark), stage.shade(deeper(leaf[2], 0.25), depth, -0.2))
-    stage.canvas.path(circles(lit), stage.shade(leaf[0], depth, 0.6), alpha=0.75)
+    stage.canvas.path(circles(dark), stage.shade(deeper(leaf[0], 0.16), depth, -0.2))
+    stage.canvas.path(circles(lit), stage.shade(leaf[1], depth, 0.5), alpha=0.75)
 
 
 def _road(stage: Stage) -> None:

@@ -7,6 +7,7 @@ import random
 
 from ketchup.providers.studio.colour import Colour, mix
 from ketchup.providers.studio.model import Setting, Stage, Surface, Wash
+from ketchup.providers.studio.settings import mountains
 from ketchup.providers.studio.svg import circles, num, polyline, smooth
 from ketchup.providers.studio.terrain import (
     blades,
@@ -48,7 +49,7 @@ def paint(stage: Stage) -> None:
     stage.behind.append(
         Wash((stage.width / 2, stage.horizon), glow, light.sun, 0.75 * light.glow + 0.1)
     )
-    firs = stage.growth.snow or stage.words & _EVERGREEN
+    firs = _evergreen(stage)
     for row, (depth, share, size) in enumerate(
         ((0.52, 0.07, 300), (0.34, 0.17, 430), (0.16, 0.34, 600))
     ):
@@ -65,6 +66,9 @@ def paint(stage: Stage) -> None:
 
 def front(stage: Stage) -> None:
     """Frame the picture with the nearest trunks, and hang leaves into its upper edge."""
+    if _evergreen(stage):
+        mountains.front(stage)
+        return
     chance, unit = stage.stream("trunks"), stage.unit
     bark = stage.shade("#3b2d30", 0, -0.35)
     rim = stage.shade("#8a6a5a", 0, 0.9)
@@ -96,6 +100,10 @@ def front(stage: Stage) -> None:
     )
     if not stage.growth.snow:
         _boughs(stage, chance)
+
+
+def _evergreen(stage: Stage) -> bool:
+    return stage.growth.snow or bool(stage.words & _EVERGREEN)
 
 
 def _ground(stage: Stage) -> Colour:

@@ -184,8 +184,8 @@ def _grove(
                 5,
             )
     leaf = stage.growth.leaves
-    stage.canvas.path(circles(dark), stage.shade(deeper(leaf[2], 0.2), depth, -0.2))
-    stage.canvas.path(circles(lit), stage.shade(leaf[0], depth, 0.6), alpha=0.8)
+    stage.canvas.path(circles(dark), stage.shade(deeper(leaf[0], 0.16), depth, -0.2))
+    stage.canvas.path(circles(lit), stage.shade(leaf[1], depth, 0.5), alpha=0.8)
 
 
 SETTING = Setting(

@@ -217,7 +217,7 @@ def _meadow(stage: Stage, chance: random.Random) -> None:
         stage.canvas.vertical([(0, near), (1, far)], stage.ground(0.7), stage.height),
     )
     area = (0, stage.ground(0.78), stage.width, stage.height - stage.ground(0.78))
-    count = round(420 * stage.width / stage.height)
+    count = round((70 if growth.snow else 420) * stage.width / stage.height)
     for colour, facing in ((mix(growth.grass, growth.conifer, 0.4), -0.4), (growth.grass, 0.8)):
         stage.canvas.path(blades(chance, area, count, unit * 46), stage.shade(colour, 0, facing))
 

@@ -12,19 +12,22 @@ from ketchup.providers.studio.light import Weather
 from ketchup.providers.studio.weather import paint_weather
 from ketchup.providers.studio.terrain import cloud, ridge
 
+_GLOOM = {Weather.RAIN, Weather.STORM, Weather.SNOW}
+
 
 def paint(stage: Stage) -> None:
     """Paint the view, the wall around it, and the table before it."""
     left, top, wide, tall = window(stage)
     _view(stage)
-    if stage.light.lamps:
+    lit = stage.light.lamps or stage.weather in _GLOOM
+    if lit:
         _switch_on(stage)
     _wall(stage, (left, top, wide, tall))
     _frame(stage, (left, top, wide, tall))
     _curtains(stage, (left, top, wide, tall))
     _table(stage, (left, wide))
     _plant(stage)
-    if stage.light.lamps:
+    if lit:
         _lamp(stage)
     stage.bloom = 0.25
 
@@ -42,7 +45,7 @@ def _switch_on(stage: Stage) -> None:
         glow=0.3,
     )
     lamp = (stage.width * (0.5 - side * 0.34), stage.ground(-0.22))
-    stage.before.append(Wash(lamp, (620 * unit, 560 * unit), "#ffb25e", 0.5))
+    stage.before.append(Wash(lamp, (620 * unit, 560 * unit), "#ffb25e", 0.36))
 
 
 def window(stage: Stage) -> tuple[float, float, float, float]:
@@ -73,7 +76,7 @@ def _view(stage: Stage) -> None:
         ]
         shape = polyline([(0, base), *line, (stage.width, base)])
         stage.canvas.path(shape, stage.shade(mix(stage.growth.conifer, "#52708a", 0.4), depth))
-    if stage.weather in {Weather.RAIN, Weather.STORM, Weather.SNOW}:
+    if stage.weather in _GLOOM:
         paint_weather(stage)
     discs = [
         d
@@ -93,7 +96,7 @@ def _wall(stage: Stage, opening: tuple[float, float, float, float]) -> None:
     ends = ((1.0, 0.0), (0.0, 0.4)) if stage.side > 0 else ((0.0, 0.0), (1.0, 0.4))
     stage.canvas.path(hole, stage.canvas.linear([(0, bright), (1, shaded)], *ends))
     stage.before.append(
-        Wash((x + wide / 2, y + tall * 0.5), (wide * 0.95, tall * 1.0), stage.light.sun, 0.16)
+        Wash((x + wide / 2, y + tall * 0.5), (wide * 0.95, tall * 1.0), stage.light.sun, 0.08)
     )
 
 

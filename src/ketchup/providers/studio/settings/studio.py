@@ -79,7 +79,7 @@ def _leaves(stage: Stage, wall: Colour) -> None:
     unit, side = stage.unit, stage.side
     root = (stage.width * (0.5 + side * 0.46), stage.height * 0.02)
     leaves = []
-    for frond, (reach, fall) in enumerate(((430, 250), (330, 400), (520, 80))):
+    for frond, (reach, fall) in enumerate(((470, 230), (330, 430))):
         tip = (root[0] - side * reach * unit, root[1] + fall * unit)
         bend = (root[0] - side * reach * 0.6 * unit, root[1] + fall * 0.15 * unit)
         for i in range(2, 22):
@@ -88,7 +88,7 @@ def _leaves(stage: Stage, wall: Colour) -> None:
             y = root[1] * (1 - t) ** 2 + 2 * bend[1] * t * (1 - t) + tip[1] * t * t
             along = math.atan2(tip[1] - root[1], tip[0] - root[0]) + (t - 0.5) * 0.5 * side
             length = unit * (150 - 16 * frond) * math.sin(math.pi * (0.15 + 0.8 * t)) ** 0.6
-            leaves += [leaf(x, y, length, along - 0.62), leaf(x, y, length, along + 0.62)]
+            leaves += [leaf(x, y, length, along + way, 0.16) for way in (-0.62, 0.62)]
     # Drawn twice, a little apart, the shadow gets the soft rim that a window's light gives it.
     for shift, alpha in ((0, 0.09), (7 * unit, 0.08)):
         with stage.canvas.moved(shift, shift):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ketchup.providers.studio.colour import lightness
 from ketchup.providers.studio.model import Pen, Place, Subject
+
+_STRIPED = 0.42
 
 
 def draw(pen: Pen) -> None:
@@ -20,12 +23,11 @@ def draw(pen: Pen) -> None:
     canvas.path(body, fill)
     canvas.path(head, fill)
     canvas.path("M-15.4 -93L-13.6 -83L-8 -87ZM17.4 -93L15.6 -83L10 -87Z", pen.tone("#d98f88").dark)
-    canvas.line("M1 -58C3 -44 3 -30 1 -12", tone.deep, 1.2, alpha=0.5)
     canvas.line(
         "M-19 -6C-17 -18 -12 -24 -6 -26M21 -6C19 -18 14 -24 8 -26", tone.deep, 1.2, alpha=0.55
     )
     stripes = "M-5 -84Q1 -81 7 -84M-4 -79Q1 -76 6 -79M-16 -45Q-11 -42 -7 -43M-20 -34Q-13 -31 -9 -32M18 -45Q13 -42 9 -43M22 -34Q15 -31 11 -32"
-    canvas.line(stripes, tone.deep, 1.8, alpha=0.4)
+    canvas.line(stripes, tone.deep, 1.8, alpha=0.4 if lightness(pen.colour) > _STRIPED else 0)
     canvas.line(
         "M-17 -70L-27 -68M-17 -67L-26 -63M19 -70L29 -68M19 -67L28 -63", tone.glint, 0.45, alpha=0.7
     )
