@@ -15,29 +15,33 @@ from random import Random
 from typing import Final
 
 from pydantic import SecretStr
-from sqlalchemy import Connection
 
-from ketchup import credits, migrations, storage, tasks, workspaces
-from ketchup.clock import Clock, Micros, SystemClock, after
+from ketchup import credits, migrations, workspaces
+from ketchup.clock import Clock, SystemClock
 from ketchup.config import Settings, SettingsError
 from ketchup.data_folder import DataFolder
-from ketchup.db import Database, sqlite_engine
+from ketchup.db import Connection, Database, sqlite_engine
 from ketchup.egress import Egress, EgressError
-from ketchup.generation import Engines, Inputs, Results, Runner, RunRules, Submitter
+from ketchup.generation import (
+    Chores,
+    Engines,
+    Inputs,
+    Results,
+    Runner,
+    RunRules,
+    Submitter,
+    Wakeup,
+)
 from ketchup.ids import WorkerId, WorkspaceId
-from ketchup.leases import Terms
 from ketchup.providers.base import Provider
 from ketchup.providers.catalog import Catalog, catalog_from
 from ketchup.references import Decoder, References
 from ketchup.storage import Storage
 from ketchup.tasks import RateLimit
 from ketchup.webhooks import Sender, SenderSettings
-from ketchup.wire import BodyLimits, Pace, Surface
-from ketchup.worker import Worker, WorkerSettings
 from ketchup.workspaces import Authenticator, NewKey, Pepper
 
 STUDIO: Final = "studio"
-_SWEEP_REFERENCES_AFTER: Final = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +56,15 @@ class Runtime:
     authenticator: Authenticator
     submitter: Submitter
     results: Results
-    worker: Worker
+    runner: Runner
+    chores: Chores
+    accepted: Wakeup
+    """Rung after a commit that let tasks in."""
+    ended: Wakeup
+    """Rung after a commit that ended tasks."""
     pepper: Pepper
     admin_token: str
-
-    def surface(self) -> Surface:
-        """Return what the contract's endpoints work with."""
-        limits = self.settings.limits
-        return Surface(
-            database=self.database,
-            authenticator=self.authenticator,
-            catalog=self.catalog,
-            submitter=self.submitter,
-            results=self.results,
-            limits=BodyLimits(total=limits.max_body_bytes, plain=limits.max_plain_body_bytes),
-            pace=_pace(self.settings, self.clock),
-        )
+    make_sender: Callable[[WorkerId], Sender]
 
     async def retention(self, number: int) -> int | None:
         """Return how many seconds a workspace keeps its images."""
@@ -111,9 +108,14 @@ async def open_runtime(
         database = Database(folder.paths.database)
         closing.push_async_callback(database.close)
         store = Storage(folder.paths.blobs)
-        egress = Egress(clock, allow=settings.egress.allow)
+        egress = Egress(
+            clock,
+            allow=settings.egress.allow,
+            ports=settings.egress.ports,
+            post_seconds=settings.webhooks.timeout_seconds,
+        )
         closing.push_async_callback(egress.close)
-        decoder = Decoder()
+        decoder = Decoder(processes=concurrency(settings) or 1)
         closing.push_async_callback(decoder.close)
         engines = _engines(settings, providers)
         for provider in engines.providers.values():
@@ -122,33 +124,7 @@ async def open_runtime(
         results = Results(store, engines.catalog, base_url)
         inputs = Inputs(References(egress, decoder), store, clock)
         authenticator = Authenticator(database, pepper, clock)
-        runner = Runner(
-            database,
-            engines,
-            inputs,
-            store,
-            results,
-            clock=clock,
-            random=Random(),
-            rules=_run_rules(settings),
-            ended=lambda: worker.wake_sender(),  # noqa: PLW0108 the worker is made below
-        )
-        worker = Worker(
-            database,
-            runner,
-            _sender_maker(settings, database, egress, pepper, clock),
-            lambda: _chores(database, store, authenticator, clock),
-            clock=clock,
-            settings=_worker_settings(settings),
-        )
-        submitter = Submitter(
-            database,
-            inputs,
-            clock,
-            rate_limit=_rate_limit(settings),
-            capacity=settings.limits.queue_capacity,
-            accepted=worker.wake,
-        )
+        accepted, ended = Wakeup(), Wakeup()
         yield Runtime(
             settings=settings,
             clock=clock,
@@ -156,11 +132,32 @@ async def open_runtime(
             storage=store,
             catalog=engines.catalog,
             authenticator=authenticator,
-            submitter=submitter,
+            submitter=Submitter(
+                database,
+                inputs,
+                clock,
+                rate_limit=_rate_limit(settings),
+                capacity=settings.limits.queue_capacity,
+                accepted=accepted,
+            ),
             results=results,
-            worker=worker,
+            runner=Runner(
+                database,
+                engines,
+                inputs,
+                store,
+                results,
+                clock=clock,
+                random=Random(),
+                rules=_run_rules(settings),
+                ended=ended,
+            ),
+            chores=Chores(database, store, authenticator, clock),
+            accepted=accepted,
+            ended=ended,
             pepper=pepper,
             admin_token=folder.admin_token(_revealed(settings.admin_token)),
+            make_sender=_sender_maker(settings, database, egress, pepper, clock),
         )
 
 
@@ -182,12 +179,17 @@ def _first_start(conn: Connection, runtime: Runtime) -> FirstStart | None:
     return FirstStart(workspace.id, key)
 
 
+def concurrency(settings: Settings) -> int:
+    """Return how many tasks render at once: by default one per core."""
+    return settings.concurrency if settings.concurrency is not None else os.cpu_count() or 1
+
+
 def _engines(settings: Settings, providers: Mapping[str, Provider] | None) -> Engines:
     if providers is None:
         # Imported late: a benchmark or a test that brings its own engine does not pay for it.
         from ketchup.providers.studio import StudioProvider  # noqa: PLC0415
 
-        providers = {STUDIO: StudioProvider(processes=_concurrency(settings) or 1)}
+        providers = {STUDIO: StudioProvider(processes=concurrency(settings) or 1)}
     catalog = catalog_from(settings.models)
     for model in catalog:
         if model.provider not in providers:
@@ -221,32 +223,6 @@ def _sender_maker(
     return make
 
 
-async def _chores(
-    database: Database, store: Storage, authenticator: Authenticator, clock: Clock
-) -> None:
-    """Write down when keys were used, and remove what is past its time."""
-    now = clock.now()
-    await authenticator.write_uses()
-    await database.write(lambda conn: tasks.forget_keys(conn, now))
-    for workspace in await database.read(workspaces.list_all):
-        kept_since = after(now, -workspace.retention_days * 86_400.0)
-        await store.sweep(storage.image_folder(workspace.number), kept_since)
-    # Their tasks have ended long before; this is what crashes left.
-    await store.sweep(storage.REFERENCES, Micros(after(now, -_SWEEP_REFERENCES_AFTER)))
-
-
-def _concurrency(settings: Settings) -> int:
-    return settings.concurrency if settings.concurrency is not None else os.cpu_count() or 1
-
-
-def _worker_settings(settings: Settings) -> WorkerSettings:
-    return WorkerSettings(
-        concurrency=_concurrency(settings),
-        terms=Terms(ttl=settings.worker.lease_seconds),
-        drain_seconds=settings.worker.drain_seconds,
-    )
-
-
 def _run_rules(settings: Settings) -> RunRules:
     return RunRules(
         max_tries=settings.worker.max_tries,
@@ -270,13 +246,6 @@ def _rate_limit(settings: Settings) -> RateLimit | None:
     if limits.submits_per_minute == 0:
         return None
     return RateLimit(limits.submits_per_minute, limits.submit_burst)
-
-
-def _pace(settings: Settings, clock: Clock) -> Pace | None:
-    limits = settings.limits
-    if limits.polls_per_second == 0:
-        return None
-    return Pace(limits.polls_per_second, limits.poll_burst, clock)
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

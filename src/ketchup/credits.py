@@ -263,9 +263,10 @@ def _reserve(
 
 
 def _release(
-    accounts: dict[WorkspaceId, Account], s: Settlement, holds: Mapping[str, Credits]
+    accounts: dict[WorkspaceId, Account], s: Settlement, holds: dict[str, Credits]
 ) -> None:
-    held = holds.get(s.task_id)
+    # Taken out, so that a task that is named twice in one call does not end twice either.
+    held = holds.pop(s.task_id, None)
     if held is None or not 0 <= s.consumed <= held:
         raise HoldMissing(f"task {s.task_id} has no hold that covers {s.consumed}")
     a = accounts.get(s.workspace_id, Account(Credits(0), Credits(0)))  # a free model needs none

@@ -33,6 +33,9 @@ from sqlalchemy.pool import NullPool
 
 from ketchup.errors import Unavailable
 
+# Layers above name the connection's type without knowing the library behind it.
+__all__ = ["Batcher", "Connection", "Database", "Flush", "metadata", "sqlite_engine"]
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Flush = Callable[[Connection, Sequence[Item]], Sequence[Result]]
@@ -97,8 +100,11 @@ class Database:
 
     async def close(self) -> None:
         """Let what waits finish, then close the connections. Later calls get `Unavailable`."""
-        for lane in (self._writer, self._hot_reader, self._reader):
-            await asyncio.to_thread(lane.close)
+        lanes = (self._writer, self._hot_reader, self._reader)
+        for lane in lanes:
+            lane.refuse()
+        for lane in lanes:
+            await asyncio.to_thread(lane.finish)
 
     async def _submit(self, lane: _Lane, work: Callable[[Connection], Result]) -> Result:
         future: asyncio.Future[Result] = self._loop.create_future()
@@ -107,6 +113,7 @@ class Database:
             outcome = lane.attempt(work)
             self._loop.call_soon_threadsafe(_resolve, [(None, future)], [outcome])
 
+        lane.require_open()
         lane.put(run)
         return await future
 
@@ -136,6 +143,7 @@ class Batcher(Generic[Item, Result]):
 
         Raises Unavailable at once when too many wait.
         """
+        self._lane.require_open()
         if len(self._waiting) >= self._capacity:
             raise Unavailable(_BUSY)
         future: asyncio.Future[Result] = self._loop.create_future()
@@ -161,17 +169,24 @@ class Batcher(Generic[Item, Result]):
             outcomes = self._outcomes([item for item, _ in batch])
             self._loop.call_soon_threadsafe(_resolve, batch, outcomes)
 
-    def _outcomes(self, items: Sequence[Item]) -> list[Result | _Raised]:
-        together = self._lane.attempt(lambda conn: self._flush(conn, items))
+    def _outcomes(self, items: Sequence[Item]) -> Sequence[Result | _Raised]:
+        together = self._lane.attempt(lambda conn: self._flushed(conn, items))
         if not isinstance(together, _Raised):
-            return list(together)
+            return together
         if isinstance(together.error, Unavailable) or len(items) == 1:
             return [together] * len(items)
         return [self._alone(item) for item in items]
 
     def _alone(self, item: Item) -> Result | _Raised:
-        results = self._lane.attempt(lambda conn: self._flush(conn, [item]))
+        results = self._lane.attempt(lambda conn: self._flushed(conn, [item]))
         return results if isinstance(results, _Raised) else results[0]
+
+    def _flushed(self, conn: Connection, items: Sequence[Item]) -> list[Result]:
+        results = list(self._flush(conn, items))
+        # Judged inside the transaction: an answer too few would leave its caller waiting for ever.
+        if len(results) != len(items):
+            raise RuntimeError(f"{len(results)} results for {len(items)} items")
+        return results
 
 
 def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
@@ -179,6 +194,8 @@ def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
     engine = create_engine(
         f"sqlite+pysqlite:///{path}",
         poolclass=NullPool,
+        # An error's text goes to the log; prompts and callback bodies must not.
+        hide_parameters=True,
         connect_args={"check_same_thread": False, "isolation_level": None},
     )
 
@@ -218,14 +235,18 @@ class _Lane:
     def __init__(self, name: str, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection | None = None
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._closed = False
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._refusing = False
+        self._finished = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def put(self, job: Callable[[], None]) -> None:
-        if self._closed:
+    def require_open(self) -> None:
+        if self._refusing:
             raise Unavailable(_DOWN)
+
+    def put(self, job: Callable[[], None]) -> None:
+        """Queue a job: on the event loop after `require_open`, or from another job at any time."""
         self._jobs.put(job)
 
     def attempt(self, work: Callable[[Connection], Result]) -> Result | _Raised:
@@ -244,14 +265,25 @@ class _Lane:
                 self._discard()
             return _Raised(error)
 
-    def close(self) -> None:
-        self._closed = True
-        self._jobs.put(None)
+    def refuse(self) -> None:
+        """Take no new calls; on the event loop, so that none can slip in behind the end."""
+        self._refusing = True
+
+    def finish(self) -> None:
+        """Wait until what was queued has run, then end the thread."""
+        self._jobs.put(self._end)
         self._thread.join()
 
+    def _end(self) -> None:
+        # A batch may have put its rest behind this job.
+        if self._jobs.empty():
+            self._finished = True
+        else:
+            self._jobs.put(self._end)
+
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
+        while not self._finished:
+            self._jobs.get()()
         self._discard()
         self._engine.dispose()
 

@@ -6,16 +6,13 @@ here, and every response carries it, whoever answers.
 
 from __future__ import annotations
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ketchup.api import ApiDependencies, create_api
 from ketchup.bootstrap import Runtime
 from ketchup.ids import RequestId, RequestIds
-from ketchup.wire import Wire
+from ketchup.wire import BodyLimits, Pace, Surface, Wire
 from ketchup.wire.files import ImageFiles
-
-log = structlog.get_logger(__name__)
 
 
 def create_app(runtime: Runtime) -> ASGIApp:
@@ -32,7 +29,26 @@ def create_app(runtime: Runtime) -> ASGIApp:
             retention_days=runtime.settings.storage.retention_days,
         )
     )
-    return _App(Wire(runtime.surface(), files, status), api)
+    return _App(Wire(surface(runtime), files, status), api)
+
+
+def surface(runtime: Runtime) -> Surface:
+    """Return what the contract's endpoints work with."""
+    limits = runtime.settings.limits
+    pace = (
+        Pace(limits.polls_per_second, limits.poll_burst, runtime.clock)
+        if limits.polls_per_second
+        else None
+    )
+    return Surface(
+        database=runtime.database,
+        authenticator=runtime.authenticator,
+        catalog=runtime.catalog,
+        submitter=runtime.submitter,
+        results=runtime.results,
+        limits=BodyLimits(total=limits.max_body_bytes, plain=limits.max_plain_body_bytes),
+        pace=pace,
+    )
 
 
 class _App:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,8 +21,10 @@ from typing_extensions import override
 from ketchup.bootstrap import FirstStart, Runtime, first_start, open_runtime
 from ketchup.config import Settings
 from ketchup.data_folder import DataFolder
+from ketchup.protocol import HttpProtocol
 from ketchup.providers.base import Provider
 from ketchup.server import create_app
+from ketchup.worker import create_worker
 
 _BACKLOG: Final = 2048
 _CLOSE_CONNECTIONS_SECONDS: Final = 10
@@ -58,12 +61,22 @@ class Service:
         ) as runtime:
             made = await first_start(runtime)
             server = _Server(create_app(runtime), lambda: ready(Started(base_url, runtime, made)))
+            worker = create_worker(runtime)
             async with asyncio.TaskGroup() as group:
-                group.create_task(runtime.worker.run(sole_owner=True))
+                group.create_task(worker.run(sole_owner=True))
                 group.create_task(server.serve(sockets=[self.listener]))
                 await self._stop.wait()
                 server.should_exit = True
-                runtime.worker.stop()
+                worker.stop()
+
+
+def event_loop_runner() -> asyncio.Runner:
+    """Return a runner on the quickest event loop that the platform has."""
+    if sys.platform == "win32":
+        return asyncio.Runner()
+    import uvloop  # noqa: PLC0415 not for every platform
+
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -87,11 +100,10 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=HttpProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                access_log=False,
                 server_header=False,
                 backlog=_BACKLOG,
                 timeout_graceful_shutdown=_CLOSE_CONNECTIONS_SECONDS,

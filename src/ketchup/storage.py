@@ -41,14 +41,14 @@ _CHUNK_BYTES: Final = 256 * 1024
 _MAX_KEY_LENGTH: Final = 255
 _KEY = re.compile(r"(?:[A-Za-z0-9_]{1,64}/)+[a-z0-9_]{1,64}\.[a-z]{3,4}", re.ASCII)
 _IMAGE_KEY = re.compile(
-    rf"{IMAGES}/(\d{{1,18}})/\d{{4}}/\d\d/\d\d/(\d{{1,19}})_([0-9a-f]{{32}})\.(png|jpg|webp)",
+    rf"{IMAGES}/(\d{{1,18}})/\d{{4}}/\d\d/\d\d/(\d{{1,21}})_([0-9a-f]{{32}})\.(png|jpg|webp)",
     re.ASCII,
 )
 _NANOSECONDS: Final = 1_000
-_NAME = re.compile(r"(\d{1,19})_", re.ASCII)
+_NAME = re.compile(r"(\d{1,21})_", re.ASCII)
 _FORMATS: Final = {image_format.suffix: image_format for image_format in ImageFormat}
 # 9999-12-31, the last date that a folder can have.
-_LAST_MICROS: Final = 253_402_300_799 * SECOND
+_LAST_MICROS: Final = 253_402_300_800 * SECOND - 1
 
 
 class BlobNotFound(NotFound):

@@ -14,9 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import structlog
-
-from ketchup import ids, leases
+from ketchup import ids, leases, telemetry
+from ketchup.bootstrap import Runtime, concurrency
 from ketchup.clock import Clock
 from ketchup.db import Database
 from ketchup.errors import Unavailable
@@ -25,7 +24,7 @@ from ketchup.ids import WorkerId
 from ketchup.leases import Terms, Trust
 from ketchup.tasks import Attempt, Lease
 
-log = structlog.get_logger(__name__)
+log = telemetry.logger(__name__)
 
 POLL_SECONDS: Final = 1.0
 SWEEP_SECONDS: Final = 1.0
@@ -56,6 +55,26 @@ class WorkerSettings:
     concurrency: int
     terms: Terms
     drain_seconds: float = 20.0
+
+
+def create_worker(runtime: Runtime) -> Worker:
+    """Build the worker of this process, and have it woken by what is committed here."""
+    settings = runtime.settings
+    worker = Worker(
+        runtime.database,
+        runtime.runner,
+        runtime.make_sender,
+        runtime.chores.run,
+        clock=runtime.clock,
+        settings=WorkerSettings(
+            concurrency=concurrency(settings),
+            terms=Terms(ttl=settings.worker.lease_seconds),
+            drain_seconds=settings.worker.drain_seconds,
+        ),
+    )
+    runtime.accepted.listen(worker.wake)
+    runtime.ended.listen(worker.wake_sender)
+    return worker
 
 
 class Worker:

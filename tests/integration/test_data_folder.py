@@ -49,7 +49,7 @@ sys.stdin.read()
 @contextmanager
 def held_elsewhere(path: Path, script: str = _HOLD) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run a second process that owns the folder, and what it said once it did."""
-    with subprocess.Popen(  # noqa: S603 our own script
+    with subprocess.Popen(
         [sys.executable, "-c", script, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

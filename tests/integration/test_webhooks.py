@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Row, Select, select, text, update
+from sqlalchemy import Connection, Row, Select, func, select, text, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import IntegrityError
 from standardwebhooks.webhooks import Webhook
@@ -317,6 +317,16 @@ async def test_an_origin_gets_its_places_and_no_more_over_all_workers(
     assert freed.origin == "http://slow.example:80"
 
 
+async def test_a_claim_goes_on_where_its_last_page_ended(
+    database: Database, clock: FrozenClock
+) -> None:
+    # All due at the same moment: only the ids tell the pages apart.
+    owed = [new(f"http://host{number}.example/", number) for number in range(600)]
+    await owe(database, clock.now(), *owed)
+    pending = await claimed(database, clock.now(), limit=600, per_destination=1)
+    assert {p.task_id for p in pending} == {each.task_id for each in owed}
+
+
 async def test_claims_read_only_the_indexes_of_what_waits_and_what_is_leased(
     database: Database, clock: FrozenClock
 ) -> None:
@@ -614,9 +624,19 @@ async def test_no_more_are_in_flight_than_there_are_places(
         await owe(database, clock.now(), *(new(receiver.url, number) for number in range(9)))
         sender.wake()
         await receiver.received(3)
+        sender.wake()
+        await settled(database)
+        query = select(func.count()).where(delivery.c.worker_id == WORKER)
+        assert await database.read(lambda conn: conn.execute(query).scalar_one()) == 3
         release.set()
         await watch.until(lambda: watch.delivered == 9)
-    assert receiver.most_in_flight == 3
+
+
+async def settled(database: Database) -> None:
+    """Return when what the sender asked of the database before is done: lanes keep their order."""
+    for _ in range(5):
+        await database.read(lambda _conn: None)
+        await database.write(lambda _conn: None)
 
 
 # ── faults ───────────────────────────────────────────────────────────────────────────────────────
@@ -716,23 +736,20 @@ def taken_over(conn: Connection, now: Micros) -> None:
     claim(conn, OTHER_WORKER, now, limit=1, per_destination=1)
 
 
-async def test_a_sender_that_claims_again_what_it_lost_delivers_it_once_more(
+async def test_a_sender_that_claims_again_what_it_lost_answers_for_both_attempts(
     database: Database, clock: FrozenClock
 ) -> None:
-    release = asyncio.Event()
-    async with (
-        Receiver(Answer(after=release)) as receiver,
-        sending(database, clock) as (sender, watch),
-    ):
+    never = asyncio.Event()
+    async with Receiver(Answer(after=never)) as receiver:
         owed = new(receiver.url)
         await owe(database, clock.now(), owed)
-        sender.wake()
-        await receiver.received(1)
-        await database.write(lambda conn: requeue_lost(conn, [WORKER], clock.now()))
-        sender.wake()
-        await watch.until(lambda: watch.delivered == 1)
-        release.set()
-        await watch.until(lambda: watch.unrecorded == 1)
+        hasty = replace(PATIENT, grace=0.05)
+        async with sending(database, clock, settings=hasty) as (sender, watch):
+            await receiver.received(1)
+            await database.write(lambda conn: requeue_lost(conn, [WORKER], clock.now()))
+            sender.wake()
+            await watch.until(lambda: watch.delivered == 1)
+        assert watch.unrecorded == 1
     kept = await attempts(database, owed.task_id)
     assert [(a.number, a.status_code) for a in kept] == [(1, None), (2, 200)]
 
@@ -780,6 +797,9 @@ async def test_a_crash_in_mid_attempt_repeats_it_elsewhere(
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
+        posts = [task for task in asyncio.all_tasks() if task.get_name().startswith("webhook ")]
+        assert all(task.cancelling() for task in posts)
+        await settled(database)
         assert (await row(database, owed.task_id)).worker_id == WORKER
 
         clock.advance(15)
@@ -807,6 +827,7 @@ async def test_a_stopping_sender_lets_what_runs_end(database: Database, clock: F
         async with sending(database, clock, settings=unhurried) as (sender, watch):
             await receiver.received(1)
             sender.stop()
+            await settled(database)
             release.set()
     assert (watch.delivered, watch.handed_back) == (1, 0)
     assert len(receiver.requests) == 1

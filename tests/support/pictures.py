@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import zlib
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 
 def encoded(image: Image.Image, name: str, **options: object) -> bytes:
@@ -43,3 +44,14 @@ def png(
         rows = b"".join(squeeze.compress(bytes(per_row)) for _ in range(height)) + squeeze.flush()
     body = png_chunk(b"IDAT", rows)
     return b"\x89PNG\r\n\x1a\n" + head + extra + body + png_chunk(b"IEND", b"")
+
+
+def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    pixels = random.Random(7).randbytes(width * height * len(mode))
+    return Image.frombytes(mode, (width, height), pixels)
+
+
+def photo(width: int = 120, height: int = 80) -> Image.Image:
+    image = Image.new("RGB", (width, height), "navy")
+    ImageDraw.Draw(image).rectangle((0, 0, width // 3, height // 3), "orange")
+    return image

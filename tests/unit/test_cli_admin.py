@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -21,6 +23,7 @@ from ketchup import cli
 from ketchup.cli.failure import Exit
 
 TOKEN = "dk-admin_0123456789abcdefghijABCDEFGHIJ0123456789"
+OPENSSL = shutil.which("openssl")
 WORKSPACES = [
     {"id": "ws_1", "number": 1, "name": "default", "status": "active"},
     {"id": "ws_2", "number": 2, "name": "twin", "status": "active"},
@@ -371,6 +374,47 @@ def test_the_token_does_not_pass_through_a_proxy_of_the_environment(
         monkeypatch.delenv("no_proxy", raising=False)
         assert run("workspace", "list") == 0
     assert len(server.requests) == 1
+
+
+def self_signed(folder: Path) -> Path:
+    """Make a certificate for 127.0.0.1 that no authority vouches for."""
+    pem = folder / "self-signed.pem"
+    wishes = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(pem), "-out", str(pem)]
+    assert OPENSSL is not None
+    command = [OPENSSL, "req", "-x509", *wishes.split(), *names]
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    return pem
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed: it makes the certificate")
+def test_over_tls_an_unknown_certificate_is_refused_before_the_token_is_sent(
+    server: AdminServer, capsys: Said, tmp_path: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(self_signed(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        received: list[str] = []
+
+        def serve_once() -> None:
+            connection, _ = listener.accept()
+            try:
+                with context.wrap_socket(connection, server_side=True) as secure:
+                    received.append(secure.recv(1000).decode())
+            except ssl.SSLError:
+                received.append("")
+
+        thread = threading.Thread(target=serve_once)
+        thread.start()
+        code = run("workspace", "list", "--url", url)
+        thread.join(10)
+    assert code == Exit.UNREACHABLE
+    assert capsys.readouterr().err.startswith(
+        f"ketchup: the certificate of {url} is not trusted: self"
+    )
+    assert received == [""]
+    assert server.requests == []
 
 
 HOSTILE = "\x1b[2J\x9b\u202eevil\n\tname"

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from ketchup.errors import InvalidRequest
 from ketchup.providers.base import ImageFormat
-from ketchup.references import DataReference, UrlReference, parse, sniff
+from ketchup.references import DataReference, UrlReference, decoder, parse, sandbox, sniff
 
 PNG = b"\x89PNG\r\n\x1a\nrest"
 LIMIT = 20 * 1024 * 1024
@@ -107,3 +109,18 @@ def test_no_text_raises_anything_but_invalid_request(text: str) -> None:
 )
 def test_the_format_is_told_by_the_first_bytes(data: bytes, expected: ImageFormat | None) -> None:
     assert sniff(data) is expected
+
+
+def test_both_ends_of_the_decoders_pipe_use_the_same_words() -> None:
+    assert decoder._REQUEST.format == sandbox.REQUEST.format
+    assert decoder._ANSWER.format == sandbox.ANSWER.format
+    assert decoder._READY == sandbox.READY
+    assert {code: name.value.upper() for name, code in decoder._CODES.items()} == sandbox._NAMES
+    assert set(decoder._FORMATS) == {sandbox.PNG, sandbox.JPEG}
+    assert set(decoder._REFUSALS) == {sandbox.TOO_LARGE, sandbox.ANIMATED, sandbox.UNDECODABLE}
+    assert (sandbox.MAX_SIDE_OUT, sandbox.MAX_BYTES_OUT) == (decoder._MAX_SIDE, decoder._MAX_BYTES)
+
+
+def test_the_server_does_not_load_an_image_parser() -> None:
+    program = "import sys, ketchup.references, ketchup.storage; sys.exit('PIL' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -60,7 +60,8 @@ def authorize(request: Request) -> None:
     headers = [value for name, value in request.scope["headers"] if name == b"authorization"]
     token = dependencies_of(request).admin_token.encode()
     if len(headers) != 1 or not _carries(headers[0], token):
-        log.warning("admin token refused", request_id=request_id_of(request.scope))
+        caller = request.client.host if request.client else None
+        log.warning("admin token refused", request_id=request_id_of(request.scope), client=caller)
         raise Unauthenticated("the admin token is missing or wrong")
 
 

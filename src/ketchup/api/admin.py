@@ -11,7 +11,6 @@ from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Security
-from sqlalchemy import Connection
 
 from ketchup import credits, workspaces
 from ketchup.api.access import AdminRoute, documented_scheme
@@ -33,6 +32,7 @@ from ketchup.api.shapes import (
     WorkspaceView,
 )
 from ketchup.credits import Account
+from ketchup.db import Connection
 from ketchup.errors import NotFound
 from ketchup.ids import KeyId, WorkspaceId
 from ketchup.money import Credits

@@ -102,7 +102,7 @@ def respond(scope: Scope, fault: Fault) -> Response:
     else:
         body, media = _envelope(fault), "application/json; charset=utf-8"
         headers = dict(fault.headers)
-    # ASCII only: a field's name may hold what UTF-8 cannot carry.
+    # ASCII only: a field may be called anything.
     content = json.dumps(body, separators=(",", ":")).encode()
     return Response(content, fault.status, headers, media_type=media)
 

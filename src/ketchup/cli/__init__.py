@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from ketchup import __version__
-from ketchup.cli import admin, configuration, serve
+from ketchup.cli import admin, configuration, demo, serve
 from ketchup.cli.failure import Failure, failure_of
 from ketchup.cli.show import printable
 
@@ -27,6 +27,7 @@ app: Final = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
 app.command("migrate")(serve.migrate)
 app.add_typer(admin.app, name="admin")
 app.add_typer(configuration.app, name="config")

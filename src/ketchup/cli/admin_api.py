@@ -7,6 +7,7 @@ followed.
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,11 +51,7 @@ class AdminApi:
         except httpx2.TimeoutException as error:
             raise Failure(f"{self._url} does not answer in time", Exit.UNREACHABLE) from error
         except httpx2.TransportError as error:
-            raise Failure(
-                f"no server answers at {self._url}; start one with `ketchup serve`, "
-                "or name another with --url",
-                Exit.UNREACHABLE,
-            ) from error
+            raise Failure(_unreachable(self._url, error), Exit.UNREACHABLE) from error
         if response.is_success:
             return self._object(response) if response.content else {}
         raise Failure(self._refusal(response))
@@ -106,6 +103,15 @@ class AdminApi:
         return f"{self._url} does not answer like a Ketchup server"
 
 
+def _unreachable(url: str, error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the certificate of {url} is not trusted: {cause.verify_message}"
+        cause = cause.__cause__ or cause.__context__
+    return f"no server answers at {url}; start one with `ketchup serve`, or name another with --url"
+
+
 @contextmanager
 def connect(url: str | None, data: Path | None) -> Iterator[AdminApi]:
     """Open the admin API of the server that the flags, variables and settings name.
@@ -120,6 +126,9 @@ def connect(url: str | None, data: Path | None) -> Iterator[AdminApi]:
         headers={"Authorization": f"Bearer {token.value}"},
         timeout=_TIMEOUT_SECONDS,
         trust_env=False,
+        # Without TLS, and with redirects refused, there is no certificate to check: loading the
+        # authorities would take longer than the call.
+        verify=address.startswith("https:"),
     ) as client:
         yield AdminApi(client, address, token)
 

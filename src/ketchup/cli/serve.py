@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,8 +36,10 @@ def serve(
     """Run the whole service in one process."""
     flags = {"host": host, "port": port, "data": data, "concurrency": concurrency}
     settings = _settings(flags, config)
-    _configure_log(settings)
+    # What the service writes is for the service alone, also in a folder that existed before.
+    os.umask(0o077)
     with _open(settings) as folder:
+        _configure_log(settings, folder)
         _run(settings, folder)
 
 
@@ -56,30 +56,24 @@ def migrate(data: DataOption = None, config: ConfigOption = None) -> None:
 
 
 def _run(settings: Settings, folder: DataFolder) -> None:
-    from ketchup.service import Service, bind
+    from ketchup.service import Service, bind, event_loop_runner
 
     try:
         listener = bind(settings.host, settings.port)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise Failure(f"cannot listen on {where}: {error.strerror}") from error
-    with listener, _runner() as runner:
+    with listener, event_loop_runner() as runner:
         runner.run(_serve_until_signal(Service(settings, folder, listener)))
 
 
 async def _serve_until_signal(service: Service) -> None:
+    import asyncio
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, service.stop)
     await service.run(_print_ready)
-
-
-def _runner() -> asyncio.Runner:
-    if sys.platform == "win32":
-        return asyncio.Runner()
-    import uvloop
-
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 def _print_ready(started: Started) -> None:
@@ -104,10 +98,11 @@ def _settings(flags: Mapping[str, object], config: Path | None) -> Settings:
     return load(os.environ, flags=flags, config=config).settings
 
 
-def _configure_log(settings: Settings) -> None:
+def _configure_log(settings: Settings, folder: DataFolder) -> None:
     from ketchup import telemetry
 
-    telemetry.configure(settings.log.level, settings.log.format)
+    secrets = [folder.secret_key(_revealed(settings)).hex(), folder.admin_token(_token(settings))]
+    telemetry.configure(settings.log.level, settings.log.format, secrets=secrets)
 
 
 def _open(settings: Settings) -> DataFolder:
@@ -115,6 +110,10 @@ def _open(settings: Settings) -> DataFolder:
     from ketchup.data_folder import DataFolder
 
     return DataFolder.open(settings.data, SystemClock())
+
+
+def _token(settings: Settings) -> str | None:
+    return settings.admin_token.get_secret_value() if settings.admin_token else None
 
 
 def _revealed(settings: Settings) -> str | None:

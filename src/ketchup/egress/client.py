@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -55,24 +56,28 @@ class Reply:
 class Egress:
     """Opens callers' URLs under the guard. One per process; safe for concurrent use.
 
-    `allow` opens networks that are not public, at every port. `per_origin` bounds concurrent reads
-    from one `scheme://host:port`, over all callers, so that nobody can aim us at a third party.
+    `allow` opens networks that are not public, at every port; everywhere else `ports` are open.
+    `per_origin` bounds concurrent reads from one `scheme://host:port`, over all callers, so that
+    nobody can aim us at a third party.
     """
 
     def __init__(
         self,
         clock: Clock,
         *,
-        allow: Sequence[Network] = (),
+        allow: Collection[Network] = (),
+        ports: Collection[int] = (80, 443),
         resolver: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
         per_origin: int = 4,
+        post_seconds: float = 15.0,
     ) -> None:
         self._clock = clock
         self._system_resolver = SystemResolver()
-        self._backend = GuardedBackend(resolver or self._system_resolver, tuple(allow))
+        self._backend = GuardedBackend(resolver or self._system_resolver, allow, ports)
         self._tls = tls or verifying_context()
         self._gates = _Gates(per_origin)
+        self._post_seconds = post_seconds
 
     async def get(
         self,
@@ -86,19 +91,23 @@ class Egress:
         """Read a file, following redirects. Raises an EgressError.
 
         `accept` lists media types, or their beginnings such as `image/`; an answer that claims
-        another is not read. An answer that claims none is.
+        another is not read. An answer that claims none is. The deadline is for all hops together,
+        without the time that we make a read wait for others from the same origin.
         """
         target = parse_url(url)
         headers = {"Accept": ", ".join(f"{a}*" if a.endswith("/") else a for a in accept) or "*/*"}
-        async with _deadline(deadline_seconds):
-            for _ in range(max_redirects + 1):
+        seconds_left = deadline_seconds
+        for _ in range(max_redirects + 1):
+            async with self._gates.enter(target.origin):
+                started = self._clock.monotonic()
                 async with (
-                    self._gates.enter(target.origin),
+                    _deadline(seconds_left),
                     self._exchange("GET", target, headers) as response,
                 ):
                     if response.status not in _REDIRECTS:
                         return await _read(response, max_bytes, accept)
                     target = _next_hop(target, response)
+                seconds_left -= self._clock.monotonic() - started
         raise Unreachable(f"more than {max_redirects} redirects")
 
     async def post(
@@ -108,16 +117,17 @@ class Egress:
         body: bytes,
         headers: Mapping[str, str],
         connect_timeout: float = _CONNECT_SECONDS,
-        deadline: float = 15.0,
+        deadline: float | None = None,
     ) -> Reply:
         """Post a message once and return the reply, whatever its status. Raises an EgressError.
 
-        Redirects are not followed. At most 4 KiB of the reply are read, and dropped.
+        The deadline is `post_seconds` unless given. Redirects are not followed. At most 4 KiB of
+        the reply are read, and dropped.
         """
         target = parse_url(url)
         started = self._clock.monotonic()
         async with (
-            _deadline(deadline),
+            _deadline(self._post_seconds if deadline is None else deadline),
             self._exchange("POST", target, headers, body, connect_timeout) as response,
         ):
             await _drain(response)
@@ -182,6 +192,8 @@ class Egress:
             return float(text)
         try:
             at = parsedate_to_datetime(text)
+            # Without a zone, which the format forbids, it is not our local time either.
+            at = at if at.tzinfo else at.replace(tzinfo=UTC)
             return max(at.timestamp() - self._clock.now() / SECOND, 0.0)
         except (ValueError, OverflowError):
             return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -27,7 +27,6 @@ SocketOption = (
     tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 )
 
-_PUBLIC_PORTS: Final = frozenset({80, 443})
 _CONNECT_SECONDS: Final = 5.0
 _RESOLVER_THREADS: Final = 16
 
@@ -56,9 +55,12 @@ class SystemResolver:
 class GuardedBackend(httpcore2.AsyncNetworkBackend):
     """Opens TCP connections to judged addresses only."""
 
-    def __init__(self, resolver: Resolver, allow: tuple[Network, ...]) -> None:
+    def __init__(
+        self, resolver: Resolver, allow: Collection[Network], ports: Collection[int]
+    ) -> None:
         self._resolver = resolver
         self._allow = allow
+        self._ports = ports
         self._dial = httpcore2.AnyIOBackend()
 
     @override
@@ -125,8 +127,8 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
             return address
         if not is_public(address):
             raise Blocked(f"{host} resolves to {address}, which is not public")
-        if port not in _PUBLIC_PORTS:
-            raise Blocked(f"{host} port {port} is neither 80 nor 443")
+        if port not in self._ports:
+            raise Blocked(f"{host} port {port} is not among those that callers may name")
         return address
 
 

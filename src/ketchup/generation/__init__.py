@@ -12,14 +12,17 @@ No transaction is open while something is fetched, rendered or stored. Running a
 once; paying for it is exactly once, because only the attempt that still holds the lease can finish.
 """
 
+from ketchup.generation.chores import Chores
 from ketchup.generation.finish import Ending, recover
 from ketchup.generation.inputs import Inputs
 from ketchup.generation.results import Results
 from ketchup.generation.run import Engines, Runner, RunRules
 from ketchup.generation.submit import Accepted, Decision, GenerationRequest, Submitter
+from ketchup.generation.wakeup import Wakeup
 
 __all__ = [
     "Accepted",
+    "Chores",
     "Decision",
     "Ending",
     "Engines",
@@ -29,5 +32,6 @@ __all__ = [
     "RunRules",
     "Runner",
     "Submitter",
+    "Wakeup",
     "recover",
 ]

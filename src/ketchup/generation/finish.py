@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection
-
 from ketchup import credits, tasks, webhooks
 from ketchup.clock import Micros
 from ketchup.credits import Settlement
+from ketchup.db import Connection
 from ketchup.ids import WorkerId
 from ketchup.money import Credits
 from ketchup.tasks import End, Lease, LeaseLost

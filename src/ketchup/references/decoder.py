@@ -4,12 +4,14 @@ A child does one job at a time and lives for many. It starts when it is first ne
 when a job takes too long, and one that dies is replaced: a hostile image costs its own task, and
 nobody else's. What a child answers is checked here as if it had been taken over.
 
-What a child may do is decided in `sandbox`.
+What a child may do is decided in `sandbox`. That script is never imported here, so that no image
+parser is in the server's memory; the words that both sides use are therefore written down twice.
 """
 
 from __future__ import annotations
 
 import asyncio
+import struct
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
@@ -18,7 +20,6 @@ from typing import Final
 
 from ketchup.errors import Unavailable
 from ketchup.providers.base import ImageFormat, ReferenceImage
-from ketchup.references import sandbox
 from ketchup.references.errors import Problem, ReferenceFailed
 
 MEMORY_BYTES: Final = 384 * 1024 * 1024
@@ -26,13 +27,19 @@ CPU_SECONDS: Final = 10
 
 _START_SECONDS: Final = 30.0
 _END_SECONDS: Final = 2.0
-_CODES: Final = {
-    ImageFormat.PNG: sandbox.PNG,
-    ImageFormat.JPEG: sandbox.JPEG,
-    ImageFormat.WEBP: sandbox.WEBP,
+_SANDBOX: Final = Path(__file__).with_name("sandbox.py")
+_REQUEST: Final = struct.Struct(">cI")
+_ANSWER: Final = struct.Struct(">cIII")
+_READY: Final = b"+"
+_CODES: Final = {ImageFormat.PNG: b"P", ImageFormat.JPEG: b"J", ImageFormat.WEBP: b"W"}
+_FORMATS: Final = {b"P": ImageFormat.PNG, b"J": ImageFormat.JPEG}
+_REFUSALS: Final = {
+    b"L": Problem.TOO_LARGE,
+    b"A": Problem.ANIMATED,
+    b"U": Problem.NOT_DECODED,
 }
-_FORMATS: Final = {sandbox.PNG: ImageFormat.PNG, sandbox.JPEG: ImageFormat.JPEG}
-_REFUSALS: Final = {sandbox.TOO_LARGE: Problem.TOO_LARGE, sandbox.ANIMATED: Problem.ANIMATED}
+_MAX_SIDE: Final = 2048
+_MAX_BYTES: Final = 7_000_000
 
 
 class Decoder:
@@ -51,6 +58,7 @@ class Decoder:
         self._jobs_per_process = jobs_per_process
         self._seconds = seconds
         self._memory_bytes = memory_bytes
+        self._closed = False
 
     async def decode(self, data: bytes, image_format: ImageFormat) -> ReferenceImage:
         """Redraw an image of that format: upright, at most 2048 pixels wide or high, under 7 MB.
@@ -58,7 +66,7 @@ class Decoder:
         Raises ReferenceFailed, or Unavailable when no child can be started.
         """
         async with self._slots:
-            child = self._idle.pop() if self._idle else await _start(self._memory_bytes)
+            child = await self._take()
             try:
                 async with asyncio.timeout(self._seconds):
                     image = await child.decode(data, image_format)
@@ -80,11 +88,24 @@ class Decoder:
 
     async def close(self) -> None:
         """End the idle children. May be called twice; a job under way ends its child itself."""
+        self._closed = True
         while self._idle:
             await self._idle.pop().end()
 
+    async def _take(self) -> _Child:
+        """Return an idle child that still lives, or a new one.
+
+        One that the system ended while it was idle must not cost the next customer a task.
+        """
+        while self._idle:
+            child = self._idle.pop()
+            if child.alive:
+                return child
+            await child.end()
+        return await _start(self._memory_bytes)
+
     async def _put_back(self, child: _Child) -> None:
-        if child.jobs < self._jobs_per_process:
+        if child.jobs < self._jobs_per_process and not self._closed:
             self._idle.append(child)
         else:
             await child.end()
@@ -105,22 +126,26 @@ class _Child:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None
+
     async def ready(self) -> None:
         """Wait until the child has given up its rights. Nothing is sent to it before."""
         async with asyncio.timeout(_START_SECONDS):
-            await self._answers.readexactly(len(sandbox.READY))
+            await self._answers.readexactly(len(_READY))
 
     async def decode(self, data: bytes, image_format: ImageFormat) -> ReferenceImage:
         self.jobs += 1
-        self._requests.write(sandbox.REQUEST.pack(_CODES[image_format], len(data)))
+        self._requests.write(_REQUEST.pack(_CODES[image_format], len(data)))
         self._requests.write(data)
         await self._requests.drain()
-        head = await self._answers.readexactly(sandbox.ANSWER.size)
-        verdict, width, height, length = sandbox.ANSWER.unpack(head)
-        if verdict not in _FORMATS:
-            raise ReferenceFailed(_REFUSALS.get(verdict, Problem.NOT_DECODED), "by the decoder")
-        sides = 1 <= min(width, height) <= max(width, height) <= sandbox.MAX_SIDE_OUT
-        if not sides or length > sandbox.MAX_BYTES_OUT:
+        head = await self._answers.readexactly(_ANSWER.size)
+        verdict, width, height, length = _ANSWER.unpack(head)
+        if verdict in _REFUSALS:
+            raise ReferenceFailed(_REFUSALS[verdict], "by the decoder")
+        sides = 1 <= min(width, height) <= max(width, height) <= _MAX_SIDE
+        if verdict not in _FORMATS or not sides or length > _MAX_BYTES:
             raise EOFError("the child answers nonsense")
         return ReferenceImage(
             data=await self._answers.readexactly(length),
@@ -152,7 +177,7 @@ async def _start(memory_bytes: int) -> _Child:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",  # neither the environment nor the working directory decides what is imported
-            str(Path(sandbox.__file__)),
+            str(_SANDBOX),
             str(memory_bytes),
             str(CPU_SECONDS),
             stdin=PIPE,

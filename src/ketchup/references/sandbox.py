@@ -8,7 +8,8 @@ no more memory than it was given, and it was started with an empty environment.
 What comes out was drawn anew from pixels: orientation applied, at most 2048 pixels on the long
 side, and not a byte of the input's metadata or trailer.
 
-It imports Pillow and the standard library only, so that nothing of the server is in its memory.
+It imports Pillow and the standard library only, so that nothing of the server is in its memory. The
+words of the pipe are repeated in `decoder`.
 """
 
 from __future__ import annotations
@@ -155,8 +156,6 @@ def redraw(data: bytes, name: str) -> tuple[bytes, int, int, bytes]:
     image.thumbnail((MAX_SIDE_OUT, MAX_SIDE_OUT))
     if turn is not None:
         image = image.transpose(turn)
-    # Pillow's writers copy comments and profiles from here.
-    image.info = {}
     return _encode(image, lossless=name == "PNG")
 
 
@@ -191,7 +190,8 @@ def _check(source: Image.Image, name: str) -> None:
 def _pixels(source: Image.Image) -> Image.Image:
     """Copy to RGB or RGBA, averaging down to less than twice the final size on the way.
 
-    The copy is made in strips: two whole images of 40 million pixels would not fit.
+    The copy begins as an empty picture, so that comments and profiles, which Pillow's writers would
+    pass on, stay behind. It is made in strips: two whole images of 40 million pixels do not fit.
     """
     mode = "RGBA" if source.has_transparency_data else "RGB"
     factor = max(1, max(source.size) // MAX_SIDE_OUT)

@@ -124,11 +124,15 @@ def start(
 def finish(conn: Connection, ends: Sequence[End], now: Micros) -> list[End | LeaseLost]:
     """End the tasks whose lease is still held. Settle their holds in the same transaction."""
     held = _lock_held(conn, [end.attempt for end in ends])
-    mine = [end for end in ends if end.attempt in held]
+    decided: list[End | LeaseLost] = []
+    for end in ends:
+        decided.append(end if end.attempt in held else LeaseLost(end.attempt))
+        held.discard(end.attempt)  # an attempt that is named twice ends once
+    mine = [end for end in decided if isinstance(end, End)]
     if mine:
         conn.execute(_FINISH, [_finish_row(end, now) for end in mine])
         conn.execute(_CLOSE_ATTEMPT, [_close_row(end, now) for end in mine])
-    return [end if end.attempt in held else LeaseLost(end.attempt) for end in ends]
+    return decided
 
 
 def retry(conn: Connection, a: Attempt, run_at: Micros, detail: str, now: Micros) -> bool:
@@ -265,7 +269,9 @@ _FENCED: Final[tuple[ColumnElement[bool], ...]] = (
     task.c.id == bindparam("b_id"),
     task.c.attempt == bindparam("b_number"),
     task.c.worker_id == bindparam("b_worker"),
-    in_state(QueueState.LEASED),
+    # Bound, not literal as in `in_state`: these statements run for many rows at once, which a
+    # literal forbids, and they find each row by its key.
+    task.c.queue_state == QueueState.LEASED.value,
 )
 _OF_THE_DEAD: Final[tuple[ColumnElement[bool], ...]] = (
     in_state(QueueState.LEASED),

@@ -192,32 +192,35 @@ class Sender:
         if free <= 0:
             return 0.0
         running = [lease.id for lease in self._tasks]
-        loop = asyncio.get_running_loop()  # its own time, like the waits: not the passed-in clock
-        started = loop.time()
         try:
-            claimed = await self._database.write(lambda conn: self._claim(conn, free, running))
+            claimed, took = await self._database.write(
+                lambda conn: self._claim(conn, free, running)
+            )
         except Exception:  # noqa: BLE001 the top of the loop: it is logged and counted
             self._unsure = True
             self.tally.faulty()
             _log.exception("deliveries could not be claimed")
             return _LONGEST_PAUSE
-        took = loop.time() - started
         self._unsure = False
         for pending in claimed:
             self._start(pending)
         return min(took * _PAUSE_PER_CLAIM_TIME, _LONGEST_PAUSE)
 
-    def _claim(self, conn: Connection, free: int, running: Sequence[DeliveryId]) -> list[Pending]:
-        now = self._clock.now()
+    def _claim(
+        self, conn: Connection, free: int, running: Sequence[DeliveryId]
+    ) -> tuple[list[Pending], float]:
+        """Claim, and say how long the writer was kept: not how long it was waited for."""
+        now, started = self._clock.now(), self._clock.monotonic()
         if self._unsure:
             requeue_lost(conn, [self._worker_id], now, keep=running)
-        return claim(
+        claimed = claim(
             conn,
             self._worker_id,
             now,
             limit=free,
             per_destination=self._settings.per_destination,
         )
+        return claimed, self._clock.monotonic() - started
 
     async def _wait(self) -> None:
         """Return when woken, when something falls due, or after the poll interval."""
@@ -261,8 +264,6 @@ class Sender:
             _log.warning("an attempt was not recorded", **_names(pending))
 
     async def _attempt(self, pending: Pending) -> tuple[Outcome, Decision | HandedBack]:
-        if self._giving_up:
-            return _STOPPED, HandedBack()
         self._posting.add(pending.lease)
         try:
             outcome = await self._post(pending)

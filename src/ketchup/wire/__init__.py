@@ -10,4 +10,14 @@ from ketchup.wire.endpoints import Surface
 from ketchup.wire.envelope import Receive, Reply, Scope, Send, respond
 from ketchup.wire.pace import Pace
 
-__all__ = ["BodyLimits", "Pace", "Receive", "Reply", "Scope", "Send", "Surface", "Wire", "respond"]
+__all__ = [
+    "BodyLimits",
+    "Pace",
+    "Receive",
+    "Reply",
+    "Scope",
+    "Send",
+    "Surface",
+    "Wire",
+    "respond",
+]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import structlog
-
+from ketchup import telemetry
 from ketchup.errors import KetchupError, Unavailable
 from ketchup.ids import RequestId
 from ketchup.wire.body import Disconnected
@@ -15,6 +14,7 @@ from ketchup.wire.envelope import (
     INTERNAL_ERROR,
     NOT_FOUND,
     Dialect,
+    Message,
     Receive,
     Reply,
     Scope,
@@ -25,7 +25,7 @@ from ketchup.wire.envelope import (
 )
 from ketchup.wire.files import ImageFiles
 
-log = structlog.get_logger(__name__)
+log = telemetry.logger(__name__)
 Handler = Callable[[Scope, Receive, RequestId], Awaitable[Reply]]
 
 API: Final = "/api/"
@@ -67,12 +67,21 @@ class Wire:
             await respond(send, Reply(404, NOT_FOUND), request_id)
 
     async def _serve_file(self, scope: Scope, send: Send, request_id: RequestId) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
         try:
-            await self._files.respond(scope, send, request_id)
-        except Unavailable as error:
-            # Raised before anything was sent.
-            _tell(error, scope, request_id)
-            await respond(send, error_reply(error, _FILE_DIALECT), request_id)
+            await self._files.respond(scope, watched, request_id)
+        except Exception as error:
+            if started:
+                # Half an answer cannot be taken back: the server closes the connection.
+                raise
+            reply = _reply_to(error, _FILE_DIALECT, scope, request_id)
+            await respond(send, reply, request_id)
 
     async def _reply(
         self,
@@ -86,15 +95,19 @@ class Wire:
             return not_allowed([method])
         try:
             return await handler(scope, receive, request_id)
-        except KetchupError as error:
-            _tell(error, scope, request_id)
-            return error_reply(error, dialect)
         except Disconnected:
             # The server drops it: nobody is there to read.
             return Reply(400, INTERNAL_ERROR)
-        except Exception:
-            log.exception("request crashed", request_id=request_id, path=scope["path"])
-            return Reply(500, INTERNAL_ERROR)
+        except Exception as error:  # noqa: BLE001 the top of a request: what is unexpected is logged
+            return _reply_to(error, dialect, scope, request_id)
+
+
+def _reply_to(error: Exception, dialect: Dialect, scope: Scope, request_id: RequestId) -> Reply:
+    if isinstance(error, KetchupError):
+        _tell(error, scope, request_id)
+        return error_reply(error, dialect)
+    log.error("request crashed", exc_info=error, request_id=request_id, path=scope["path"])
+    return Reply(500, INTERNAL_ERROR)
 
 
 def _tell(error: KetchupError, scope: Scope, request_id: RequestId) -> None:

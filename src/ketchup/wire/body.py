@@ -7,13 +7,15 @@ anywhere is refused there, while the rest of it has not been read.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from ketchup.errors import TooLarge
-from ketchup.wire.envelope import Receive, Scope
+from ketchup.errors import InvalidRequest, TooLarge
+from ketchup.wire.envelope import Message, Receive, Scope
 
 TOO_LARGE: Final = "request body is too large"
+TOO_SLOW: Final = "request body did not arrive in time"
 _MARK: Final = b'"data:'
 
 
@@ -23,28 +25,33 @@ class Disconnected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """The most bytes a body may have, with and without data URIs."""
+    """The most bytes a body may have, and the longest pause between two pieces of it."""
 
     total: int = 40 * 1024 * 1024
     plain: int = 1024 * 1024
+    """Without data URIs."""
+    pause_seconds: float = 20.0
 
 
 def refuse_by_length(scope: Scope, limits: BodyLimits) -> None:
     """Refuse what says itself that it is too large, before anything else is looked at."""
     for name, value in scope["headers"]:
         if name == b"content-length":
-            # The server has checked that it is a number; more digits than these are no body.
-            if len(value) > len(str(limits.total)) or int(value) > limits.total:
+            # The server has checked that it is a number. More digits than these are no body, and
+            # Python would refuse to read thousands of them.
+            digits = value.lstrip(b"0")
+            if len(digits) > len(str(limits.total)) or int(digits or b"0") > limits.total:
                 raise TooLarge(TOO_LARGE)
             return
 
 
 async def read_body(receive: Receive, limits: BodyLimits) -> bytes:
-    """Return the whole body. Raises TooLarge as soon as that is known, and Disconnected."""
-    message = await receive()
+    """Return the whole body.
+
+    Raises TooLarge as soon as that is known, InvalidRequest when it stalls, and Disconnected.
+    """
+    message = await _next(receive, limits)
     body: bytes = message.get("body", b"")
-    if message["type"] == "http.disconnect":
-        raise Disconnected
     if not message.get("more_body"):
         _check_whole(body, limits)
         return body
@@ -60,13 +67,22 @@ async def _read_stream(receive: Receive, limits: BodyLimits, body: bytearray) ->
             searched = len(body)
         if len(body) > limits.total or (len(body) > limits.plain and not may_be_large):
             raise TooLarge(TOO_LARGE)
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
+        message = await _next(receive, limits)
         body += message.get("body", b"")
         if not message.get("more_body"):
             _check_whole(body, limits)
             return bytes(body)
+
+
+async def _next(receive: Receive, limits: BodyLimits) -> Message:
+    try:
+        async with asyncio.timeout(limits.pause_seconds):
+            message = await receive()
+    except TimeoutError as error:
+        raise InvalidRequest(TOO_SLOW) from error
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    return message
 
 
 def _check_whole(body: bytes | bytearray, limits: BodyLimits) -> None:

@@ -35,6 +35,7 @@ CONTENT_TYPE: Final = (b"content-type", b"application/json; charset=utf-8")
 INTERNAL_ERROR: Final = b'{"code":1,"message":"internal server error"}'
 NOT_FOUND: Final = b'{"code":1,"message":"not found"}'
 METHOD_NOT_ALLOWED: Final = b'{"code":1,"message":"method not allowed"}'
+NOT_HTTP: Final = b'{"code":1,"message":"failed","detail":"request is not valid HTTP"}'
 
 
 class _Failure(msgspec.Struct, frozen=True):

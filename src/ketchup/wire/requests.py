@@ -26,6 +26,8 @@ from ketchup.workspaces import Caller
 MAX_PROMPT: Final = 20_000
 MAX_SEED: Final = 2**32 - 1
 NOT_JSON: Final = "request body is not valid JSON"
+NOT_AN_OBJECT: Final = "request body must be a JSON object"
+OUT_OF_RANGE: Final = "request body has a number that is out of range"
 CALLBACK_NOT_URL: Final = "callback_url must be an http or https URL"
 MODEL_FORBIDDEN: Final = "the API key is not allowed to use this model"
 
@@ -87,9 +89,14 @@ _DECODER: Final = msgspec.json.Decoder(_Fields)
 
 def _fields(body: bytes) -> _Fields:
     try:
+        if not body.isascii():
+            # msgspec looks only at the text of fields that it knows.
+            body.decode()
         return _DECODER.decode(body)
     except msgspec.ValidationError as error:
-        raise InvalidRequest("request body must be a JSON object") from error
+        # A field may be anything, so inside an object only a number's size can be wrong.
+        is_object = body.lstrip().startswith(b"{")
+        raise InvalidRequest(OUT_OF_RANGE if is_object else NOT_AN_OBJECT) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         # msgspec lets the last two through as they are.
         raise InvalidRequest(NOT_JSON) from error
@@ -146,12 +153,11 @@ def _callback_url(value: object) -> str | None:
 
 
 def _options(fields: _Fields, model: Model) -> Options:
-    count = _integer("n", fields.n, 1, model.max_count)
     return Options(
         aspect_ratio=_choice("aspect_ratio", fields.aspect_ratio, _ratios(model)),
         image_size=_choice("image_size", fields.image_size, _sizes(model)),
-        n=1 if count is None else count,
-        seed=_integer("seed", fields.seed, 0, MAX_SEED),
+        n=1 if fields.n is None else _integer("n", fields.n, 1, model.max_count),
+        seed=None if fields.seed is None else _integer("seed", fields.seed, 0, MAX_SEED),
         output_format=_choice("output_format", fields.output_format, list(ImageFormat)),
     )
 
@@ -174,9 +180,7 @@ def _choice(name: str, value: object, choices: Sequence[str]) -> str | None:
     raise InvalidRequest(f"{name} must be one of {', '.join(choices)}")
 
 
-def _integer(name: str, value: object, least: int, most: int) -> int | None:
-    if value is None:
-        return None
+def _integer(name: str, value: object, least: int, most: int) -> int:
     # True is an int in Python, but not in JSON.
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise InvalidRequest(f"{name} must be an integer from {least} to {most}")

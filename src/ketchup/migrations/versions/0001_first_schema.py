@@ -225,6 +225,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("queue_state = 'leased'"),
         postgresql_where=sa.text("queue_state = 'leased'"),
     )
+    op.create_index(
+        "task_ready",
+        "task",
+        [sa.text("priority DESC"), "vtime", "id"],
+        unique=False,
+        sqlite_where=sa.text("queue_state = 'ready'"),
+        postgresql_where=sa.text("queue_state = 'ready'"),
+    )
     op.create_table(
         "turn",
         sa.Column("workspace_id", sa.String(length=40), nullable=False),

@@ -18,6 +18,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps, ImageStat
 from ketchup.providers.studio.colour import Colour, chroma, from_rgb
 
 _LONG_SIDE: Final = 720
+_PHOTOGRAPH_SIDE: Final = 1600
 _MAP_SIDE: Final = 150
 _BORDER_SPREAD: Final = 26
 _BORDER_SHARE: Final = 0.88
@@ -44,7 +45,9 @@ class Reference:
     def png_base64(self) -> str:
         """Return it as a PNG in base64, for the canvas."""
         out = io.BytesIO()
-        self.image.save(out, "PNG", compress_level=1)
+        small = self.image.copy()
+        small.thumbnail((_LONG_SIDE, _LONG_SIDE), Image.Resampling.BICUBIC)
+        small.save(out, "PNG", compress_level=1)
         return base64.b64encode(out.getvalue()).decode()
 
     def colours(self) -> tuple[Colour, ...]:
@@ -62,15 +65,17 @@ def read(data: bytes) -> Reference:
     """Decode one reference, shrink it to a useful size and cut it out where that is possible."""
     with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as opened:
         image = ImageOps.exif_transpose(opened).convert("RGBA")
-    image.thumbnail((_LONG_SIDE, _LONG_SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((_PHOTOGRAPH_SIDE, _PHOTOGRAPH_SIDE), Image.Resampling.BICUBIC)
+    whole = image.copy()
+    image.thumbnail((_LONG_SIDE, _LONG_SIDE), Image.Resampling.BICUBIC)
     if _transparent(image):
         return _cropped(image, free=True)
     background = _plain_border(image.convert("RGB"))
     if background is None:
-        return Reference(image, free=False)
+        return Reference(whole, free=False)
     matte = _matte(image.convert("RGB"), background)
     if ImageStat.Stat(matte).mean[0] < 255 * _SMALLEST_SHARE:
-        return Reference(image, free=False)
+        return Reference(whole, free=False)
     image.putalpha(matte)
     return _cropped(image, free=True)
 

@@ -27,10 +27,7 @@ def fills_picture(scene: Scene, references: Sequence[Reference]) -> bool:
 def fill(stage: Stage, reference: Reference) -> None:
     """Cover the picture with a photograph, cropped to fit, in the stage's light."""
     width, height = stage.width, stage.height
-    tall = max(height, width / reference.breadth)
-    wide = tall * reference.breadth
-    stage.column = [(0, stage.light.haze), (height, stage.light.haze)]
-    stage.canvas.image(((width - wide) / 2, (height - tall) / 2, wide, tall), reference.png_base64())
+    stage.plate = reference.image
     light = stage.light
     if light.darkness > 0.1:
         stage.canvas.rect((0, 0, width, height), light.ambient, alpha=light.darkness * 0.85)
@@ -51,7 +48,10 @@ def _in_basket(stage: Stage, scene: Scene, references: Sequence[Reference]) -> N
     """Paint the basket's back, the references standing in it, then its front."""
     unit = stage.unit
     indoors = not stage.words or not any(name in scene.settings for name in ("sea",))
-    x, y = stage.width / 2, stage.ground(0.4 if indoors and stage.horizon > 0.6 * stage.height else 0.8)
+    x, y = (
+        stage.width / 2,
+        stage.ground(0.4 if indoors and stage.horizon > 0.6 * stage.height else 0.8),
+    )
     scale = 6.0 * unit
     colours = next((m.colours for m in scene.subjects if m.name == "basket"), ())
     pen = Pen(stage.canvas, stage, colours or (basket.SUBJECT.colour,), {}, stage.stream("basket"))
@@ -62,8 +62,14 @@ def _in_basket(stage: Stage, scene: Scene, references: Sequence[Reference]) -> N
     step = 74 * scale / max(count, 2)
     for i, reference in enumerate(references):
         offset = i - (count - 1) / 2
-        tall = min(86 * scale, 1.25 * step / reference.breadth if count > 1 else 56 * scale / reference.breadth)
-        foot = (x + offset * step, y - (46 * scale - min(tall * 0.42, 30 * scale)) + (i % 2) * 3 * scale)
+        tall = min(
+            86 * scale,
+            1.25 * step / reference.breadth if count > 1 else 56 * scale / reference.breadth,
+        )
+        foot = (
+            x + offset * step,
+            y - (46 * scale - min(tall * 0.42, 30 * scale)) + (i % 2) * 3 * scale,
+        )
         _upright(stage, reference, (foot, tall), offset * 6)
     with stage.canvas.moved(x, y, scale=(scale, scale)):
         basket.front(pen)
@@ -72,13 +78,18 @@ def _in_basket(stage: Stage, scene: Scene, references: Sequence[Reference]) -> N
 def _in_row(stage: Stage, references: Sequence[Reference], surface: Surface) -> None:
     """Stand them side by side on one line, at sizes that make a row and not a heap."""
     unit, count = stage.unit, len(references)
+    if surface is Surface.WATER:
+        _jetty(stage)
     line = stage.ground(0.56 if surface is Surface.TABLE else 0.66)
     if surface is Surface.TABLE and stage.horizon > 0.6 * stage.height and not stage.light.lamps:
         line = stage.ground(0.4)
-    tall = unit * (560 if count == 1 else 480 if count == 2 else 400)
-    sizes = [min(tall, tall * 1.15 / reference.breadth**0.5) * min(1.0, 1.1 / reference.breadth**0.35) for reference in references]
+    # About equal areas, not equal heights: a bottle beside a bar of soap stays the taller thing.
+    area = unit * (440, 400, 350, 310)[min(count, 4) - 1]
+    sizes = [min(area / reference.breadth**0.68, unit * 600) for reference in references]
     gap = 34 * unit
-    room = sum(size * r.breadth for size, r in zip(sizes, references, strict=True)) + gap * (count - 1)
+    room = sum(size * r.breadth for size, r in zip(sizes, references, strict=True)) + gap * (
+        count - 1
+    )
     fit = min(1.0, stage.width * 0.8 / room)
     x = stage.width / 2 - room * fit / 2
     for size, reference in zip(sizes, references, strict=True):
@@ -93,15 +104,58 @@ def _in_row(stage: Stage, references: Sequence[Reference], surface: Surface) -> 
         x += wide + gap * fit
 
 
+def _jetty(stage: Stage) -> None:
+    """Lay planks towards the water, for things that do not float."""
+    unit, canvas = stage.unit, stage.canvas
+    top, middle = stage.ground(0.46), stage.width / 2
+    reach, near = stage.width * 0.42, stage.width * 0.68
+    wood = "#a97c55"
+    deck = f"M{num(middle - reach)} {num(top)}H{num(middle + reach)}L{num(middle + near)} {num(stage.height)}H{num(middle - near)}Z"
+    canvas.rect((middle - reach, top, 2 * reach, 16 * unit), stage.shade("#4a3226", 0, -0.6))
+    canvas.path(
+        deck,
+        canvas.vertical(
+            [(0, stage.shade(wood, 0.08, 0.7)), (1, stage.shade("#7a5238", 0, -0.2))],
+            top,
+            stage.height,
+        ),
+    )
+    for share in (-0.96, 0.96):
+        post = (middle + share * reach - 16 * unit, top - 70 * unit, 32 * unit, 92 * unit)
+        canvas.rect(
+            post,
+            canvas.linear(
+                [(0, stage.shade("#8a6446", 0, 0.4)), (1, stage.shade("#4a3226", 0, -0.5))],
+                (0, 0),
+                (1, 0),
+            ),
+            radius=6 * unit,
+        )
+        canvas.ellipse(
+            (post[0] + 16 * unit, post[1]), (16 * unit, 5 * unit), stage.shade("#b98d66", 0, 0.6)
+        )
+    seams, y, step = [], top + 14 * unit, 16 * unit
+    while y < stage.height:
+        half = reach + (near - reach) * (y - top) / (stage.height - top)
+        seams.append(f"M{num(middle - half)} {num(y)}H{num(middle + half)}")
+        step *= 1.22
+        y += step
+    canvas.line("".join(seams), stage.shade("#4a3226", 0, -0.5), 2.4 * unit, alpha=0.8)
+
+
 def ground_shadow(stage: Stage, foot: tuple[float, float], wide: float) -> None:
     """Lay a contact shadow and a longer one that falls away from the light."""
     x, y = foot
     dark = stage.shade("#191322", 0, -1)
-    stage.canvas.soft((x - stage.side * wide * 0.28, y + 4 * stage.unit), (wide * 0.85, wide * 0.13), dark, 0.4)
+    stage.canvas.soft(
+        (x - stage.side * wide * 0.28, y + 4 * stage.unit), (wide * 0.85, wide * 0.13), dark, 0.4
+    )
     stage.canvas.soft((x, y), (wide * 0.56, wide * 0.05 + 3 * stage.unit), dark, 0.75)
 
 
-def _upright(stage: Stage, reference: Reference, where: tuple[tuple[float, float], float], turn: float) -> None:
+def _upright(
+    stage: Stage, reference: Reference, where: tuple[tuple[float, float], float], turn: float
+) -> None:
     """Stand a cut-out thing on its foot and let the scene's light fall on it."""
     (x, y), tall = where
     wide = tall * reference.breadth
@@ -115,7 +169,9 @@ def _in_light(stage: Stage, reference: Reference) -> Reference:
     if light.darkness < 0.1:
         return reference
     tone = mix("#ffffff", mix(light.ambient, light.sky[-1], 0.55), min(0.6, light.darkness * 0.8))
-    tinted = ImageChops.multiply(reference.image.convert("RGB"), Image.new("RGB", reference.image.size, rgb(tone)))
+    tinted = ImageChops.multiply(
+        reference.image.convert("RGB"), Image.new("RGB", reference.image.size, rgb(tone))
+    )
     tinted.putalpha(reference.image.getchannel("A"))
     return Reference(tinted, free=reference.free)
 
@@ -128,12 +184,26 @@ def _print(stage: Stage, reference: Reference, where: tuple[tuple[float, float],
     frame, mat = 15 * unit, 30 * unit
     wood = stage.shade("#5b4032", 0, 0.1)
     with canvas.moved(x, y, turn=-side * 1.2):
-        canvas.rect((-wide / 2 - frame + side * -7 * unit, -tall + 5 * unit, wide + 2 * frame, tall), stage.shade("#191322", 0, -1), alpha=0.35, radius=3 * unit)
-        canvas.rect((-wide / 2, -tall, wide, tall), canvas.linear([(0, stage.shade("#8b664e", 0, 0.6)), (1, wood)], (0, 0), (1, 1)), radius=3 * unit)
+        canvas.rect(
+            (-wide / 2 - frame + side * -7 * unit, -tall + 5 * unit, wide + 2 * frame, tall),
+            stage.shade("#191322", 0, -1),
+            alpha=0.35,
+            radius=3 * unit,
+        )
+        canvas.rect(
+            (-wide / 2, -tall, wide, tall),
+            canvas.linear([(0, stage.shade("#8b664e", 0, 0.6)), (1, wood)], (0, 0), (1, 1)),
+            radius=3 * unit,
+        )
         inner = (-wide / 2 + frame, -tall + frame, wide - 2 * frame, tall - 2 * frame)
         canvas.rect(inner, stage.shade("#f7f2e8", 0, 0.3))
         px, py, pw, ph = inner[0] + mat, inner[1] + mat, inner[2] - 2 * mat, inner[3] - 2 * mat
-        canvas.rect((px - 2 * unit, py - 2 * unit, pw + 4 * unit, ph + 4 * unit), stage.shade("#cfc6b6", 0, -0.2))
+        canvas.rect(
+            (px - 2 * unit, py - 2 * unit, pw + 4 * unit, ph + 4 * unit),
+            stage.shade("#cfc6b6", 0, -0.2),
+        )
         canvas.image((px, py, pw, ph), _in_light(stage, reference).png_base64())
-        shine = f"M{num(px)} {num(py)}h{num(pw * 0.55)}L{num(px + pw * 0.2)} {num(py + ph)}H{num(px)}Z"
+        shine = (
+            f"M{num(px)} {num(py)}h{num(pw * 0.55)}L{num(px + pw * 0.2)} {num(py + ph)}H{num(px)}Z"
+        )
         canvas.path(shine, "#ffffff", alpha=0.07)

@@ -80,7 +80,7 @@ class Light:
         if facing > 0:
             seen = mix(seen, self.sun, facing * self.warmth)
         elif facing < 0:
-            seen = mix(seen, self.ambient, -facing * 0.45)
+            seen = mix(seen, self.ambient, -facing * 0.32)
         return mix(seen, self.haze, min(0.96, depth * (0.8 + 0.3 * self.murk)))
 
 
@@ -93,7 +93,7 @@ LIGHTS: Final[dict[Time, Light]] = {
     Time.DAY: Light(
         sky=("#2067bd", "#4a97dc", "#8dc5ee", "#cfe8f5"),
         sun="#fffbe6", haze="#c3dff0", ambient="#22406e", darkness=0.04, warmth=0.2,
-        altitude=0.7, disc=44, glow=0.6, lamps=False, clouds=0.5,
+        altitude=0.7, disc=36, glow=0.6, lamps=False, clouds=0.5,
     ),
     Time.GOLDEN: Light(
         sky=("#4c7fb8", "#93b3c9", "#e8cfa4", "#ffc873", "#ffe0a0"),
@@ -143,7 +143,7 @@ AIRS: Final[dict[Weather, Air]] = {
     Weather.CLEAR: Air(grey=0, tone="#9fb0bd", darkness=0, sun=1, clouds=0, murk=0),
     Weather.CLOUDY: Air(grey=0.3, tone="#a9b6c0", darkness=0.04, sun=0.35, clouds=0.55, murk=0.15),
     Weather.RAIN: Air(grey=0.55, tone="#7f919e", darkness=0.14, sun=0.1, clouds=0.6, murk=0.55),
-    Weather.STORM: Air(grey=0.72, tone="#4b5968", darkness=0.3, sun=0, clouds=0.9, murk=0.4),
+    Weather.STORM: Air(grey=0.74, tone="#3c495c", darkness=0.34, sun=0, clouds=0.9, murk=0.35),
     Weather.FOG: Air(grey=0.5, tone="#c3ccd0", darkness=0.02, sun=0.4, clouds=0, murk=1.0),
     Weather.SNOW: Air(grey=0.4, tone="#c6d3de", darkness=0.02, sun=0.3, clouds=0.35, murk=0.5),
     Weather.WIND: Air(grey=0.05, tone="#b4c2cb", darkness=0, sun=1, clouds=0.3, murk=0.05),
@@ -171,7 +171,7 @@ GROWTHS: Final[dict[Season, Growth]] = {
         flowers=("#f5c443", "#ffffff", "#e8574f", "#7f83d6", "#f29ab8"),
     ),
     Season.AUTUMN: Growth(
-        grass="#a9913f", leaves=("#d9772b", "#c24a2a", "#e7a93a"), conifer="#4a6446",
+        grass="#b99a3c", leaves=("#e07a24", "#efae3a", "#bf4426"), conifer="#56693f",
         flowers=("#d97b34", "#e9b44c", "#b34a3c", "#8d5a86"),
     ),
     Season.WINTER: Growth(

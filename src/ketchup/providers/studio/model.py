@@ -14,7 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ketchup.providers.studio.colour import Colour, lightness, mix
+from PIL import Image
+
+from ketchup.providers.studio.colour import Colour, deeper, lightness, mix
 from ketchup.providers.studio.light import Growth, Light, Season, Weather
 from ketchup.providers.studio.svg import Canvas, Fill, Point
 
@@ -73,6 +75,10 @@ class Stage:
     bloom: float = 0.3
     vignette: float = 0.3
     words: frozenset[str] = frozenset()
+    crowd: int = 1
+    """How many things will stand here."""
+    plate: Image.Image | None = None
+    """A photograph that takes the place of the column."""
 
     @property
     def width(self) -> float:
@@ -157,8 +163,12 @@ class Subject:
     breadth: float
     """Its width as a share of its height."""
     draw: Callable[[Pen], None]
+    plurals: tuple[str, ...] = ()
+    """Plurals that do not end in s."""
     parts: tuple[str, ...] = ()
     many: int = 3
+    lamp: float = 0.0
+    """How far its own light reaches in the dark, as a share of its height."""
     """How many a plural without a number means."""
 
 
@@ -213,8 +223,8 @@ class Pen:
         # A dark thing keeps its highlights faint, or black would read as grey.
         lift = 0.16 + 0.24 * lightness(base)
         return Tone(
-            deep=shade(mix(base, "#140f24", 0.55), self.depth, -1),
-            dark=shade(mix(base, "#1c1836", 0.26), self.depth, -0.5),
+            deep=shade(deeper(base, 0.5), self.depth, -0.6),
+            dark=shade(deeper(base, 0.24), self.depth, -0.35),
             base=shade(base, self.depth),
             light=shade(mix(base, "#ffffff", lift), self.depth, 0.6),
             glint=shade(mix(base, "#ffffff", lift + 0.4), self.depth, 1),

@@ -156,6 +156,7 @@ def _entries() -> Iterator[tuple[str, Kind, str]]:
         for word in subject.words:
             yield word, Kind.SUBJECT, subject.name
             yield plural(word), Kind.SUBJECTS, subject.name
+        yield from ((word, Kind.SUBJECTS, subject.name) for word in subject.plurals)
         yield from ((part, Kind.PART, part) for part in subject.parts)
     for setting in catalogue.settings().values():
         yield from ((word, Kind.SETTING, setting.name) for word in setting.words)
@@ -336,8 +337,11 @@ class _Reader:
 
     def _drop(self) -> None:
         """Let go of adjectives that found no noun after them."""
-        if self._bind_back and self._last is not None:
-            self._last.colours.extend(self._pending)
+        last = self._last
+        # "The boat is red", and also "a boat, red and white" where nothing else could be meant.
+        alone = last is not None and len(self._nouns) == 1 and not last.colours
+        if last is not None and (self._bind_back or alone):
+            last.colours.extend(self._pending)
         self._settle()
 
     def _settle(self) -> None:

@@ -34,12 +34,21 @@ def paint_stars(stage: Stage, bottom: float, count: int) -> None:
     for colour, share in (("#ffffff", 0.55), ("#cfe0ff", 0.3), ("#ffe6c2", 0.15)):
         for size, alpha in ((0.9, 0.55), (1.5, 0.85)):
             dots = [
-                (chance.random() * stage.width, chance.random() ** 1.25 * bottom * 0.96, unit * size * chance.uniform(0.6, 1.3))
+                (
+                    chance.random() * stage.width,
+                    chance.random() ** 1.25 * bottom * 0.96,
+                    unit * size * chance.uniform(0.6, 1.3),
+                )
                 for _ in range(round(count * share / 2))
             ]
             stage.canvas.path(circles(dots), colour, alpha=alpha)
     sparkles = [
-        star(chance.random() * stage.width, chance.random() * bottom * 0.7, unit * chance.uniform(6, 11), waist=0.09)
+        star(
+            chance.random() * stage.width,
+            chance.random() * bottom * 0.7,
+            unit * chance.uniform(6, 11),
+            waist=0.09,
+        )
         for _ in range(max(3, count // 34))
     ]
     stage.canvas.path("".join(sparkles), "#ffffff", alpha=0.9)
@@ -67,8 +76,16 @@ def _moon(stage: Stage, radius: float) -> None:
     x, y = stage.sun
     body = [(0, "#ffffff"), (0.6, "#f3f1e6"), (1, "#d9dceb")]
     stage.canvas.circle(stage.sun, radius, stage.canvas.radial(body, (0.42, 0.4), 0.6))
-    seas = ((-0.3, -0.25, 0.26), (0.28, -0.05, 0.2), (-0.08, 0.36, 0.17), (0.42, 0.36, 0.1), (-0.52, 0.22, 0.1))
-    spots = "".join(ring(x + a * radius, y + b * radius, c * radius, c * radius * 0.85) for a, b, c in seas)
+    seas = (
+        (-0.3, -0.25, 0.26),
+        (0.28, -0.05, 0.2),
+        (-0.08, 0.36, 0.17),
+        (0.42, 0.36, 0.1),
+        (-0.52, 0.22, 0.1),
+    )
+    spots = "".join(
+        ring(x + a * radius, y + b * radius, c * radius, c * radius * 0.85) for a, b, c in seas
+    )
     stage.canvas.path(spots, "#b7bdd2", alpha=0.5)
 
 
@@ -77,7 +94,9 @@ def _neon_sun(stage: Stage, radius: float) -> None:
     fill = stage.canvas.linear([(0, "#ffe25a"), (0.5, "#ff7a6b"), (1, "#ff2d8f")])
     bands, top = [], y - radius
     for share, height in ((0.0, 0.58), (0.62, 0.1), (0.77, 0.08), (0.9, 0.06)):
-        bands.append(f"M{x - radius:.1f} {top + share * 2 * radius:.1f}h{2 * radius:.1f}v{height * 2 * radius:.1f}h{-2 * radius:.1f}Z")
+        bands.append(
+            f"M{x - radius:.1f} {top + share * 2 * radius:.1f}h{2 * radius:.1f}v{height * 2 * radius:.1f}h{-2 * radius:.1f}Z"
+        )
     with stage.canvas.clipped("".join(bands)):
         stage.canvas.circle(stage.sun, radius, fill)
 
@@ -108,7 +127,9 @@ def _heap(stage: Stage, centre: tuple[float, float], wide: float, colours: tuple
     discs = cloud(chance, centre, wide)
     top = min(y - r for _, y, r in discs)
     base = centre[1] + wide * 0.05
-    fill = stage.canvas.vertical([(0, bright, 0.95), (0.5, mix(bright, shadow, 0.4), 0.7), (1, shadow, 0.0)], top, base)
+    fill = stage.canvas.vertical(
+        [(0, bright, 0.95), (0.5, mix(bright, shadow, 0.4), 0.7), (1, shadow, 0.0)], top, base
+    )
     stage.canvas.path(circles(discs), fill)
 
 
@@ -120,5 +141,7 @@ def _wisp(stage: Stage, centre: tuple[float, float], wide: float, colours: tuple
         for _ in range(chance.randint(3, 5)):
             x = centre[0] + chance.uniform(-0.6, 0.6) * wide
             y = centre[1] + chance.uniform(-0.07, 0.07) * wide + drop * wide
-            shapes.append(lens(x, y, wide * chance.uniform(0.35, 0.95), wide * chance.uniform(0.02, 0.05)))
+            shapes.append(
+                lens(x, y, wide * chance.uniform(0.35, 0.95), wide * chance.uniform(0.02, 0.05))
+            )
         stage.canvas.path("".join(shapes), colour, alpha=alpha)

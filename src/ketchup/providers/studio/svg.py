@@ -50,7 +50,12 @@ class Canvas:
         return self._define(f"<radialGradient {where}", stops, "</radialGradient>")
 
     def rect(
-        self, box: tuple[float, float, float, float], fill: Fill, *, radius: float = 0, alpha: float = 1
+        self,
+        box: tuple[float, float, float, float],
+        fill: Fill,
+        *,
+        radius: float = 0,
+        alpha: float = 1,
     ) -> None:
         """Paint a rectangle given as x, y, width, height."""
         x, y, width, height = box
@@ -79,7 +84,9 @@ class Canvas:
             return
         opacity = f' stroke-opacity="{num(alpha)}"' if alpha < 1 else ""
         style = 'fill="none" stroke-linecap="round" stroke-linejoin="round"'
-        self._add(f'<path d="{data}" {style} stroke="{colour}" stroke-width="{num(width)}"{opacity}/>')
+        self._add(
+            f'<path d="{data}" {style} stroke="{colour}" stroke-width="{num(width)}"{opacity}/>'
+        )
 
     def soft(self, centre: Point, radii: Point, colour: Colour, alpha: float) -> None:
         """Paint an ellipse that fades out towards its rim: shadows, mist, light."""
@@ -166,7 +173,10 @@ def smooth(points: Sequence[Point], *, closed: bool = False, tension: float = 1.
     """Return path data of a soft curve through the points (Catmull-Rom as Bézier)."""
     count = len(points)
     if closed:
-        spans = [(points[i - 1], points[i], points[(i + 1) % count], points[(i + 2) % count]) for i in range(count)]
+        spans = [
+            (points[i - 1], points[i], points[(i + 1) % count], points[(i + 2) % count])
+            for i in range(count)
+        ]
     else:
         ends = [points[0], *points, points[-1]]
         spans = [(ends[i], ends[i + 1], ends[i + 2], ends[i + 3]) for i in range(count - 1)]

@@ -75,7 +75,8 @@ NUMBERS: Final[dict[str, int]] = {
     "four": 4, "vier": 4, "4": 4, "四": 4, "several": 4, "einige": 4, "enkele": 4, "few": 3,
     "five": 5, "fünf": 5, "vijf": 5, "5": 5, "五": 5, "some": 4,
     "six": 6, "sechs": 6, "zes": 6, "6": 6, "seven": 7, "sieben": 7, "zeven": 7, "7": 7,
-    "eight": 8, "acht": 8, "8": 8, "many": 7, "viele": 7, "veel": 7, "dozen": 9, "nine": 9,
+    "eight": 8, "acht": 8, "8": 8, "many": 7, "viele": 7, "veel": 7, "dozen": 9, "dozens": 9, "nine": 9,
+    "hundred": 9, "hundreds": 9, "countless": 9,
 }  # fmt: skip
 
 TIMES: Final[dict[Time, str]] = {
@@ -113,7 +114,9 @@ SEASONS: Final[dict[Season, str]] = {
     "verschneit verschneite verschneiten sneeuw besneeuwd besneeuwde 冬 雪",
 }
 
-ROW: Final = "side_by_side next_to_each_other in_a_row line_up lined_up nebeneinander naast_elkaar 並べて"
+ROW: Final = (
+    "side_by_side next_to_each_other in_a_row line_up lined_up nebeneinander naast_elkaar 並べて"
+)
 """Arrange the subjects or references in a row."""
 
 NEGATIONS: Final = "no not without ohne kein keine geen zonder"

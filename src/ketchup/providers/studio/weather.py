@@ -59,7 +59,11 @@ def _rain(stage: Stage, chance: random.Random) -> None:
     unit = stage.unit
     colour = mix(lighter(stage.light.sky[-1], 0.5), "#ffffff", 0.3)
     lean = -stage.side * (0.16 if stage.weather is Weather.RAIN else 0.34)
-    for count, length, width, alpha in ((260, 26, 1.1, 0.32), (120, 52, 1.7, 0.36), (34, 96, 2.4, 0.3)):
+    for count, length, width, alpha in (
+        (260, 26, 1.1, 0.32),
+        (120, 52, 1.7, 0.36),
+        (34, 96, 2.4, 0.3),
+    ):
         count = round(count * stage.width / stage.height)
         drops = []
         for _ in range(count):
@@ -76,7 +80,9 @@ def _splashes(stage: Stage, chance: random.Random, colour: str) -> None:
     for _ in range(46):
         share = chance.uniform(0.25, 1)
         x, y, size = chance.random() * stage.width, stage.ground(share), unit * (3 + 15 * share)
-        rings.append(f"M{num(x - size)} {num(y)}a{num(size)} {num(size * 0.28)} 0 0 0 {num(2 * size)} 0")
+        rings.append(
+            f"M{num(x - size)} {num(y)}a{num(size)} {num(size * 0.28)} 0 0 0 {num(2 * size)} 0"
+        )
     stage.canvas.line("".join(rings), colour, 1.4 * unit, alpha=0.4)
 
 
@@ -84,7 +90,11 @@ def _snow(stage: Stage, chance: random.Random) -> None:
     unit = stage.unit
     for count, size, alpha in ((330, 2.2, 0.7), (150, 4.2, 0.85), (36, 8.5, 0.6), (9, 17, 0.28)):
         flakes = [
-            (chance.random() * stage.width, chance.random() * stage.height, unit * size * chance.uniform(0.5, 1.2))
+            (
+                chance.random() * stage.width,
+                chance.random() * stage.height,
+                unit * size * chance.uniform(0.5, 1.2),
+            )
             for _ in range(round(count * stage.width / stage.height))
         ]
         stage.canvas.path(circles(flakes), "#ffffff", alpha=alpha)
@@ -93,10 +103,10 @@ def _snow(stage: Stage, chance: random.Random) -> None:
 def _fog(stage: Stage, chance: random.Random) -> None:
     """Hang banks of mist over the ground, thickest at the horizon."""
     unit, haze = stage.unit, lighter(stage.light.haze, 0.2)
-    for share, alpha in ((0.0, 0.75), (0.16, 0.5), (0.36, 0.34), (0.7, 0.2)):
-        for way in (-0.3, 0.3):
-            x = stage.width * (0.5 + way + chance.uniform(-0.15, 0.15))
-            radii = (stage.width * 0.75, unit * chance.uniform(90, 150))
+    for share, alpha in ((-0.12, 0.3), (0.0, 0.5), (0.14, 0.42), (0.34, 0.32), (0.6, 0.26)):
+        for way in (-0.34, 0.34):
+            x = stage.width * (0.5 + way + chance.uniform(-0.2, 0.2))
+            radii = (stage.width * chance.uniform(0.6, 0.95), unit * chance.uniform(190, 300))
             stage.before.append(Wash((x, stage.ground(share)), radii, haze, alpha))
 
 
@@ -106,7 +116,9 @@ def _wind(stage: Stage, chance: random.Random) -> None:
     for _ in range(7):
         x, y = chance.uniform(-0.1, 0.8) * stage.width, stage.height * chance.uniform(0.12, 0.75)
         reach = unit * chance.uniform(180, 340)
-        gusts.append(f"M{num(x)} {num(y)}c{num(reach * 0.4)} {num(-26 * unit)} {num(reach * 0.6)} {num(26 * unit)} {num(reach)} 0c{num(34 * unit)} {num(-14 * unit)} {num(30 * unit)} {num(-46 * unit)} {num(2 * unit)} {num(-38 * unit)}")
+        gusts.append(
+            f"M{num(x)} {num(y)}c{num(reach * 0.4)} {num(-26 * unit)} {num(reach * 0.6)} {num(26 * unit)} {num(reach)} 0c{num(34 * unit)} {num(-14 * unit)} {num(30 * unit)} {num(-46 * unit)} {num(2 * unit)} {num(-38 * unit)}"
+        )
     stage.canvas.line("".join(gusts), "#ffffff", 2.6 * unit, alpha=0.5)
 
 
@@ -116,7 +128,13 @@ def _petals(stage: Stage, chance: random.Random) -> None:
     for colour in colours:
         leaves = []
         for _ in range(40):
-            x, y, size = chance.random() * stage.width, chance.random() * stage.height, unit * chance.uniform(4, 11)
+            x, y, size = (
+                chance.random() * stage.width,
+                chance.random() * stage.height,
+                unit * chance.uniform(4, 11),
+            )
             dx, dy = chance.uniform(-1, 1) * size, chance.uniform(-1, 1) * size
-            leaves.append(f"M{num(x)} {num(y)}q{num(dx)} {num(-size)} {num(size * 1.6)} {num(dy)}q{num(-dx)} {num(size)} {num(-size * 1.6)} {num(-dy)}Z")
+            leaves.append(
+                f"M{num(x)} {num(y)}q{num(dx)} {num(-size)} {num(size * 1.6)} {num(dy)}q{num(-dx)} {num(size)} {num(-size * 1.6)} {num(-dy)}Z"
+            )
         stage.canvas.path("".join(leaves), stage.shade(colour, 0, 0.5))

@@ -9,8 +9,10 @@ from ketchup.providers.studio.colour import Colour, mix
 from ketchup.providers.studio.light import Weather
 from ketchup.providers.studio.model import Setting, Stage, Surface, Wash
 from ketchup.providers.studio.svg import circles, lens, num, polyline
+from ketchup.providers.studio.terrain import crown
 
 _NEON: tuple[Colour, ...] = ("#35e0ff", "#ff4fc3", "#ffd166", "#8c6bff", "#52ffb8")
+_NEON_WORDS = {"neon", "cyberpunk", "synthwave", "vaporwave", "retrowave", "futuristic", "ネオン"}
 _WARM: tuple[Colour, ...] = ("#ffd98c", "#ffe9bd", "#ffc069", "#fff4dc")
 _WALLS: tuple[Colour, ...] = ("#8a94a8", "#a88f86", "#7f8ea6", "#b0a294", "#70809c")
 
@@ -41,12 +43,14 @@ def paint(stage: Stage) -> None:
     _street(stage)
     _row(stage, _Row(0.16, stage.ground(0.16), 620, 150, gap=True))
     _pavement(stage)
+    _avenue(stage)
     _lamps(stage)
+    _traffic(stage)
 
 
 def neon(stage: Stage) -> bool:
     """Say whether the city glows in neon."""
-    return stage.light.lamps and "#ff5a9d" in (stage.light.sky[-1],) or "neon" in stage.words
+    return stage.light.lamps and bool(stage.words & _NEON_WORDS)
 
 
 def _row(stage: Stage, row: _Row) -> None:
@@ -57,18 +61,32 @@ def _row(stage: Stage, row: _Row) -> None:
         wide = unit * row.broad * chance.uniform(0.65, 1.35)
         middle = (x + wide / 2) / stage.width
         rise = 1 - abs(middle - 0.5) * (0.9 if not row.gap else -0.9)
-        tall = unit * row.tall * chance.uniform(0.45, 1.0) * (0.5 + 0.6 * rise if not row.gap else rise * 0.8)
+        tall = (
+            unit
+            * row.tall
+            * chance.uniform(0.45, 1.0)
+            * (0.5 + 0.6 * rise if not row.gap else rise * 0.8)
+        )
         if not (row.gap and 0.27 < middle < 0.73):
             _building(stage, chance, (x, row.base - tall, wide, tall), row)
             if row.depth < 0.75:
                 _windows(stage, chance, (x, row.base - tall, wide, tall), windows)
+            if row.gap and neon(stage):
+                _signs(stage, chance, (x, row.base - tall, wide, tall))
         x += wide + unit * chance.uniform(-3, 9)
     lit = stage.light.lamps
     for colour, shapes in windows.items():
-        stage.canvas.path("".join(shapes), stage.shade(colour, row.depth * 0.5) if not lit else mix(colour, stage.light.haze, row.depth * 0.5))
+        stage.canvas.path(
+            "".join(shapes),
+            stage.shade(colour, row.depth * 0.5)
+            if not lit
+            else mix(colour, stage.light.haze, row.depth * 0.5),
+        )
 
 
-def _building(stage: Stage, chance: random.Random, box: tuple[float, float, float, float], row: _Row) -> None:
+def _building(
+    stage: Stage, chance: random.Random, box: tuple[float, float, float, float], row: _Row
+) -> None:
     x, y, wide, tall = box
     canvas, unit, side = stage.canvas, stage.unit, stage.side
     wall = stage.tint("city", chance.choice(_WALLS))
@@ -83,14 +101,19 @@ def _building(stage: Stage, chance: random.Random, box: tuple[float, float, floa
         canvas.rect((x + wide * 0.24, y - tall * 0.07, wide * 0.52, tall * 0.08), front)
         canvas.rect((x + wide * 0.48, y - tall * 0.24, max(1.0, 2.5 * unit), tall * 0.18), dark)
     elif roof < 0.5:
-        canvas.path(polyline([(x, y + 1), (x + wide * 0.5, y - wide * 0.42), (x + wide, y + 1)]), dark)
+        canvas.path(
+            polyline([(x, y + 1), (x + wide * 0.5, y - wide * 0.42), (x + wide, y + 1)]), dark
+        )
     elif roof < 0.75:
         canvas.rect((x + wide * 0.12, y - unit * 12, wide * 0.3, unit * 13), dark)
         canvas.rect((x + wide * 0.58, y - unit * 22, wide * 0.2, unit * 23), front)
 
 
 def _windows(
-    stage: Stage, chance: random.Random, box: tuple[float, float, float, float], shapes: dict[Colour, list[str]]
+    stage: Stage,
+    chance: random.Random,
+    box: tuple[float, float, float, float],
+    shapes: dict[Colour, list[str]],
 ) -> None:
     x, y, wide, tall = box
     unit, lit = stage.unit, stage.light.lamps
@@ -134,6 +157,7 @@ def _street(stage: Stage) -> None:
         stage.canvas.path(dash, stage.shade("#e8e2cf", 0.1), alpha=0.75)
     if wet:
         _shine(stage)
+        _streaks(stage)
 
 
 def _shine(stage: Stage) -> None:
@@ -146,19 +170,165 @@ def _shine(stage: Stage) -> None:
             t = chance.random() ** 1.2
             x = stage.width * (0.5 + chance.uniform(-0.62, 0.62) * (0.25 + t))
             y = stage.ground(0.06 + 0.94 * t)
-            streaks.append(lens(x, y, unit * (8 + 70 * t) * chance.uniform(0.5, 1.3), unit * (1 + 5 * t)))
+            streaks.append(
+                lens(x, y, unit * (8 + 70 * t) * chance.uniform(0.5, 1.3), unit * (1 + 5 * t))
+            )
         stage.canvas.path("".join(streaks), colour, alpha=0.3)
+
+
+def _streaks(stage: Stage) -> None:
+    """Pull the lights of the houses down into the wet road as long soft stripes."""
+    chance, unit = stage.stream("streaks"), stage.unit
+    colours = _NEON if neon(stage) else _WARM
+    for _ in range(15):
+        x = stage.width * (0.5 + chance.gauss(0, 0.17))
+        wide, top = unit * chance.uniform(7, 26), stage.ground(chance.uniform(0.02, 0.12))
+        tall = (stage.height - top) * chance.uniform(0.3, 0.85)
+        colour = chance.choice(colours)
+        fill = stage.canvas.linear([(0, colour, 0.5), (0.4, colour, 0.26), (1, colour, 0)])
+        stage.canvas.ellipse((x, top + tall / 2), (wide, tall / 2), fill)
+
+
+def _signs(stage: Stage, chance: random.Random, box: tuple[float, float, float, float]) -> None:
+    """Hang a neon sign on a house front: a frame and a few strokes that read as letters."""
+    x, y, wide, tall = box
+    unit, colour = stage.unit, chance.choice(_NEON)
+    left, top, w, h = (
+        x + wide * chance.uniform(0.1, 0.6),
+        y + tall * chance.uniform(0.3, 0.5),
+        34 * unit,
+        130 * unit,
+    )
+    stage.canvas.rect((left, top, w, h), "#12081f", radius=5 * unit)
+    strokes = "".join(
+        f"M{num(left + w * 0.28)} {num(top + h * (0.14 + 0.2 * i))}h{num(w * 0.44)}v{num(h * 0.1)}h{num(-w * 0.44 * (i % 2))}"
+        for i in range(4)
+    )
+    border = f"M{num(left)} {num(top)}h{num(w)}v{num(h)}h{num(-w)}Z"
+    stage.canvas.line(border + strokes, colour, 3 * unit)
+    stage.canvas.line(strokes, "#ffffff", 1.2 * unit)
+    stage.before.append(Wash((left + w / 2, top + h / 2), (120 * unit, 150 * unit), colour, 0.5))
 
 
 def _pavement(stage: Stage) -> None:
     unit = stage.unit
     middle, top = stage.width / 2, stage.horizon + 10 * unit
     for side in (-1, 1):
-        edge = [(middle + side * 26 * unit, top), (middle + side * stage.width * 0.62, stage.height)]
-        outer = [(middle + side * stage.width, stage.height), (middle + side * stage.width, stage.ground(0.16)), (middle + side * stage.width * 0.22, stage.ground(0.1))]
+        edge = [
+            (middle + side * 26 * unit, top),
+            (middle + side * stage.width * 0.62, stage.height),
+        ]
+        outer = [
+            (middle + side * stage.width, stage.height),
+            (middle + side * stage.width, stage.ground(0.16)),
+            (middle + side * stage.width * 0.22, stage.ground(0.1)),
+        ]
         stage.canvas.path(polyline([*edge, *outer]), stage.shade("#6f7280", 0.08, -0.3))
-        kerb = [*edge, (edge[1][0] - side * 14 * unit, stage.height), (edge[0][0] - side * unit, top)]
+        kerb = [
+            *edge,
+            (edge[1][0] - side * 14 * unit, stage.height),
+            (edge[0][0] - side * unit, top),
+        ]
         stage.canvas.path(polyline(kerb), stage.shade("#b9bac4", 0.05, 0.3))
+
+
+def _avenue(stage: Stage) -> None:
+    """Plant trees along both pavements, in the season's leaves."""
+    chance, unit, middle = stage.stream("avenue"), stage.unit, stage.width / 2
+    leaves = stage.growth.leaves
+    for i in range(6):
+        t = ((i + 0.4) / 6) ** 1.7 * 0.8 + 0.02
+        depth = 0.45 * (1 - t) ** 3
+        for side in (-1, 1):
+            x = middle + side * (70 * unit + stage.width * 0.78 * t)
+            y = stage.horizon + 10 * unit + (stage.height - stage.horizon) * t * 0.9
+            tall = unit * (60 + 470 * t)
+            stage.canvas.ellipse(
+                (x - stage.side * tall * 0.2, y), (tall * 0.4, tall * 0.05), "#0c0a18", alpha=0.35
+            )
+            stage.canvas.path(
+                polyline(
+                    [
+                        (x - tall * 0.03, y),
+                        (x - tall * 0.018, y - tall * 0.6),
+                        (x + tall * 0.018, y - tall * 0.6),
+                        (x + tall * 0.03, y),
+                    ]
+                ),
+                stage.shade("#54423c", depth, -0.3),
+            )
+            for shift, reach, colour, facing in (
+                (0, 1.0, leaves[2], -0.6),
+                (0.05, 0.8, leaves[0], 0.0),
+                (0.1, 0.48, leaves[1], 0.7),
+            ):
+                discs = crown(
+                    chance,
+                    (x + stage.side * tall * shift, y - tall * (0.72 + shift)),
+                    (tall * 0.24 * reach, tall * 0.26 * reach),
+                    16,
+                )
+                stage.canvas.path(circles(discs), stage.shade(colour, depth, facing))
+
+
+def _traffic(stage: Stage) -> None:
+    """Let two cars come towards the viewer and one drive away, with their lights on the road."""
+    unit, middle = stage.unit, stage.width / 2
+    for t, lane, colour in (
+        (0.1, -0.4, "#d9b23f"),
+        (0.2, 0.42, "#c5443c"),
+        (0.46, -0.46, "#4d7fb8"),
+    ):
+        y = stage.horizon + 10 * unit + (stage.height - stage.horizon) * t
+        half = unit * (9 + 78 * t)
+        x = middle + lane * (26 * unit + stage.width * 0.6 * t)
+        _car(stage, (x, y, half), colour, 0.3 * (1 - t) ** 2)
+
+
+def _car(stage: Stage, spot: tuple[float, float, float], colour: Colour, depth: float) -> None:
+    x, y, half = spot
+    canvas, oncoming = stage.canvas, x < stage.width / 2
+    canvas.ellipse((x, y), (half * 1.25, half * 0.2), "#07060f", alpha=0.55)
+    body = f"M{num(x - half)} {num(y)}V{num(y - half * 0.62)}Q{num(x - half * 0.95)} {num(y - half * 0.8)} {num(x - half * 0.74)} {num(y - half * 0.84)}L{num(x - half * 0.54)} {num(y - half * 1.32)}Q{num(x)} {num(y - half * 1.44)} {num(x + half * 0.54)} {num(y - half * 1.32)}L{num(x + half * 0.74)} {num(y - half * 0.84)}Q{num(x + half * 0.95)} {num(y - half * 0.8)} {num(x + half)} {num(y - half * 0.62)}V{num(y)}Z"
+    canvas.path(
+        body,
+        canvas.linear(
+            [
+                (0, stage.shade(mix(colour, "#ffffff", 0.35), depth, 0.4)),
+                (0.5, stage.shade(colour, depth)),
+                (1, stage.shade(mix(colour, "#10101c", 0.5), depth, -0.5)),
+            ]
+        ),
+    )
+    glass = polyline(
+        [
+            (x - half * 0.6, y - half * 0.86),
+            (x - half * 0.46, y - half * 1.24),
+            (x + half * 0.46, y - half * 1.24),
+            (x + half * 0.6, y - half * 0.86),
+        ]
+    )
+    canvas.path(glass, mix(stage.light.sky[0], stage.light.sky[-1], 0.35))
+    lamp = "#fff4cf" if oncoming else "#ff4b3e"
+    for way in (-1, 1):
+        canvas.rect(
+            (x + way * half * 0.78 - half * 0.14, y + half * 0.02, half * 0.28, half * 0.12),
+            "#0d0c14",
+        )
+        canvas.ellipse((x + way * half * 0.68, y - half * 0.52), (half * 0.17, half * 0.12), lamp)
+        if stage.light.lamps:
+            spread = (half * 1.1, half * 0.8)
+            stage.before.append(Wash((x + way * half * 0.68, y - half * 0.5), spread, lamp, 0.65))
+            streak = [
+                (x + way * half * 0.6, y),
+                (x + way * half * 0.76, y),
+                (x + way * half * 0.95, y + half * 1.6),
+                (x + way * half * 0.4, y + half * 1.6),
+            ]
+            canvas.path(polyline(streak), canvas.linear([(0, lamp, 0.5), (1, lamp, 0)]))
+    canvas.rect(
+        (x - half * 0.3, y - half * 0.34, half * 0.6, half * 0.16), stage.shade("#20222c", depth)
+    )
 
 
 def _lamps(stage: Stage) -> None:
@@ -177,13 +347,39 @@ def _lamps(stage: Stage) -> None:
             stage.canvas.line(arm, pole, max(1.2 * unit, tall * 0.018))
             if lit:
                 glow = _NEON[i % 2] if neon(stage) else "#ffd48a"
-                stage.canvas.path(circles([(head[0], head[1] + tall * 0.015, tall * 0.035)]), "#fff6df")
+                stage.canvas.path(
+                    circles([(head[0], head[1] + tall * 0.015, tall * 0.035)]), "#fff6df"
+                )
                 stage.before.append(Wash(head, (tall * 0.5, tall * 0.5), glow, 0.5))
 
 
 SETTING = Setting(
     name="city",
-    words=("city", "cityscape", "skyline", "street", "urban", "downtown", "skyscraper", "skyscrapers", "metropolis", "town", "tokyo", "new york", "london", "berlin", "amsterdam", "stadt", "straße", "stad", "straat", "街", "都市", "東京", "都会"),
+    words=(
+        "city",
+        "cityscape",
+        "skyline",
+        "street",
+        "urban",
+        "downtown",
+        "skyscraper",
+        "skyscrapers",
+        "metropolis",
+        "town",
+        "tokyo",
+        "new york",
+        "london",
+        "berlin",
+        "amsterdam",
+        "stadt",
+        "straße",
+        "stad",
+        "straat",
+        "街",
+        "都市",
+        "東京",
+        "都会",
+    ),
     near=20,
     surface=Surface.LAND,
     horizon=0.64,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from ketchup.providers.studio.colour import mix
+from ketchup.providers.studio.colour import deeper, mix
 from ketchup.providers.studio.model import Setting, Stage, Surface
 from ketchup.providers.studio.settings.garden import backdrop as hills
 from ketchup.providers.studio.svg import circles, num, smooth
@@ -16,11 +16,28 @@ def paint(stage: Stage) -> None:
     chance, unit, growth = stage.stream("fields"), stage.unit, stage.growth
     wheat = "#d9b65a" if not growth.snow else "#e6eef5"
     lines = []
-    for i, (share, colour) in enumerate(((0.02, mix(growth.grass, wheat, 0.4)), (0.16, growth.grass), (0.36, mix(growth.grass, wheat, 0.75)), (0.6, growth.grass))):
+    for i, (share, colour) in enumerate(
+        (
+            (0.02, mix(growth.grass, wheat, 0.4)),
+            (0.16, growth.grass),
+            (0.36, mix(growth.grass, wheat, 0.75)),
+            (0.6, growth.grass),
+        )
+    ):
         depth = 0.42 - 0.12 * i
-        line = [(x, stage.ground(share) - unit * (20 + 8 * i) * y) for x, y in swell(chance, stage.width, waves=0.9)]
+        line = [
+            (x, stage.ground(share) - unit * (20 + 8 * i) * y)
+            for x, y in swell(chance, stage.width, waves=0.9)
+        ]
         top, bottom = stage.ground(share) - 30 * unit, stage.ground(share + 0.3)
-        fill = stage.canvas.vertical([(0, stage.shade(colour, depth, 0.7)), (1, stage.shade(mix(colour, growth.conifer, 0.35), depth, -0.3))], top, bottom)
+        fill = stage.canvas.vertical(
+            [
+                (0, stage.shade(colour, depth, 0.7)),
+                (1, stage.shade(mix(colour, growth.conifer, 0.35), depth, -0.3)),
+            ],
+            top,
+            bottom,
+        )
         if i:
             _hedge(stage, chance, line, (depth + 0.08, unit * (20 + 22 * i)))
         shape = hill_under(line, stage.height)
@@ -30,7 +47,10 @@ def paint(stage: Stage) -> None:
     _road(stage)
     area = (0, stage.ground(0.7), stage.width, stage.height - stage.ground(0.7))
     for colour, facing in ((mix(growth.grass, growth.conifer, 0.55), -0.3), (growth.grass, 0.8)):
-        stage.canvas.path(blades(chance, area, 240, 36 * unit), stage.shade(colour, 0, facing))
+        stage.canvas.path(
+            blades(chance, area, 40 if growth.snow else 240, 36 * unit),
+            stage.shade(colour, 0, facing),
+        )
 
 
 def front(stage: Stage) -> None:
@@ -38,10 +58,12 @@ def front(stage: Stage) -> None:
     chance, unit, growth = stage.stream("verge"), stage.unit, stage.growth
     area = (0, stage.height - 20 * unit, stage.width, 40 * unit)
     dark = stage.shade(mix(growth.grass, growth.conifer, 0.75), 0, -0.4)
-    stage.canvas.path(blades(chance, area, 260, 84 * unit), dark)
+    stage.canvas.path(blades(chance, area, 60 if growth.snow else 260, 84 * unit), dark)
 
 
-def _furrows(stage: Stage, chance: random.Random, line: list[tuple[float, float]], field: tuple[str, int]) -> None:
+def _furrows(
+    stage: Stage, chance: random.Random, line: list[tuple[float, float]], field: tuple[str, int]
+) -> None:
     """Comb a field with lines that meet at a far point."""
     shape, index = field
     unit = stage.unit
@@ -51,13 +73,22 @@ def _furrows(stage: Stage, chance: random.Random, line: list[tuple[float, float]
         x = stage.width * (i - 4) / 18
         top = x * 0.35 + target * 0.65
         y = height_at(line, min(max(top, 0), stage.width))
-        furrows.append(f"M{num(top)} {num(y)}Q{num((top + x) / 2)} {num(y + 40 * unit)} {num(x)} {num(y + 260 * unit)}")
+        furrows.append(
+            f"M{num(top)} {num(y)}Q{num((top + x) / 2)} {num(y + 40 * unit)} {num(x)} {num(y + 260 * unit)}"
+        )
     if index % 2 == 0:
         with stage.canvas.clipped(shape):
-            stage.canvas.line("".join(furrows), stage.shade(stage.growth.conifer, 0.2, -0.2), (2 + index) * unit, alpha=0.2)
+            stage.canvas.line(
+                "".join(furrows),
+                stage.shade(stage.growth.conifer, 0.2, -0.2),
+                (2 + index) * unit,
+                alpha=0.2,
+            )
 
 
-def _hedge(stage: Stage, chance: random.Random, line: list[tuple[float, float]], shape: tuple[float, float]) -> None:
+def _hedge(
+    stage: Stage, chance: random.Random, line: list[tuple[float, float]], shape: tuple[float, float]
+) -> None:
     depth, tall = shape
     dark, lit = [], []
     x = -tall
@@ -65,20 +96,40 @@ def _hedge(stage: Stage, chance: random.Random, line: list[tuple[float, float]],
         size = tall * chance.uniform(0.3, 1.0)
         y = height_at(line, min(max(x, 0), stage.width))
         dark += crown(chance, (x, y - size * 0.4), (size * 0.6, size * 0.5), 8)
-        lit += crown(chance, (x + stage.side * size * 0.2, y - size * 0.6), (size * 0.3, size * 0.26), 4)
+        lit += crown(
+            chance, (x + stage.side * size * 0.2, y - size * 0.6), (size * 0.3, size * 0.26), 4
+        )
         x += tall * chance.choice((0.5, 0.6, 0.7, 2.4))
     leaf = stage.growth.leaves
-    stage.canvas.path(circles(dark), stage.shade(mix(leaf[2], stage.growth.conifer, 0.5), depth, -0.4))
-    stage.canvas.path(circles(lit), stage.shade(leaf[0], depth, 0.6), alpha=0.75)
+    stage.canvas.path(circles(dark), stage.shade(deeper(leaf[0], 0.16), depth, -0.2))
+    stage.canvas.path(circles(lit), stage.shade(leaf[1], depth, 0.5), alpha=0.75)
 
 
 def _road(stage: Stage) -> None:
     """Wind a road from the lower edge to the horizon."""
     unit, middle, side = stage.unit, stage.width / 2, stage.side
-    spots = ((1.05, -0.06, 190), (0.8, 0.06, 120), (0.56, 0.12, 74), (0.36, 0.02, 42), (0.2, -0.09, 24), (0.1, -0.04, 12), (0.04, 0.02, 6))
-    left = [(middle + side * x * stage.width - half * unit, stage.ground(share)) for share, x, half in spots]
-    right = [(middle + side * x * stage.width + half * unit, stage.ground(share)) for share, x, half in spots]
-    road = stage.canvas.vertical([(0, stage.shade("#c9b48f", 0.35, 0.4)), (1, stage.shade("#a58b69", 0, 0))], stage.horizon, stage.height)
+    spots = (
+        (1.05, -0.06, 190),
+        (0.8, 0.06, 120),
+        (0.56, 0.12, 74),
+        (0.36, 0.02, 42),
+        (0.2, -0.09, 24),
+        (0.1, -0.04, 12),
+        (0.04, 0.02, 6),
+    )
+    left = [
+        (middle + side * x * stage.width - half * unit, stage.ground(share))
+        for share, x, half in spots
+    ]
+    right = [
+        (middle + side * x * stage.width + half * unit, stage.ground(share))
+        for share, x, half in spots
+    ]
+    road = stage.canvas.vertical(
+        [(0, stage.shade("#c9b48f", 0.35, 0.4)), (1, stage.shade("#a58b69", 0, 0))],
+        stage.horizon,
+        stage.height,
+    )
     body = smooth(left) + "L" + smooth(list(reversed(right)))[1:] + "Z"
     stage.canvas.path(body, road)
     ruts = []
@@ -90,7 +141,34 @@ def _road(stage: Stage) -> None:
 
 SETTING = Setting(
     name="countryside",
-    words=("countryside", "farmland", "farm", "hills", "hill", "road", "village", "field", "fields", "vineyard", "tuscany", "rural", "land", "dorf", "feld", "hügel", "straßenrand", "platteland", "dorp", "heuvel", "heuvels", "weg", "田舎", "丘", "道", "村"),
+    words=(
+        "countryside",
+        "farmland",
+        "farm",
+        "hills",
+        "hill",
+        "road",
+        "village",
+        "field",
+        "fields",
+        "vineyard",
+        "tuscany",
+        "rural",
+        "land",
+        "dorf",
+        "feld",
+        "hügel",
+        "straßenrand",
+        "platteland",
+        "dorp",
+        "heuvel",
+        "heuvels",
+        "weg",
+        "田舎",
+        "丘",
+        "道",
+        "村",
+    ),
     near=33,
     surface=Surface.LAND,
     horizon=0.5,

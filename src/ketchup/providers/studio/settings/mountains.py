@@ -7,14 +7,24 @@ import random
 from ketchup.providers.studio.colour import mix
 from ketchup.providers.studio.model import Setting, Stage, Surface
 from ketchup.providers.studio.svg import Point, polyline
-from ketchup.providers.studio.terrain import blades, conifer, ground_under, height_at, hill_under, ridge, swell
+from ketchup.providers.studio.terrain import (
+    blades,
+    conifer,
+    ground_under,
+    height_at,
+    hill_under,
+    ridge,
+    swell,
+)
 
 
 def backdrop(stage: Stage) -> None:
     """Paint the ranges, the farthest first."""
     chance, unit = stage.stream("mountains"), stage.unit
     rock = stage.tint("mountains", "#566a85")
-    far = [(x, stage.horizon - unit * (95 + 70 * y)) for x, y in ridge(chance, stage.width, steps=7)]
+    far = [
+        (x, stage.horizon - unit * (95 + 70 * y)) for x, y in ridge(chance, stage.width, steps=7)
+    ]
     _layer(stage, far, stage.shade(rock, 0.86))
     for depth, tall, broad, count in ((0.56, 350, 430, 4), (0.32, 245, 400, 5)):
         _range(stage, chance, rock, (depth, tall * unit, broad * unit, count))
@@ -35,7 +45,9 @@ def paint(stage: Stage) -> None:
         wood = mix(growth.conifer, growth.grass, 0.25 if not growth.snow else 0.75)
         top = stage.shade(wood, depth)
         fill = stage.canvas.vertical(
-            [(0, top), (1, mix(top, stage.light.haze, 0.5 - 0.2 * step))], drop - 60 * unit, drop + 200 * unit
+            [(0, top), (1, mix(top, stage.light.haze, 0.5 - 0.2 * step))],
+            drop - 60 * unit,
+            drop + 200 * unit,
         )
         _trees(stage, chance, line, depth)
         stage.canvas.path(hill_under(line, stage.height), fill)
@@ -46,7 +58,9 @@ def front(stage: Stage) -> None:
     """Frame the view with dark firs at the lower corners."""
     chance, unit = stage.stream("frame"), stage.unit
     colour = stage.shade(mix(stage.growth.conifer, "#0d1a24", 0.5), 0)
-    rim = stage.shade(mix(stage.growth.conifer, "#ffffff", 0.7 if stage.growth.snow else 0.1), 0, 0.5)
+    rim = stage.shade(
+        mix(stage.growth.conifer, "#ffffff", 0.7 if stage.growth.snow else 0.1), 0, 0.5
+    )
     trees, lit = [], []
     for share in (-0.02, 0.045, 0.1, 0.93, 0.99, 1.04):
         tall = unit * chance.uniform(250, 470) * (1.1 if share < 0.03 or share > 0.96 else 0.62)
@@ -61,7 +75,9 @@ def front(stage: Stage) -> None:
 
 def _layer(stage: Stage, line: list[Point], colour: str) -> None:
     fill = stage.canvas.vertical(
-        [(0, colour), (1, stage.light.haze)], min(y for _, y in line), stage.horizon + 30 * stage.unit
+        [(0, colour), (1, stage.light.haze)],
+        min(y for _, y in line),
+        stage.horizon + 30 * stage.unit,
     )
     stage.canvas.path(ground_under(line, stage.horizon + 60 * stage.unit), fill)
 
@@ -80,7 +96,12 @@ def _range(
         x = stage.width * ((i + 0.5) / count + chance.uniform(-0.5, 0.5) / count)
         peaks.append((size, x, broad * chance.uniform(0.9, 1.3) * (size / tall) ** 0.5))
     for size, x, width in sorted(peaks, reverse=True):
-        peak(stage, chance, ((x, stage.horizon - size), width, stage.horizon + 40 * stage.unit), (rock, depth))
+        peak(
+            stage,
+            chance,
+            ((x, stage.horizon - size), width, stage.horizon + 40 * stage.unit),
+            (rock, depth),
+        )
 
 
 def peak(
@@ -149,7 +170,15 @@ def _gullies(
         start = x + (edge_x - x) * chance.uniform(0.15, 0.7)
         drop = (spine[-1][1] - y) * chance.uniform(0.12, 0.3)
         wide = abs(edge_x - x) * chance.uniform(0.05, 0.16)
-        shards.append(polyline([(start, y), (start + stage.side * wide * 1.6, y + drop), (start - stage.side * wide * 0.2, y + drop * 0.7)]))
+        shards.append(
+            polyline(
+                [
+                    (start, y),
+                    (start + stage.side * wide * 1.6, y + drop),
+                    (start - stage.side * wide * 0.2, y + drop * 0.7),
+                ]
+            )
+        )
     above = stage.shade("#c6d3e4", depth * 0.8, -0.4)
     below = stage.shade(rock, depth, -0.6)
     for i, shard in enumerate(shards):
@@ -178,19 +207,50 @@ def _trees(stage: Stage, chance: random.Random, line: list[Point], depth: float)
 def _meadow(stage: Stage, chance: random.Random) -> None:
     """Lay a near meadow with grass, so that the foreground is never bare."""
     unit, growth = stage.unit, stage.growth
-    line = [(x, stage.ground(0.74) - unit * 26 * y) for x, y in swell(chance, stage.width, waves=0.9)]
+    line = [
+        (x, stage.ground(0.74) - unit * 26 * y) for x, y in swell(chance, stage.width, waves=0.9)
+    ]
     near = stage.shade(growth.grass, 0.02, 0.3)
     far = stage.shade(mix(growth.grass, growth.conifer, 0.5), 0.0, -0.5)
-    stage.canvas.path(hill_under(line, stage.height), stage.canvas.vertical([(0, near), (1, far)], stage.ground(0.7), stage.height))
+    stage.canvas.path(
+        hill_under(line, stage.height),
+        stage.canvas.vertical([(0, near), (1, far)], stage.ground(0.7), stage.height),
+    )
     area = (0, stage.ground(0.78), stage.width, stage.height - stage.ground(0.78))
-    count = round(420 * stage.width / stage.height)
+    count = round((70 if growth.snow else 420) * stage.width / stage.height)
     for colour, facing in ((mix(growth.grass, growth.conifer, 0.4), -0.4), (growth.grass, 0.8)):
         stage.canvas.path(blades(chance, area, count, unit * 46), stage.shade(colour, 0, facing))
 
 
 SETTING = Setting(
     name="mountains",
-    words=("mountain", "mountains", "alps", "alpine", "peak", "peaks", "summit", "ridge", "valley", "fjord", "cliffs", "landscape", "hiking", "berg", "berge", "bergen", "gebirge", "tal", "alpen", "landschaft", "landschap", "vallei", "山", "山々", "風景"),
+    words=(
+        "mountain",
+        "mountains",
+        "alps",
+        "alpine",
+        "peak",
+        "peaks",
+        "summit",
+        "ridge",
+        "valley",
+        "fjord",
+        "cliffs",
+        "landscape",
+        "hiking",
+        "berg",
+        "berge",
+        "bergen",
+        "gebirge",
+        "tal",
+        "alpen",
+        "landschaft",
+        "landschap",
+        "vallei",
+        "山",
+        "山々",
+        "風景",
+    ),
     near=10,
     surface=Surface.LAND,
     horizon=0.52,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from ketchup.providers.studio.colour import Colour, darker, mix
+from ketchup.providers.studio.light import Weather
 from ketchup.providers.studio.model import Setting, Stage, Surface
 from ketchup.providers.studio.svg import lens, num
 from ketchup.providers.studio.terrain import ground_under, ridge
+
+
+_LOW_SUN = 0.35
 
 
 def paint(stage: Stage) -> None:
@@ -18,13 +22,16 @@ def water(stage: Stage, colour: Colour) -> None:
     """Paint open water below the horizon: a mirror of the sky far away, its own colour near by."""
     light = stage.light
     own = stage.shade(colour)
+    low = light.altitude < _LOW_SUN
     stage.floor(
         (0, mix(light.sky[-1], own, 0.22)),
-        (0.1, mix(light.sky[-2], own, 0.5)),
-        (0.45, mix(own, light.sky[0], 0.22)),
-        (1, mix(darker(own, 0.45), light.ambient, 0.35)),
+        (0.12, mix(light.sky[-2], own, 0.45)),
+        (0.45, mix(own, light.sky[1 if low else 0], 0.5 if low else 0.2)),
+        (1, mix(darker(own, 0.4), light.sky[0], 0.5 if low else 0.25)),
     )
     _swell(stage, own)
+    if stage.weather in {Weather.STORM, Weather.WIND}:
+        _whitecaps(stage, own)
     _glitter(stage)
 
 
@@ -63,6 +70,34 @@ def _swell(stage: Stage, own: Colour) -> None:
         stage.canvas.path("".join(bands), colour, alpha=alpha)
 
 
+def _whitecaps(stage: Stage, own: Colour) -> None:
+    """Raise waves that break: a dark back, a light crest, foam that runs down from it."""
+    chance, unit = stage.stream("whitecaps"), stage.unit
+    depth = stage.height - stage.horizon
+    for row in range(9):
+        t = ((row + 0.6) / 9) ** 1.5
+        backs, crests = [], []
+        for _ in range(max(3, 12 - row)):
+            x, y = (
+                chance.random() * stage.width,
+                stage.horizon + 4 + t * depth + chance.uniform(-8, 8) * unit,
+            )
+            reach, rise = unit * (24 + 190 * t) * chance.uniform(0.6, 1.2), unit * (3 + 30 * t)
+            lean = -stage.side * reach * 0.3
+            backs.append(
+                f"M{num(x - reach)} {num(y + rise * 0.4)}Q{num(x + lean * 0.4)} {num(y + rise * 0.1)} {num(x + lean)} {num(y - rise)}Q{num(x + lean * 0.7)} {num(y + rise * 0.2)} {num(x + reach)} {num(y + rise * 0.4)}Z"
+            )
+            crests.append(
+                f"M{num(x + lean - reach * 0.34)} {num(y - rise * 0.45)}Q{num(x + lean - reach * 0.1)} {num(y - rise * 0.9)} {num(x + lean)} {num(y - rise)}Q{num(x + lean * 0.9)} {num(y - rise * 0.5)} {num(x + lean + reach * 0.3)} {num(y - rise * 0.1)}Q{num(x + lean)} {num(y - rise * 0.75)} {num(x + lean - reach * 0.34)} {num(y - rise * 0.45)}Z"
+            )
+        stage.canvas.path(
+            "".join(backs), mix(darker(own, 0.35), stage.light.haze, 0.5 * (1 - t)), alpha=0.6
+        )
+        stage.canvas.path(
+            "".join(crests), mix("#eef4f7", stage.light.haze, 0.5 * (1 - t)), alpha=0.7
+        )
+
+
 def _glitter(stage: Stage) -> None:
     """Lay the sun's path on the water: a column of glints, wider and longer near by."""
     light = stage.light
@@ -85,7 +120,25 @@ def _glitter(stage: Stage) -> None:
 
 SETTING = Setting(
     name="sea",
-    words=("sea", "ocean", "sail", "sailing", "waves", "harbour", "harbor", "bay", "meer", "ozean", "see", "zee", "oceaan", "haven", "hafen", "海", "港"),
+    words=(
+        "sea",
+        "ocean",
+        "sail",
+        "sailing",
+        "waves",
+        "harbour",
+        "harbor",
+        "bay",
+        "meer",
+        "ozean",
+        "see",
+        "zee",
+        "oceaan",
+        "haven",
+        "hafen",
+        "海",
+        "港",
+    ),
     near=40,
     surface=Surface.WATER,
     horizon=0.58,

@@ -35,13 +35,20 @@ def _nebula(stage: Stage) -> None:
         stage.behind.append(Wash(centre, (size * 1.5, size), colour, alpha))
     for _ in range(7):
         t = chance.random()
-        centre = (t * stage.width, stage.height * (0.5 + slope * (t - 0.5)) + chance.gauss(0, 40) * unit)
+        centre = (
+            t * stage.width,
+            stage.height * (0.5 + slope * (t - 0.5)) + chance.gauss(0, 40) * unit,
+        )
         stage.behind.append(Wash(centre, (200 * unit, 70 * unit), "#05040f", 0.5))
 
 
 def _planet(stage: Stage) -> None:
     chance, unit, canvas = stage.stream("planet"), stage.unit, stage.canvas
-    colour = stage.tints.get("planet") or (stage.palette[-1] if stage.palette else chance.choice(("#d98b5f", "#6f8fd6", "#c9798f", "#5fb3a8")))
+    colour = stage.tints.get("planet") or (
+        stage.palette[-1]
+        if stage.palette
+        else chance.choice(("#d98b5f", "#6f8fd6", "#c9798f", "#5fb3a8"))
+    )
     side = stage.side
     centre = (stage.width * (0.5 + side * 0.17), stage.height * 0.36)
     radius = unit * 215
@@ -53,7 +60,16 @@ def _planet(stage: Stage) -> None:
         with canvas.clipped(ring(0, 0, radius, radius)):
             canvas.circle((0, 0), radius, colour)
             _bands(stage, radius, colour)
-            shadow = canvas.radial([(0, "#04030f", 0), (0.55, "#04030f", 0.05), (0.8, "#04030f", 0.55), (1, "#04030f", 0.93)], (0.5 + side * 0.24, 0.26), 0.86)
+            shadow = canvas.radial(
+                [
+                    (0, "#04030f", 0),
+                    (0.55, "#04030f", 0.05),
+                    (0.8, "#04030f", 0.55),
+                    (1, "#04030f", 0.93),
+                ],
+                (0.5 + side * 0.24, 0.26),
+                0.86,
+            )
             canvas.circle((0, 0), radius * 1.01, shadow)
         rim = f"M{num(side * radius * 0.2)} {num(-radius * 0.98)}A{num(radius)} {num(radius)} 0 0 {1 if side > 0 else 0} {num(side * radius * 0.95)} {num(radius * 0.3)}"
         canvas.line(rim, lighter(colour, 0.7), 3 * unit, alpha=0.7)
@@ -65,18 +81,32 @@ def _bands(stage: Stage, radius: float, colour: Colour) -> None:
     y = -radius
     while y < radius:
         tall = radius * chance.uniform(0.05, 0.22)
-        tone = mix(turn(colour, chance.uniform(-22, 22)), chance.choice(("#ffffff", "#1d1230")), chance.uniform(0.05, 0.4))
+        tone = mix(
+            turn(colour, chance.uniform(-22, 22)),
+            chance.choice(("#ffffff", "#1d1230")),
+            chance.uniform(0.05, 0.4),
+        )
         edge = [(x / 6 * radius, y + radius * 0.03 * math.sin(x * 1.7 + y)) for x in range(-7, 8)]
         low = [(x, b + tall + radius * 0.06 * (1 - (x / radius) ** 2)) for x, b in reversed(edge)]
         stage.canvas.path(smooth(edge) + "L" + smooth(low)[1:] + "Z", tone, alpha=0.75)
         y += tall * chance.uniform(1.1, 1.9)
-    stage.canvas.ellipse((radius * 0.3, radius * 0.34), (radius * 0.2, radius * 0.1), mix(colour, "#fff3dd", 0.5), alpha=0.8)
+    stage.canvas.ellipse(
+        (radius * 0.3, radius * 0.34),
+        (radius * 0.2, radius * 0.1),
+        mix(colour, "#fff3dd", 0.5),
+        alpha=0.8,
+    )
 
 
 def _ring(stage: Stage, radius: float, colour: Colour, *, upper: bool) -> None:
     """Paint half of the rings: the upper half passes behind the planet, the lower before it."""
     sweep = 1 if upper else 0
-    for reach, wide, alpha in ((1.42, 0.1, 0.35), (1.66, 0.2, 0.75), (1.92, 0.09, 0.5), (2.06, 0.03, 0.4)):
+    for reach, wide, alpha in (
+        (1.42, 0.1, 0.35),
+        (1.66, 0.2, 0.75),
+        (1.92, 0.09, 0.5),
+        (2.06, 0.03, 0.4),
+    ):
         a, b = radius * reach, radius * reach * 0.26
         arc = f"M{num(-a)} 0A{num(a)} {num(b)} 0 0 {sweep} {num(a)} 0"
         inner_a, inner_b = a - radius * wide, b - radius * wide * 0.26
@@ -88,15 +118,42 @@ def _ring(stage: Stage, radius: float, colour: Colour, *, upper: bool) -> None:
 def _moon(stage: Stage) -> None:
     unit, canvas, side = stage.unit, stage.canvas, stage.side
     centre, radius = (stage.width * (0.5 - side * 0.34), stage.height * 0.17), unit * 44
-    body = canvas.radial([(0, "#f2ead9"), (0.5, "#b9afae"), (0.85, "#3a3550"), (1, "#16132a")], (0.5 + side * 0.2, 0.3), 0.75)
+    body = canvas.radial(
+        [(0, "#f2ead9"), (0.5, "#b9afae"), (0.85, "#3a3550"), (1, "#16132a")],
+        (0.5 + side * 0.2, 0.3),
+        0.75,
+    )
     canvas.circle(centre, radius, body)
-    pits = "".join(ring(centre[0] + a * radius, centre[1] + b * radius, c * radius, c * radius * 0.8) for a, b, c in ((0.2, -0.2, 0.18), (-0.3, 0.1, 0.22), (0.3, 0.4, 0.12)))
+    pits = "".join(
+        ring(centre[0] + a * radius, centre[1] + b * radius, c * radius, c * radius * 0.8)
+        for a, b, c in ((0.2, -0.2, 0.18), (-0.3, 0.1, 0.22), (0.3, 0.4, 0.12))
+    )
     canvas.path(pits, "#5b5468", alpha=0.45)
 
 
 SETTING = Setting(
     name="space",
-    words=("space", "outer space", "galaxy", "cosmos", "cosmic", "nebula", "planet", "planets", "saturn", "universe", "orbit", "weltraum", "weltall", "galaxie", "ruimte", "heelal", "宇宙", "銀河", "惑星"),
+    words=(
+        "space",
+        "outer space",
+        "galaxy",
+        "cosmos",
+        "cosmic",
+        "nebula",
+        "planet",
+        "planets",
+        "saturn",
+        "universe",
+        "orbit",
+        "weltraum",
+        "weltall",
+        "galaxie",
+        "ruimte",
+        "heelal",
+        "宇宙",
+        "銀河",
+        "惑星",
+    ),
     near=5,
     surface=Surface.VOID,
     horizon=0.9,

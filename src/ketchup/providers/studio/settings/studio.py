@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from ketchup.providers.studio.colour import Colour, chroma, mix, turn, with_lightness
 from ketchup.providers.studio.model import Setting, Stage, Surface, Wash
 from ketchup.providers.studio.svg import num, ring
+from ketchup.providers.studio.terrain import leaf
 
 _CALM: tuple[Colour, ...] = ("#c9a68a", "#8fa9b8", "#a8b59a", "#c4a1a8", "#a9a3c2")
 
@@ -32,11 +35,21 @@ def paint(stage: Stage) -> None:
 def _wall(stage: Stage, wall: Colour) -> None:
     """Let the wall run into the floor without an edge, brightest where the light falls."""
     deep = mix(wall, "#2a2036", 0.3)
-    stage.column = [(0, mix(wall, deep, 0.35)), (stage.horizon * 0.75, wall), (stage.horizon, mix(wall, deep, 0.16)), (stage.ground(0.3), mix(wall, "#ffffff", 0.14)), (stage.height, mix(wall, deep, 0.2))]
+    stage.column = [
+        (0, mix(wall, deep, 0.35)),
+        (stage.horizon * 0.75, wall),
+        (stage.horizon, mix(wall, deep, 0.16)),
+        (stage.ground(0.3), mix(wall, "#ffffff", 0.14)),
+        (stage.height, mix(wall, deep, 0.2)),
+    ]
     x = stage.width * (0.5 + stage.side * 0.22)
-    stage.behind.append(Wash((x, stage.height * 0.28), (stage.width * 0.75, stage.height * 0.62), "#fff8ec", 0.62))
+    stage.behind.append(
+        Wash((x, stage.height * 0.28), (stage.width * 0.75, stage.height * 0.62), "#fff8ec", 0.62)
+    )
     far = stage.width * (0.5 - stage.side * 0.55)
-    stage.behind.append(Wash((far, stage.height * 0.35), (stage.width * 0.55, stage.height * 0.8), deep, 0.5))
+    stage.behind.append(
+        Wash((far, stage.height * 0.35), (stage.width * 0.55, stage.height * 0.8), deep, 0.5)
+    )
 
 
 def _arch(stage: Stage, wall: Colour) -> None:
@@ -47,7 +60,13 @@ def _arch(stage: Stage, wall: Colour) -> None:
     shape = f"M{num(x - half)} {num(foot)}V{num(top + half)}A{num(half)} {num(half)} 0 0 1 {num(x + half)} {num(top + half)}V{num(foot)}Z"
     inner = mix(wall, "#3a2a3c", 0.2)
     ends = ((0.0, 0.0), (1.0, 0.25)) if side > 0 else ((1.0, 0.0), (0.0, 0.25))
-    canvas.path(shape, canvas.linear([(0, mix(inner, "#ffffff", 0.2)), (0.35, inner), (1, mix(inner, "#2a2036", 0.28))], *reversed(ends)))
+    canvas.path(
+        shape,
+        canvas.linear(
+            [(0, mix(inner, "#ffffff", 0.2)), (0.35, inner), (1, mix(inner, "#2a2036", 0.28))],
+            *reversed(ends),
+        ),
+    )
     with canvas.clipped(shape):
         with canvas.moved(-side * 22 * unit, 12 * unit):
             canvas.path(shape, mix(wall, "#ffffff", 0.34), alpha=0.5)
@@ -57,39 +76,93 @@ def _arch(stage: Stage, wall: Colour) -> None:
 
 def _leaves(stage: Stage, wall: Colour) -> None:
     """Throw the shadow of a palm leaf on the wall, as if by a window out of sight."""
-    unit, canvas, side = stage.unit, stage.canvas, stage.side
-    shade = mix(wall, "#2b2140", 0.55)
+    unit, side = stage.unit, stage.side
+    root = (stage.width * (0.5 + side * 0.46), stage.height * 0.02)
     leaves = []
-    for i in range(9):
-        t = i / 8
-        length, lean = unit * (230 - 110 * abs(t - 0.4)), 0.5 + 1.3 * t
-        x, y = side * unit * (-360 * t), unit * (-30 + 250 * t)
-        for way in (-1, 1):
-            dx = -side * length * (0.5 + 0.3 * way * lean * 0.6)
-            dy = length * (0.55 * way + 0.25)
-            leaves.append(f"M{num(x)} {num(y)}Q{num(x + dx * 0.35 - dy * 0.2)} {num(y + dy * 0.3)} {num(x + dx)} {num(y + dy)}Q{num(x + dx * 0.6 + dy * 0.06)} {num(y + dy * 0.7 + 8 * unit)} {num(x)} {num(y)}Z")
-    with canvas.moved(stage.width * (0.5 + side * 0.5), stage.height * 0.05):
-        canvas.path("".join(leaves), shade, alpha=0.2)
+    for frond, (reach, fall) in enumerate(((470, 230), (330, 430))):
+        tip = (root[0] - side * reach * unit, root[1] + fall * unit)
+        bend = (root[0] - side * reach * 0.6 * unit, root[1] + fall * 0.15 * unit)
+        for i in range(2, 22):
+            t = i / 22
+            x = root[0] * (1 - t) ** 2 + 2 * bend[0] * t * (1 - t) + tip[0] * t * t
+            y = root[1] * (1 - t) ** 2 + 2 * bend[1] * t * (1 - t) + tip[1] * t * t
+            along = math.atan2(tip[1] - root[1], tip[0] - root[0]) + (t - 0.5) * 0.5 * side
+            length = unit * (150 - 16 * frond) * math.sin(math.pi * (0.15 + 0.8 * t)) ** 0.6
+            leaves += [leaf(x, y, length, along + way, 0.16) for way in (-0.62, 0.62)]
+    # Drawn twice, a little apart, the shadow gets the soft rim that a window's light gives it.
+    for shift, alpha in ((0, 0.09), (7 * unit, 0.08)):
+        with stage.canvas.moved(shift, shift):
+            stage.canvas.path("".join(leaves), mix(wall, "#2b2140", 0.6), alpha=alpha)
 
 
 def _plinth(stage: Stage, wall: Colour) -> None:
     unit, canvas = stage.unit, stage.canvas
     x, y = stage.width / 2, stage.ground(0.36)
-    half, flat, tall = 330 * unit, 62 * unit, 74 * unit
+    half = min((240 + 90 * stage.crowd) * unit, stage.width * 0.47)
+    flat, tall = 40 * unit + half * 0.07, 74 * unit
     stone = mix(wall, "#ffffff", 0.45)
     dark = mix(wall, "#2a2036", 0.38)
-    canvas.soft((x - stage.side * 120 * unit, y + tall + 6 * unit), (half * 1.35, flat * 1.25), mix(wall, "#1d1730", 0.75), 0.5)
+    canvas.soft(
+        (x - stage.side * 120 * unit, y + tall + 6 * unit),
+        (half * 1.35, flat * 1.25),
+        mix(wall, "#1d1730", 0.75),
+        0.5,
+    )
     body = f"M{num(x - half)} {num(y)}v{num(tall)}a{num(half)} {num(flat)} 0 0 0 {num(2 * half)} 0v{num(-tall)}Z"
     ends = ((0.0, 0.0), (1.0, 0.0)) if stage.side < 0 else ((1.0, 0.0), (0.0, 0.0))
-    canvas.path(body, canvas.linear([(0, mix(stone, dark, 0.25)), (0.22, mix(stone, "#ffffff", 0.3)), (0.6, mix(stone, dark, 0.3)), (1, mix(stone, dark, 0.75))], *ends))
-    canvas.path(ring(x, y, half, flat), canvas.linear([(0, mix(stone, dark, 0.12)), (0.3, mix(stone, "#ffffff", 0.4)), (1, mix(stone, dark, 0.18))], *ends))
+    canvas.path(
+        body,
+        canvas.linear(
+            [
+                (0, mix(stone, dark, 0.25)),
+                (0.22, mix(stone, "#ffffff", 0.3)),
+                (0.6, mix(stone, dark, 0.3)),
+                (1, mix(stone, dark, 0.75)),
+            ],
+            *ends,
+        ),
+    )
+    canvas.path(
+        ring(x, y, half, flat),
+        canvas.linear(
+            [
+                (0, mix(stone, dark, 0.12)),
+                (0.3, mix(stone, "#ffffff", 0.4)),
+                (1, mix(stone, dark, 0.18)),
+            ],
+            *ends,
+        ),
+    )
     lip = f"M{num(x - half)} {num(y)}a{num(half)} {num(flat)} 0 0 0 {num(2 * half)} 0"
     canvas.line(lip, "#ffffff", 1.6 * unit, alpha=0.55)
 
 
 SETTING = Setting(
     name="studio",
-    words=("studio", "product", "product shot", "product photo", "packshot", "still life", "minimal", "minimalist", "cosmetic", "cosmetics", "skincare", "podium", "backdrop", "background", "produktfoto", "hintergrund", "stillleben", "stilleven", "achtergrond", "商品", "スタジオ", "背景"),
+    words=(
+        "studio",
+        "product",
+        "product shot",
+        "product photo",
+        "packshot",
+        "still life",
+        "minimal",
+        "minimalist",
+        "cosmetic",
+        "cosmetics",
+        "skincare",
+        "podium",
+        "backdrop",
+        "background",
+        "produktfoto",
+        "hintergrund",
+        "stillleben",
+        "stilleven",
+        "achtergrond",
+        "商品",
+        "スタジオ",
+        "背景",
+    ),
     near=50,
     surface=Surface.TABLE,
     horizon=0.66,

@@ -25,7 +25,16 @@ def draw(pen: Pen) -> None:
             canvas.path(shape, pen.tone(first if i % 2 else second).base)
         band = pen.tone(mix(first, "#2a1b3d", 0.35))
         canvas.path("M-36 -64Q0 -54 36 -64V-58.5Q0 -48.5 -36 -58.5Z", band.base)
-        glow = canvas.radial([(0, "#fffaf0", 0.5), (0.4, "#fffaf0", 0.06), (0.62, "#1c1238", 0.08), (1, "#1c1238", 0.62)], (0.5 + pen.side * 0.22, 0.3), 0.78)
+        glow = canvas.radial(
+            [
+                (0, "#fffaf0", 0.5),
+                (0.4, "#fffaf0", 0.06),
+                (0.62, "#1c1238", 0.08),
+                (1, "#1c1238", 0.62),
+            ],
+            (0.5 + pen.side * 0.22, 0.3),
+            0.78,
+        )
         canvas.path(outline, glow)
     rope = pen.tone("#5b4334").dark
     canvas.line("M-8 -25L-5.4 -11M8 -25L5.4 -11M-3 -25L-2.4 -11M3 -25L2.4 -11", rope, 0.5)
@@ -34,12 +43,23 @@ def draw(pen: Pen) -> None:
         canvas.path("M-1.6 -18Q0 -26 1.6 -18Z", "#ffd27a")
     canvas.path("M-6.2 -11H6.2L5.4 -1.4Q5.2 0 3.8 0H-3.8Q-5.2 0 -5.4 -1.4Z", pen.across("#9a6a3c"))
     canvas.rect((-6.8, -12, 13.6, 2.2), pen.tone("#6d4526").base, radius=1)
-    canvas.line("M-5.8 -7.4H5.8M-5.6 -4.4H5.6M-2 -10V0M2 -10V0", pen.tone("#5d3a1f").dark, 0.4, alpha=0.6)
+    canvas.line(
+        "M-5.8 -7.4H5.8M-5.6 -4.4H5.6M-2 -10V0M2 -10V0", pen.tone("#5d3a1f").dark, 0.4, alpha=0.6
+    )
 
 
 SUBJECT = Subject(
     name="balloon",
-    words=("balloon", "hot air balloon", "hot-air balloon", "heißluftballon", "heißluftballons", "ballon", "ballons", "luchtballon", "luchtballonnen", "ballonnen", "気球", "風船"),
+    words=(
+        "balloon",
+        "hot air balloon",
+        "hot-air balloon",
+        "heißluftballon",
+        "ballon",
+        "luchtballon",
+        "気球",
+        "風船",
+    ),
     place=Place.SKY,
     home="countryside",
     colour="#d8503f",
@@ -47,5 +67,6 @@ SUBJECT = Subject(
     metres=18,
     breadth=0.7,
     draw=draw,
+    plurals=("heißluftballons", "ballons", "luchtballonnen", "ballonnen"),
     many=5,
 )

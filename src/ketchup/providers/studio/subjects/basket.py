@@ -49,22 +49,50 @@ def front(pen: Pen) -> None:
                         continue
                     x = column * 9.2 * (1 - row * 0.022)
                     sag = 11 * (1 - (x / 46) ** 2) * (1 - row / 9)
-                    strands.append(f"M{num(x - 5)} {num(y + sag)}q5 -3.4 10 0q1 2.8 0 5.2q-5 2 -10 0q-1 -2.6 0 -5.2Z")
+                    strands.append(
+                        f"M{num(x - 5)} {num(y + sag)}q5 -3.4 10 0q1 2.8 0 5.2q-5 2 -10 0q-1 -2.6 0 -5.2Z"
+                    )
                 canvas.path("".join(strands), colour)
-        stakes = "".join(f"M{num(x * 9.2 + 4.6)} -40L{num((x * 9.2 + 4.6) * 0.82)} 0" for x in range(-5, 5))
+        stakes = "".join(
+            f"M{num(x * 9.2 + 4.6)} -40L{num((x * 9.2 + 4.6) * 0.82)} 0" for x in range(-5, 5)
+        )
         canvas.line(stakes, tone.deep, 1.1, alpha=0.6)
         ends = ((0.0, 0.0), (1.0, 0.0)) if pen.side < 0 else ((1.0, 0.0), (0.0, 0.0))
-        canvas.path(_BODY, canvas.linear([(0, tone.deep, 0.35), (0.25, "#fff1d0", 0.16), (0.6, tone.deep, 0.12), (1, "#1a0d08", 0.62)], *ends))
+        canvas.path(
+            _BODY,
+            canvas.linear(
+                [
+                    (0, tone.deep, 0.35),
+                    (0.25, "#fff1d0", 0.16),
+                    (0.6, tone.deep, 0.12),
+                    (1, "#1a0d08", 0.62),
+                ],
+                *ends,
+            ),
+        )
         canvas.rect((-46, -12, 92, 13), canvas.linear([(0, "#1a0d08", 0), (1, "#1a0d08", 0.45)]))
     canvas.line("M-44 -46Q0 -34 44 -46", tone.deep, 6.4)
     canvas.line("M-44 -46.6Q0 -34.6 44 -46.6", tone.base, 4.6)
-    rim = "".join(f"M{num(-43 + i * 4.3)} {num(-46 + 12 * (1 - ((i * 4.3 - 43) / 44) ** 2) * 0.5 + 1.6)}l3 -3.6" for i in range(21))
+    rim = "".join(
+        f"M{num(-43 + i * 4.3)} {num(-46 + 12 * (1 - ((i * 4.3 - 43) / 44) ** 2) * 0.5 + 1.6)}l3 -3.6"
+        for i in range(21)
+    )
     canvas.line(rim, tone.light, 1.6)
 
 
 SUBJECT = Subject(
     name="basket",
-    words=("basket", "wicker basket", "hamper", "korb", "körbe", "mand", "mandje", "manden", "バスケット", "かご", "籠"),
+    words=(
+        "basket",
+        "wicker basket",
+        "hamper",
+        "korb",
+        "mand",
+        "mandje",
+        "バスケット",
+        "かご",
+        "籠",
+    ),
     place=Place.TABLE,
     home="studio",
     colour="#b07a42",
@@ -72,4 +100,5 @@ SUBJECT = Subject(
     metres=0.4,
     breadth=0.9,
     draw=draw,
+    plurals=("körbe", "manden"),
 )

@@ -24,19 +24,50 @@ def draw(pen: Pen) -> None:
     canvas.ellipse((0, -66), (36, 8.6), tone.light)
     canvas.ellipse((0, -65.4), (33, 7.2), tone.dark)
     drink = pen.part("coffee", "#6b3f22")
-    canvas.path(ring(0, -64.4, 32, 6.4), canvas.linear([(0, mix(drink, "#1a0c06", 0.45)), (1, drink)]))
-    canvas.path("M-14 -64.4C-14 -68 14 -68 14 -64.4C14 -61 6 -60.4 0 -61.4C-6 -60.4 -14 -61 -14 -64.4Z", "#e6c49a", alpha=0.9)
+    canvas.path(
+        ring(0, -64.4, 32, 6.4), canvas.linear([(0, mix(drink, "#1a0c06", 0.45)), (1, drink)])
+    )
+    canvas.path(
+        "M-14 -64.4C-14 -68 14 -68 14 -64.4C14 -61 6 -60.4 0 -61.4C-6 -60.4 -14 -61 -14 -64.4Z",
+        "#e6c49a",
+        alpha=0.9,
+    )
     canvas.path("M-6 -64.6Q0 -67.4 6 -64.6Q0 -60.8 -6 -64.6Z", "#a8733f")
-    canvas.line(f"M{side * 27} -58C{side * 27} -44 {side * 24} -28 {side * 17} -18", "#ffffff", 3, alpha=0.5)
+    canvas.line(
+        f"M{side * 27} -58C{side * 27} -44 {side * 24} -28 {side * 17} -18", "#ffffff", 3, alpha=0.5
+    )
     steam = pen.stage.shade("#ffffff", 0.1, 0.5)
     for x, tall in ((-11, 26), (2, 36), (13, 24)):
         for spread, alpha in ((5.5, 0.1), (3, 0.18)):
-            canvas.line(f"M{x} -72c-9 {-tall * 0.3} 9 {-tall * 0.45} 0 {-tall * 0.75}s5 {-tall * 0.3} 1 {-tall * 0.45}", steam, spread, alpha=alpha)
+            canvas.line(
+                f"M{x} -72c-9 {-tall * 0.3} 9 {-tall * 0.45} 0 {-tall * 0.75}s5 {-tall * 0.3} 1 {-tall * 0.45}",
+                steam,
+                spread,
+                alpha=alpha,
+            )
 
 
 SUBJECT = Subject(
     name="cup",
-    words=("cup", "mug", "coffee", "tea", "coffee cup", "teacup", "cappuccino", "latte", "tasse", "tassen", "kaffee", "tee", "kopje", "koffie", "thee", "kopjes", "カップ", "コーヒー", "お茶"),
+    words=(
+        "cup",
+        "mug",
+        "coffee",
+        "tea",
+        "coffee cup",
+        "teacup",
+        "cappuccino",
+        "latte",
+        "tasse",
+        "kaffee",
+        "tee",
+        "kopje",
+        "koffie",
+        "thee",
+        "カップ",
+        "コーヒー",
+        "お茶",
+    ),
     place=Place.TABLE,
     home="room",
     colour="#e9dfcf",
@@ -44,6 +75,7 @@ SUBJECT = Subject(
     metres=0.16,
     breadth=1.1,
     draw=draw,
+    plurals=("tassen", "kopjes"),
     parts=("coffee",),
     many=2,
 )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from ketchup.providers.studio.colour import Colour, mix
 from ketchup.providers.studio.model import Pen, Place, Subject
 from ketchup.providers.studio.svg import circles
-from ketchup.providers.studio.terrain import crown
+from ketchup.providers.studio.terrain import crown, leaf
+
+Disc = tuple[float, float, float]
 
 
 def draw(pen: Pen) -> None:
@@ -16,18 +20,41 @@ def draw(pen: Pen) -> None:
     canvas.path(trunk, pen.across("#6b4a38"))
     canvas.line("M-2 -4C-1 -16 -2 -28 -3 -36M3 -3C2 -14 2.4 -26 4 -36", bark.deep, 0.7, alpha=0.5)
     leaves = _leaves(pen)
-    masses = ((0, -66, 36, 24), (-22, -56, 18, 13), (23, -58, 18, 13), (2, -83, 22, 13))
-    deep, body, lit, spark = [], [], [], []
+    masses = ((0, -66, 34, 23), (-23, -56, 17, 12), (24, -58, 17, 12), (3, -84, 21, 12))
+    layers: list[list[Disc]] = [[], [], [], []]
     for x, y, rx, ry in masses:
-        deep += crown(pen.chance, (x - side * 2, y + 4), (rx, ry), 16)
-        body += crown(pen.chance, (x, y - 1), (rx * 0.92, ry * 0.9), 15)
-        lit += crown(pen.chance, (x + side * rx * 0.22, y - ry * 0.3), (rx * 0.62, ry * 0.55), 10)
-        spark += crown(pen.chance, (x + side * rx * 0.34, y - ry * 0.45), (rx * 0.6, ry * 0.5), 18)
-    canvas.path(circles(deep), pen.tone(leaves[2]).deep)
-    canvas.path(circles((x, y, r * 0.8) for x, y, r in body), pen.tone(leaves[0]).dark)
-    canvas.path(circles((x, y, r * 0.62) for x, y, r in lit), pen.tone(leaves[0]).light)
-    canvas.path(circles((x, y, r * 0.2) for x, y, r in spark), pen.tone(leaves[1]).glint, alpha=0.8)
-    canvas.path(circles((x, y + 1, r * 0.16) for x, y, r in reversed(deep)), pen.tone(leaves[2]).base, alpha=0.7)
+        layers[0] += crown(pen.chance, (x - side * 2, y + 3), (rx, ry), 22)
+        layers[1] += crown(pen.chance, (x + side * 1.5, y - 3), (rx * 0.86, ry * 0.8), 18)
+        layers[2] += crown(
+            pen.chance, (x + side * rx * 0.22, y - ry * 0.36), (rx * 0.6, ry * 0.5), 14
+        )
+        layers[3] += crown(
+            pen.chance, (x + side * rx * 0.34, y - ry * 0.5), (rx * 0.34, ry * 0.28), 9
+        )
+    tones = (pen.tone(leaves[2]).dark, pen.tone(leaves[0]).base, pen.tone(leaves[0]).light)
+    for discs, tone in zip(layers, (*tones, pen.tone(leaves[1]).glint), strict=True):
+        canvas.path(circles(discs), tone)
+    for discs, tone in ((layers[0], tones[0]), (layers[1], tones[1]), (layers[2], tones[2])):
+        canvas.path(_leafage(pen, discs), tone)
+    canvas.path(_leafage(pen, layers[1]), pen.tone(leaves[1]).light, alpha=0.6)
+
+
+def _leafage(pen: Pen, discs: list[Disc]) -> str:
+    """Scatter leaves along the rims of the discs, which turns bubbles into foliage."""
+    chance, leaves = pen.chance, []
+    for x, y, r in discs[1:]:
+        for _ in range(5):
+            angle = chance.uniform(0, math.tau)
+            start = r * chance.uniform(0.75, 1.0)
+            leaves.append(
+                leaf(
+                    x + math.cos(angle) * start,
+                    y + math.sin(angle) * start,
+                    3.4,
+                    angle + chance.uniform(-1, 1),
+                )
+            )
+    return "".join(leaves)
 
 
 def _leaves(pen: Pen) -> tuple[Colour, ...]:
@@ -40,7 +67,7 @@ def _leaves(pen: Pen) -> tuple[Colour, ...]:
 
 SUBJECT = Subject(
     name="tree",
-    words=("tree", "oak", "maple", "apple tree", "baum", "bäume", "boom", "bomen", "eiche", "木"),
+    words=("tree", "oak", "maple", "apple tree", "baum", "boom", "eiche", "木"),
     place=Place.LAND,
     home="countryside",
     colour="#4f9348",
@@ -48,4 +75,5 @@ SUBJECT = Subject(
     metres=12,
     breadth=0.85,
     draw=draw,
+    plurals=("bäume", "bomen"),
 )

@@ -1,0 +1,93 @@
+"""HTTP as clients really send it: bounded, with deadlines, and answered in the envelope.
+
+uvicorn reads the protocol; this stands in front of it. What is not HTTP, has a head without end or
+too many headers gets the contract's 400 and the connection is closed. A client that connects and
+does not send a whole head in time is dropped without an answer: there is nothing to answer yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ketchup.ids import RequestIds
+from ketchup.wire.envelope import NOT_HTTP
+
+MAX_HEADERS: Final = 100
+MAX_HEAD_BYTES: Final = 64 * 1024
+HEAD_SECONDS: Final = 20.0
+
+_request_ids: Final = RequestIds()
+
+
+class TooManyHeaders(Exception):
+    """More headers than any client has a reason to send."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection. The names of its methods are those that asyncio and the parser call."""
+
+    # Bytes that came since the head began; None between a head's end and the next one's start.
+    _head_bytes: int | None = 0
+    _deadline: asyncio.TimerHandle | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's signature
+        super().connection_made(transport)
+        self._await_head()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_whole()
+        super().connection_lost(exc)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        # After parsing: what came with the head may be its body.
+        if self._head_bytes is not None and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.send_400_response("head without end")
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._head_bytes is None:
+            self._await_head()
+
+    @override
+    def on_headers_complete(self) -> None:
+        self._head_is_whole()
+        if len(self.headers) > MAX_HEADERS:
+            # The parser ends here, and asks for the 400 below.
+            raise TooManyHeaders
+        super().on_headers_complete()
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        request_id = _request_ids.mint()
+        self.transport.write(_HEAD % (len(NOT_HTTP), request_id.encode()) + NOT_HTTP)
+        self.transport.close()
+
+    def _await_head(self) -> None:
+        self._head_bytes = 0
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _head_is_whole(self) -> None:
+        self._head_bytes = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+_HEAD: Final = (
+    b"HTTP/1.1 400 Bad Request\r\n"
+    b"content-type: application/json; charset=utf-8\r\n"
+    b"content-length: %d\r\n"
+    b"x-request-id: %b\r\n"
+    b"connection: close\r\n\r\n"
+)

@@ -1,0 +1,43 @@
+"""One service per module of contract tests, and for each test a workspace that is its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.support.customers import PromptedProvider, customer
+from tests.support.service import RunningService, running_service
+
+
+@pytest.fixture(scope="module")
+def engine() -> PromptedProvider:
+    return PromptedProvider()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(
+    engine: PromptedProvider, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RunningService]:
+    """Run with more hands than any test keeps busy, and callbacks that come again at once."""
+    async with running_service(
+        tmp_path_factory.mktemp("service"),
+        providers={"studio": engine},
+        settings={"concurrency": 16, "webhooks.schedule": "0,0,0,0"},
+    ) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def alice(service: RunningService) -> AsyncIterator[RunningService]:
+    """Return a customer with 100 credits."""
+    async with customer(service) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def bob(service: RunningService) -> AsyncIterator[RunningService]:
+    """Return another one."""
+    async with customer(service) as made:
+        yield made

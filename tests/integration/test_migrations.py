@@ -1,0 +1,176 @@
+"""Migrations: they make the schema that the code describes, at once or not at all, and only forward."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+import ketchup.generation  # noqa: F401 its import registers every feature's tables
+from ketchup import migrations
+from ketchup.db import metadata, sqlite_engine
+from ketchup.migrations import HEAD, SchemaTooNew
+from tests.support.database import temporary_engine
+
+# Migrates, and is killed after the given number of statements; prints how many there were if not.
+# One process loads Alembic, and every try is a fork of it.
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+import alembic.command, alembic.script
+from sqlalchemy import event
+from ketchup import migrations
+from ketchup.db import sqlite_engine
+
+folder, seen = Path(sys.argv[1]), 0
+
+def migrate(path, kill_after):
+    engine = sqlite_engine(path)
+    def count(*_):
+        global seen
+        seen += 1
+        if seen == kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+    event.listen(engine, "after_cursor_execute", count)
+    migrations.upgrade(engine)
+    engine.dispose()
+
+kill_after = 0
+while True:
+    kill_after += 1
+    child = os.fork()
+    if child == 0:
+        migrate(folder / f"{kill_after}.db", kill_after)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status):
+        sys.exit(0 if status == 0 and seen == 0 else 1)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+"""
+_IS_CURRENT = """
+import sys
+from pathlib import Path
+from ketchup import migrations
+from ketchup.db import sqlite_engine
+
+print(migrations.upgrade(sqlite_engine(Path(sys.argv[1]))), "alembic" in sys.modules)
+"""
+
+
+def clauses(sql: str) -> Counter[str]:
+    """Split a statement at its top level: constraints may stand in any order."""
+    head, _, body = " ".join(sql.split()).partition("(")
+    depth, parts = 1, [""]
+    for character in body:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if (depth, character) in {(1, ","), (0, ")")}:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return Counter([head.strip(), *(part.strip() for part in parts)])
+
+
+def schema(engine: Engine) -> dict[str, Counter[str]]:
+    with engine.begin() as conn:
+        rows = conn.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
+    return {name: clauses(sql) for name, sql in rows if not name.startswith("alembic_")}
+
+
+def test_the_steps_make_the_schema_that_the_code_describes(tmp_path: Path) -> None:
+    described = sqlite_engine(tmp_path / "described.db")
+    with described.begin() as conn:
+        metadata.create_all(conn)
+
+    with temporary_engine(tmp_path) as migrated:
+        made = schema(migrated)
+
+    assert made == schema(described)
+    assert {"task", "task_ready", "hold", "delivery", "worker", "api_key"} <= set(made)
+    described.dispose()
+
+
+def test_the_queue_has_its_clock_from_the_start(tmp_path: Path) -> None:
+    with temporary_engine(tmp_path) as engine, engine.begin() as conn:
+        assert conn.execute(text("SELECT id, vtime FROM queue_clock")).all() == [(1, 0)]
+
+
+def test_a_first_start_migrates_and_a_second_finds_nothing_to_do(tmp_path: Path) -> None:
+    engine = sqlite_engine(tmp_path / "ketchup.db")
+    with engine.begin() as conn:
+        assert migrations.current(conn) is None
+
+    assert migrations.upgrade(engine) is True
+    before = schema(engine)
+    assert migrations.upgrade(engine) is False
+
+    assert schema(engine) == before
+    with engine.begin() as conn:
+        assert migrations.current(conn) == HEAD
+    engine.dispose()
+
+
+def test_an_up_to_date_start_does_not_pay_for_alembic(tmp_path: Path) -> None:
+    with temporary_engine(tmp_path):
+        answer = subprocess.run(
+            [sys.executable, "-c", _IS_CURRENT, str(tmp_path / "ketchup.db")],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        )
+
+    assert answer.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("newer", ["0002", "9999", "f00ba7"])
+def test_data_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path, newer: str) -> None:
+    with temporary_engine(tmp_path) as engine:
+        with engine.begin() as conn:
+            conn.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": newer})
+        before = schema(engine)
+
+        with pytest.raises(SchemaTooNew, match=rf"newer Ketchup \(schema {newer}.*knows {HEAD}"):
+            migrations.upgrade(engine)
+
+        assert schema(engine) == before
+        with engine.begin() as conn:
+            assert migrations.current(conn) == newer
+
+
+def test_head_names_the_last_of_the_steps() -> None:
+    steps = ScriptDirectory(str(Path(migrations.__file__).parent))
+
+    assert steps.get_heads() == [HEAD]
+
+
+def test_a_start_killed_while_it_migrates_leaves_the_old_schema_or_the_new(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], check=True, timeout=60)
+
+    files = sorted(tmp_path.glob("*.db"), key=lambda path: int(path.stem))
+    tables = [_tables_of(path) for path in files]
+    assert len(tables) > 20  # one for each statement that it was killed after
+    assert set(tables) == {0, tables[-1]}
+    assert tables[-1] > 10
+    # What was left half-way is simply migrated by the next start.
+    half_way = sqlite_engine(files[len(files) // 2])
+    assert migrations.upgrade(half_way) is True
+    half_way.dispose()
+    assert _tables_of(files[len(files) // 2]) == tables[-1]
+
+
+def _tables_of(path: Path) -> int:
+    conn = sqlite3.connect(path)
+    try:
+        assert conn.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        (count,) = conn.execute(
+            "SELECT count(*) FROM sqlite_master WHERE type = 'table'"
+        ).fetchone()
+    finally:
+        conn.close()
+    return int(count)

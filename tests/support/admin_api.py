@@ -1,0 +1,103 @@
+"""The admin API on a real database, behind a stand-in for the server that gives request ids."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ketchup import credits, migrations
+from ketchup.api import ApiDependencies, create_api
+from ketchup.clock import FrozenClock
+from ketchup.credits import Held, HoldRequest
+from ketchup.db import Database, sqlite_engine
+from ketchup.ids import WorkspaceId, task_id
+from ketchup.money import Credits
+from ketchup.workspaces import Authenticator, Pepper
+
+TOKEN = "dk-admin_the-token-of-these-tests"
+PEPPER = Pepper(b"p" * 32)
+V1 = "/admin/v1"
+PROBLEM = "application/problem+json"
+REQUEST_ID = "req_7c3b9d423f6f1c0a7b52aaaaaa"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@dataclass(frozen=True)
+class AdminApi:
+    """The application, what stands behind it, and a client with the token."""
+
+    app: FastAPI
+    path: Path
+    database: Database
+    authenticator: Authenticator
+    clock: FrozenClock
+    client: httpx2.AsyncClient
+
+    async def workspace(self, name: str = "acme") -> str:
+        answer = await self.client.post("/admin/v1/workspaces", json={"name": name})
+        return str(answer.json()["id"])
+
+    async def key(self, workspace: str, **fields: object) -> tuple[str, str]:
+        """Make a key; return its id and its secret."""
+        where = f"/admin/v1/workspaces/{workspace}/keys"
+        made = (await self.client.post(where, json={"name": "ci", **fields})).json()
+        return made["id"], made["key"]
+
+    async def hold(self, workspace: str, micros: int) -> None:
+        """Hold credits for a task that was never there."""
+        now = self.clock.now()
+        request = HoldRequest(task_id(now), WorkspaceId(workspace), Credits(micros))
+        held = await self.database.write(lambda conn: credits.hold(conn, [request], now))
+        assert held == [Held(request.task_id)]
+
+    def stranger(self) -> httpx2.AsyncClient:
+        """Return a client without the token."""
+        return _client(self.app)
+
+
+@asynccontextmanager
+async def open_admin_api(folder: Path) -> AsyncIterator[AdminApi]:
+    path = folder / "ketchup.db"
+    path.write_bytes(_migrated())
+    database, clock = Database(path), FrozenClock()
+    authenticator = Authenticator(database, PEPPER, clock)
+    app = create_api(ApiDependencies(database, authenticator, PEPPER, TOKEN, clock, 30))
+    try:
+        async with _client(app) as client:
+            client.headers.update(BEARER)
+            yield AdminApi(app, path, database, authenticator, clock, client)
+    finally:
+        await database.close()
+
+
+@functools.cache
+def _migrated() -> bytes:
+    """Return an empty database's file: migrating takes longer than most tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ketchup.db"
+        engine = sqlite_engine(path)
+        migrations.upgrade(engine)
+        engine.dispose()
+        return path.read_bytes()
+
+
+def _client(app: ASGIApp) -> httpx2.AsyncClient:
+    async def with_request_id(scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["request_id"] = REQUEST_ID
+        await app(scope, receive, send)
+
+    transport = httpx2.ASGITransport(app=with_request_id)
+    return httpx2.AsyncClient(transport=transport, base_url="http://ketchup")
+
+
+def operations(document: Mapping[str, Mapping[str, Mapping[str, object]]]) -> list[tuple[str, str]]:
+    """Return every path and method of an OpenAPI document."""
+    return [(path, method.upper()) for path, item in document["paths"].items() for method in item]

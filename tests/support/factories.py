@@ -1,0 +1,125 @@
+"""Rows and requests with every field filled in; a test names only what it is about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from ketchup import credits, ids, leases, tasks, workspaces
+from ketchup.clock import FrozenClock, Micros
+from ketchup.generation import Ending, GenerationRequest
+from ketchup.ids import KeyId, RequestId, TaskId, WorkerId, WorkspaceId
+from ketchup.leases import Terms
+from ketchup.money import MICRO, Credits
+from ketchup.providers.base import AspectRatio, ImageSize
+from ketchup.providers.catalog import Model, ResultForm
+from ketchup.references import UrlReference
+from ketchup.tasks import End, Lease, NewTask, Options, Turn
+from ketchup.workspaces import Caller, Environment, Pepper, Workspace
+
+NOW: Final = FrozenClock().now()
+PEPPER: Final = Pepper(b"pepper for tests, 32 bytes long!")
+PRICE: Final = Credits(MICRO // 2)
+WORKER: Final = WorkerId("wrk_one")
+OTHER_WORKER: Final = WorkerId("wrk_two")
+
+MODEL: Final = Model(
+    id="google/gempix2",
+    title="Nano Banana image generation model",
+    price=PRICE,
+    aliases=(),
+    max_reference_images=4,
+    aspect_ratios=frozenset(AspectRatio),
+    image_sizes=frozenset(ImageSize),
+    max_count=8,
+    result_form=ResultForm.URL,
+    provider="studio",
+)
+
+
+def new_workspace(conn: Connection, *, grant: int = 100 * MICRO, name: str = "acme") -> Workspace:
+    """Create a workspace that owns `grant` micro-credits."""
+    workspace = workspaces.create(conn, name, retention_days=30, now=NOW)
+    if grant:
+        credits.grant(conn, workspace.id, Credits(grant), "a test's", NOW)
+    return workspace
+
+
+def caller_of(workspace_id: WorkspaceId) -> Caller:
+    return Caller(workspace_id, KeyId("key_one"), Environment.LIVE, None, None, expires_at=None)
+
+
+def request_of(
+    workspace_id: WorkspaceId,
+    *,
+    prompt: str = "a lighthouse",
+    idempotency_key: str | None = None,
+    options: Options | None = None,
+    images: tuple[UrlReference, ...] = (),
+    callback_url: str | None = None,
+    model: Model = MODEL,
+) -> GenerationRequest:
+    return GenerationRequest(
+        caller=caller_of(workspace_id),
+        request_id=RequestId("req_one"),
+        model=model,
+        prompt=prompt,
+        images=images,
+        callback_url=callback_url,
+        options=options or Options(),
+        idempotency_key=idempotency_key,
+    )
+
+
+def new_task(workspace_id: WorkspaceId, **changes: Any) -> NewTask:  # noqa: ANN401 any field
+    task = NewTask(
+        id=ids.task_id(NOW),
+        workspace_id=workspace_id,
+        key_id=KeyId("key_one"),
+        request_id=RequestId("req_one"),
+        model=MODEL.id,
+        prompt="a lighthouse",
+        images=(),
+        callback_url=None,
+        options=Options(),
+        price=PRICE,
+    )
+    return replace(task, **changes)
+
+
+def enqueue(
+    conn: Connection,
+    workspace_id: WorkspaceId,
+    count: int = 1,
+    **changes: Any,  # noqa: ANN401
+) -> list[TaskId]:
+    """Let tasks in with their turns, without credits: for tests of the queue alone."""
+    new = [new_task(workspace_id, **changes) for _ in range(count)]
+    wanted = [task.workspace_id for task in new]
+    turns = [t for t in tasks.take_turns(conn, wanted, None, NOW) if isinstance(t, Turn)]
+    tasks.enqueue(conn, list(zip(new, turns, strict=True)), NOW)
+    return [task.id for task in new]
+
+
+def register(conn: Connection, *workers: WorkerId, now: Micros = NOW) -> None:
+    for worker in workers:
+        leases.register(conn, worker, Terms(), now)
+
+
+def claim_one(conn: Connection, worker: WorkerId = WORKER, now: Micros = NOW) -> Lease:
+    (lease,) = tasks.claim(conn, worker, 1, now)
+    return lease
+
+
+def success(lease: Lease) -> End:
+    return End(lease.attempt, images=("a.png",), consumed=lease.price, reason=None)
+
+
+def failure(lease: Lease, reason: str = "The prompt was refused.") -> End:
+    return End(lease.attempt, images=None, consumed=Credits(0), reason=reason, detail="why")
+
+
+def ending(lease: Lease, end: End) -> Ending:
+    return Ending(lease, end, callback=None)

@@ -1,0 +1,131 @@
+"""What must hold in a data folder, whatever happened to its server.
+
+Written in SQL of its own, so that a mistake in the product's queries cannot hide itself here. It
+looks at a copy: opening the files of a killed server would do the recovery that the server must do.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+TERMINAL: Final = ("success", "failed")
+_SIGNATURES: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
+
+ALWAYS: Final[Mapping[str, str]] = {
+    "a balance is not the sum of its entries": """
+        SELECT workspace_id FROM account a WHERE balance !=
+            (SELECT COALESCE(SUM(amount), 0) FROM entry e WHERE e.workspace_id = a.workspace_id)""",
+    "held is not the sum of the open holds": """
+        SELECT workspace_id FROM account a WHERE held !=
+            (SELECT COALESCE(SUM(amount), 0) FROM hold h WHERE h.workspace_id = a.workspace_id)""",
+    "an open task is not covered by a hold": """
+        SELECT t.id FROM task t LEFT JOIN hold h ON h.task_id = t.id
+        WHERE t.status NOT IN ('success', 'failed') AND h.amount IS NOT t.price""",
+    "a hold belongs to no open task": """
+        SELECT h.task_id FROM hold h LEFT JOIN task t ON t.id = h.task_id
+        WHERE t.id IS NULL OR t.status IN ('success', 'failed')""",
+    "a success was not paid exactly once": """
+        SELECT t.id FROM task t WHERE t.status = 'success' AND (t.consumed != t.price OR 1 !=
+            (SELECT COUNT(*) FROM entry e WHERE e.task_id = t.id AND e.amount = -t.price))""",
+    "something else than a success was paid": """
+        SELECT e.task_id FROM entry e LEFT JOIN task t ON t.id = e.task_id
+        WHERE e.task_id IS NOT NULL AND t.status IS NOT 'success'""",
+    "a task that is no success has consumed": """
+        SELECT id FROM task WHERE status != 'success' AND consumed != 0""",
+    "an ended task does not owe its one callback": """
+        SELECT t.id FROM task t LEFT JOIN delivery d ON d.task_id = t.id
+        WHERE t.status IN ('success', 'failed') AND t.callback_url IS NOT d.url""",
+    "a callback is owed for a task that has not ended": """
+        SELECT d.task_id FROM delivery d LEFT JOIN task t ON t.id = d.task_id
+        WHERE t.id IS NULL OR t.status NOT IN ('success', 'failed')""",
+    "a success has not exactly one successful attempt": """
+        SELECT t.id FROM task t WHERE t.status = 'success' AND 1 !=
+            (SELECT COUNT(*) FROM attempt a WHERE a.task_id = t.id AND a.outcome = 'success')""",
+    "an idempotency key names no task": """
+        SELECT key FROM idempotency WHERE task_id NOT IN (SELECT id FROM task)""",
+    "a task is leased to nobody": """
+        SELECT id FROM task
+        WHERE worker_id IS NOT NULL AND worker_id NOT IN (SELECT id FROM worker)""",
+    "a callback is leased to nobody": """
+        SELECT id FROM delivery
+        WHERE worker_id IS NOT NULL AND worker_id NOT IN (SELECT id FROM worker)""",
+}
+"""Each sentence with a query for what breaks it. True at every instant, also of a crash."""
+
+AT_THE_END: Final[Mapping[str, str]] = {
+    "a task has not ended": "SELECT id FROM task WHERE status NOT IN ('success', 'failed')",
+    "an attempt is open": "SELECT task_id FROM attempt WHERE outcome IS NULL",
+    "a callback was given up": "SELECT id FROM delivery WHERE state = 'dead'",
+}
+"""True besides when a server that had nothing left to do has stopped."""
+
+
+@dataclass
+class Promises:
+    """What clients were told, and rely on."""
+
+    accepted: set[str] = field(default_factory=set)
+    """The ids of tasks that were acknowledged."""
+    keyed: dict[str, set[str]] = field(default_factory=dict)
+    """The ids that were acknowledged for each idempotency key."""
+
+    def acknowledge(self, task_id: str, key: str | None) -> None:
+        self.accepted.add(task_id)
+        if key is not None:
+            self.keyed.setdefault(key, set()).add(task_id)
+
+
+def violations(data: Path, promises: Promises, *, at_the_end: bool = False) -> list[str]:
+    """Return a sentence for everything that is wrong in the folder of a server that is gone."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in ("ketchup.db", "ketchup.db-wal"):
+            if (data / name).exists():
+                shutil.copy(data / name, scratch)
+        with closing(sqlite3.connect(Path(scratch) / "ketchup.db")) as db:
+            if damage := _damage(db):
+                return damage
+            if not _is_migrated(db):
+                return [f"an acknowledged task is lost: {task_id}" for task_id in promises.accepted]
+            rules = {**ALWAYS, **(AT_THE_END if at_the_end else {})}
+            return [
+                *(f"{name}: {row[0]}" for name, sql in rules.items() for row in db.execute(sql)),
+                *_broken(db, promises),
+                *_missing_images(db, data / "blobs"),
+            ]
+
+
+def _damage(db: sqlite3.Connection) -> list[str]:
+    try:
+        lines = [line for (line,) in db.execute("PRAGMA integrity_check")]
+    except sqlite3.DatabaseError as error:
+        lines = [str(error)]
+    return [f"the file is damaged: {line}" for line in lines if line != "ok"]
+
+
+def _is_migrated(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'task'").fetchone() is not None
+
+
+def _broken(db: sqlite3.Connection, promises: Promises) -> Iterable[str]:
+    known = {row[0] for row in db.execute("SELECT id FROM task")}
+    for task_id in promises.accepted - known:
+        yield f"an acknowledged task is lost: {task_id}"
+    for key, ids in promises.keyed.items():
+        if len(ids) != 1:
+            yield f"an idempotency key made several tasks: {key} {sorted(ids)}"
+
+
+def _missing_images(db: sqlite3.Connection, blobs: Path) -> Iterable[str]:
+    for task_id, result in db.execute("SELECT id, result FROM task WHERE result IS NOT NULL"):
+        for name in json.loads(result):
+            image = blobs / name
+            if not image.exists() or not image.read_bytes().startswith(_SIGNATURES):
+                yield f"the image of a success is missing: {task_id} {name}"

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ketchup.errors import InvalidRequest, TooLarge
+from ketchup.wire.body import BodyLimits, Disconnected, read_body, refuse_by_length
+from ketchup.wire.envelope import Message, Receive, Scope
+
+LIMITS = BodyLimits(total=400, plain=100)
+MARK = b'"data:'
+
+
+class Wire:
+    """What a server hands to the application: chunks, then the end or a hang-up."""
+
+    def __init__(self, chunks: Iterable[bytes], *, hangs_up: bool = False) -> None:
+        self.taken = 0
+        self._chunks = list(chunks)
+        self._hangs_up = hangs_up
+
+    async def receive(self) -> Message:
+        at, self.taken = self.taken, self.taken + 1
+        if at >= len(self._chunks):
+            return {"type": "http.disconnect"}
+        last = at + 1 == len(self._chunks) and not self._hangs_up
+        return {"type": "http.request", "body": self._chunks[at], "more_body": not last}
+
+
+async def read(chunks: Sequence[bytes]) -> bytes | None:
+    """Return the body; None when it is too large."""
+    try:
+        return await read_body(Wire(chunks).receive, LIMITS)
+    except TooLarge:
+        return None
+
+
+def cut(body: bytes, places: Iterable[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
+    return [body[a:b] for a, b in pairwise(edges)]
+
+
+plain = st.binary(max_size=150)
+marked = st.tuples(st.binary(max_size=80), st.binary(max_size=400)).map(MARK.join)
+
+
+@given(plain | marked, st.lists(st.integers(0, 600), max_size=12))
+async def test_a_body_in_pieces_is_judged_like_the_whole(body: bytes, places: list[int]) -> None:
+    assert await read(cut(body, places)) == await read([body])
+
+
+@pytest.mark.parametrize(
+    ("body", "fits"),
+    [
+        (b"x" * 100, True),
+        (b"x" * 101, False),
+        (MARK + b"x" * 394, True),
+        (MARK + b"x" * 395, False),
+        (b"x" * 94 + MARK, True),
+        (b"x" * 95 + MARK, True),
+        (b"", True),
+    ],
+    ids=["plain", "plain + 1", "data", "data + 1", "mark ends", "mark crosses", "empty"],
+)
+async def test_the_limit_depends_on_whether_there_are_data_uris(body: bytes, *, fits: bool) -> None:
+    assert await read([body]) == (body if fits else None)
+    assert await read(cut(body, range(len(body)))) == (body if fits else None)
+
+
+def endless(chunk: bytes) -> tuple[Receive, list[int]]:
+    counted = [0]
+
+    async def receive() -> Message:
+        counted[0] += len(chunk)
+        return {"type": "http.request", "body": chunk, "more_body": True}
+
+    return receive, counted
+
+
+@pytest.mark.parametrize(("chunk", "most"), [(b"x" * 10, 110), (MARK + b"x" * 4, 410)])
+async def test_an_endless_body_is_refused_where_its_limit_is(chunk: bytes, most: int) -> None:
+    receive, counted = endless(chunk)
+    with pytest.raises(TooLarge, match="request body is too large"):
+        await read_body(receive, LIMITS)
+    assert counted[0] == most
+
+
+@pytest.mark.parametrize("chunks", [[], [b"x"], [b"x"] * 50])
+async def test_a_client_that_goes_away_is_noticed(chunks: list[bytes]) -> None:
+    with pytest.raises(Disconnected):
+        await read_body(Wire(chunks, hangs_up=True).receive, LIMITS)
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 3])
+async def test_a_body_that_stalls_is_not_waited_for(pieces: int) -> None:
+    wire = Wire([b"x"] * pieces, hangs_up=True)
+
+    async def receive() -> Message:
+        if wire.taken == pieces:
+            await asyncio.Event().wait()
+        return await wire.receive()
+
+    with pytest.raises(InvalidRequest, match="request body did not arrive in time"):
+        await read_body(receive, BodyLimits(pause_seconds=0.01))
+
+
+def scope(*lengths: bytes) -> Scope:
+    return {"headers": [(b"host", b"h"), *((b"content-length", length) for length in lengths)]}
+
+
+@pytest.mark.parametrize("length", [b"401", b"0401", b"9" * 30, b"9" * 10_000])
+def test_a_length_over_the_limit_is_refused_before_anything_is_read(length: bytes) -> None:
+    with pytest.raises(TooLarge, match="request body is too large"):
+        refuse_by_length(scope(length), LIMITS)
+
+
+@pytest.mark.parametrize("lengths", [[], [b"0"], [b"400"], [b"0000000400"]])
+def test_a_length_within_the_limit_passes(lengths: list[bytes]) -> None:
+    refuse_by_length(scope(*lengths), LIMITS)
