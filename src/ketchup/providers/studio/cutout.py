@@ -1,8 +1,9 @@
 """Reads reference images and frees things from a plain background.
 
-A product shot has one colour all along its border: that colour is removed from the outside inwards. A
-picture that is already transparent is taken as it is. Anything else is a photograph and stays whole.
-The input was validated before it came here; it is opened as PNG, JPEG or WebP and as nothing else.
+A product shot has one colour all along its border: that colour is removed from the outside inwards.
+A picture that is already transparent is taken as it is. Anything else is a photograph and stays
+whole. The input was validated before it came here; it is opened as PNG, JPEG or WebP and as nothing
+else.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _MAP_SIDE: Final = 150
 _BORDER_SPREAD: Final = 26
 _BORDER_SHARE: Final = 0.88
 _OUTSIDE: Final = 1
+_SMALLEST_EYE: Final = 60
 _SMALLEST_SHARE: Final = 0.02
 
 _Rgb = tuple[int, int, int]
@@ -154,8 +156,8 @@ def _outside(image: Image.Image, background: _Rgb) -> Image.Image:
 def _eyes(closed: Image.Image, thing: Image.Image) -> Image.Image:
     """Return the holes one can see through, such as the eye of a handle.
 
-    A closed-in patch of the background's colour is a hole when it lies beside the thing's middle. On
-    the middle it is a label or a highlight: symmetrical things wear those, and not holes.
+    A closed-in patch of the background's colour is a hole when it lies beside the thing's middle.
+    On the middle it is a label or a highlight: symmetrical things wear those, and not holes.
     """
     holes = Image.new("L", closed.size, 0)
     box = thing.getbbox()
@@ -171,7 +173,7 @@ def _eyes(closed: Image.Image, thing: Image.Image) -> Image.Image:
             ImageDraw.floodfill(rest, (x, y), 128)
             patch = ImageChops.difference(rest, before).point([0] + [255] * 255)
             left, top, right, bottom = patch.getbbox() or (0, 0, 0, 0)
-            large = (right - left) * (bottom - top) > 60
+            large = (right - left) * (bottom - top) > _SMALLEST_EYE
             if large and not left <= middle <= right:
                 holes = ImageChops.lighter(holes, patch)
     return holes

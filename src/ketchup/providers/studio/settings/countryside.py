@@ -74,7 +74,8 @@ def _furrows(
         top = x * 0.35 + target * 0.65
         y = height_at(line, min(max(top, 0), stage.width))
         furrows.append(
-            f"M{num(top)} {num(y)}Q{num((top + x) / 2)} {num(y + 40 * unit)} {num(x)} {num(y + 260 * unit)}"
+            f"M{num(top)} {num(y)}Q{num((top + x) / 2)} {num(y + 40 * unit)} {num(x)}"
+            f" {num(y + 260 * unit)}"
         )
     if index % 2 == 0:
         with stage.canvas.clipped(shape):
