@@ -38,7 +38,12 @@ def draw(pen: Pen) -> None:
         rock.light if pen.side < 0 else rock.base,
     )
     grass = pen.tone(pen.stage.growth.grass)
-    canvas.path("M-60 3Q-44 -4 -30 0T0 -1T30 0T62 3Z", grass.base)
+    mound = (
+        "M-118 14C-92 4 -72 -3 -56 -3C-30 -1 -12 -5 4 -3C30 -1 48 -4 60 -2C78 2 96 6 118 14"
+        "C80 40 -80 40 -118 14Z"
+    )
+    fade = [(0, grass.light), (0.4, grass.base), (1, grass.base, 0)]
+    canvas.path(mound, canvas.linear(fade))
 
 
 def _tower(pen: Pen, shape: tuple[float, float, float], stone: str) -> None:

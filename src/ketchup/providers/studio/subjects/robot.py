@@ -54,5 +54,4 @@ SUBJECT = Subject(
     draw=draw,
     varied=True,
     plurals=("roboter",),
-    lamp=0.5,
 )
