@@ -108,9 +108,14 @@ async def open_runtime(
         database = Database(folder.paths.database)
         closing.push_async_callback(database.close)
         store = Storage(folder.paths.blobs)
-        egress = Egress(clock, allow=settings.egress.allow)
+        egress = Egress(
+            clock,
+            allow=settings.egress.allow,
+            ports=settings.egress.ports,
+            post_seconds=settings.webhooks.timeout_seconds,
+        )
         closing.push_async_callback(egress.close)
-        decoder = Decoder()
+        decoder = Decoder(processes=concurrency(settings) or 1)
         closing.push_async_callback(decoder.close)
         engines = _engines(settings, providers)
         for provider in engines.providers.values():

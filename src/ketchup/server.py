@@ -6,7 +6,6 @@ here, and every response carries it, whoever answers.
 
 from __future__ import annotations
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ketchup.api import ApiDependencies, create_api
@@ -14,8 +13,6 @@ from ketchup.bootstrap import Runtime
 from ketchup.ids import RequestId, RequestIds
 from ketchup.wire import BodyLimits, Pace, Surface, Wire
 from ketchup.wire.files import ImageFiles
-
-log = structlog.get_logger(__name__)
 
 
 def create_app(runtime: Runtime) -> ASGIApp:
@@ -32,11 +29,10 @@ def create_app(runtime: Runtime) -> ASGIApp:
             retention_days=runtime.settings.storage.retention_days,
         )
     )
-    return _App(Wire(surface(runtime), files, status), api)
+    return _App(Wire(_surface(runtime), files, status), api)
 
 
-def surface(runtime: Runtime) -> Surface:
-    """Return what the contract's endpoints work with."""
+def _surface(runtime: Runtime) -> Surface:
     limits = runtime.settings.limits
     pace = (
         Pace(limits.polls_per_second, limits.poll_burst, runtime.clock)

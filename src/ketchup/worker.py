@@ -14,9 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import structlog
-
-from ketchup import ids, leases
+from ketchup import ids, leases, telemetry
 from ketchup.bootstrap import Runtime, concurrency
 from ketchup.clock import Clock
 from ketchup.db import Database
@@ -26,7 +24,7 @@ from ketchup.ids import WorkerId
 from ketchup.leases import Terms, Trust
 from ketchup.tasks import Attempt, Lease
 
-log = structlog.get_logger(__name__)
+log = telemetry.logger(__name__)
 
 POLL_SECONDS: Final = 1.0
 SWEEP_SECONDS: Final = 1.0

@@ -12,12 +12,11 @@ import pytest
 from sqlalchemy import Connection, Engine, Row, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from ketchup import credits, leases, tasks
+from ketchup import credits, tasks
 from ketchup.clock import Micros, after
 from ketchup.generation import recover
 from ketchup.generation.finish import LOST_TOO_OFTEN
 from ketchup.ids import TaskId, WorkerId, WorkspaceId
-from ketchup.leases import Terms
 from ketchup.money import Credits
 from ketchup.tasks import Attempt, End, Lease, LeaseLost, Status, Turn
 from ketchup.tasks.table import attempt, queue_clock, task
@@ -32,7 +31,6 @@ from tests.support.factories import (
     failure,
     new_task,
     new_workspace,
-    register,
     success,
 )
 from tests.support.plans import recorded_plans
@@ -92,9 +90,13 @@ def test_a_flood_of_one_workspace_does_not_delay_the_first_task_of_another(
     assert only in {lease.attempt.task_id for lease in first}
 
 
+@pytest.mark.parametrize("was_here_before", [False, True])
 def test_a_workspace_that_comes_late_is_served_next_and_has_saved_up_nothing(
-    conn: Connection,
+    conn: Connection, was_here_before: bool
 ) -> None:
+    if was_here_before:
+        enqueue(conn, OTHER)
+        claim_one(conn)
     enqueue(conn, ACME, 100)
     tasks.claim(conn, WORKER, 50, NOW)
     enqueue(conn, OTHER, 50)
@@ -478,39 +480,6 @@ def test_nobody_dead_is_nothing_to_recover(conn: Connection) -> None:
     assert everything(conn) == before
 
 
-# -- leases ---------------------------------------------------------------------------------------
-
-
-def test_a_worker_is_reaped_after_its_lease_and_not_a_moment_before(conn: Connection) -> None:
-    register(conn, WORKER, OTHER_WORKER)
-    terms = Terms(ttl=15.0)
-    ends = after(NOW, 15.0)
-
-    assert leases.reap_expired(conn, ends, reaper=OTHER_WORKER) == []
-    assert leases.renew_unless_reaped(conn, OTHER_WORKER, terms, ends)
-    assert leases.reap_expired(conn, Micros(ends + 1), reaper=OTHER_WORKER) == [WORKER]
-
-    assert not leases.renew_unless_reaped(conn, WORKER, terms, Micros(ends + 1))
-    assert leases.list_others(conn, OTHER_WORKER) == []
-
-
-def test_a_worker_never_reaps_itself_even_when_the_wall_clock_jumps(conn: Connection) -> None:
-    register(conn, WORKER)
-
-    assert leases.reap_expired(conn, after(NOW, 86_400), reaper=WORKER) == []
-    assert leases.renew_unless_reaped(conn, WORKER, Terms(), after(NOW, 86_400))
-
-
-def test_a_worker_that_ended_is_off_the_list(conn: Connection) -> None:
-    register(conn, WORKER, OTHER_WORKER)
-    assert leases.list_others(conn, WORKER) == [OTHER_WORKER]
-
-    leases.remove(conn, [])
-    leases.remove(conn, [OTHER_WORKER])
-
-    assert leases.list_others(conn, WORKER) == []
-
-
 # -- reading --------------------------------------------------------------------------------------
 
 
@@ -580,7 +549,7 @@ def test_every_step_finds_its_rows_by_an_index_and_nothing_reads_all_tasks(
         tasks.retry(conn, again.attempt, NOW, "", NOW)
         tasks.hand_back(conn, claimed[0].attempt, NOW)
         tasks.get_many(conn, [(ACME, lease.attempt.task_id), (ACME, "ta")])
-        tasks.take_turns(conn, [(ACME, 1)], None, NOW)
+        tasks.take_turns(conn, [ACME], None, NOW)
         tasks.remember_keys(conn, [(key, lease.attempt.task_id)], NOW)
         tasks.find_keys(conn, [key], NOW)
         tasks.forget_keys(conn, NOW)

@@ -97,7 +97,7 @@ def enqueue(
 ) -> list[TaskId]:
     """Let tasks in with their turns, without credits: for tests of the queue alone."""
     new = [new_task(workspace_id, **changes) for _ in range(count)]
-    wanted = [(task.workspace_id, task.options.n) for task in new]
+    wanted = [task.workspace_id for task in new]
     turns = [t for t in tasks.take_turns(conn, wanted, None, NOW) if isinstance(t, Turn)]
     tasks.enqueue(conn, list(zip(new, turns, strict=True)), NOW)
     return [task.id for task in new]

@@ -125,7 +125,7 @@ def test_a_file_that_is_not_toml_is_one_line(tmp_path: Path, content: bytes, rea
         ),
         (
             "[egress]\nzzz = 1",
-            "ketchup.toml: egress.zzz: unknown setting; expected allow",
+            "ketchup.toml: egress.zzz: unknown setting; expected allow, ports",
         ),
         (
             "[limits.submit_burst]\nzzz = 1",

@@ -150,6 +150,12 @@ Networks = Annotated[
     BeforeValidator(_split),
     Accepts("a list of networks without host bits, such as 10.0.0.0/8 or ::1/128"),
 ]
+Ports = Annotated[
+    tuple[Annotated[int, _Whole, Field(ge=1, le=65535)], ...],
+    BeforeValidator(_split),
+    Field(min_length=1, max_length=50),
+    Accepts("a list of ports, each 1 to 65535"),
+]
 Amount = Annotated[
     Credits,
     BeforeValidator(_amount),

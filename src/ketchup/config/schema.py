@@ -81,9 +81,6 @@ class Webhooks(Group):
         (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
         description="The pause before each attempt, spread by 20 %.",
     )
-    connect_timeout_seconds: kinds.Seconds = Field(
-        5.0, description="How long connecting to a receiver may take."
-    )
     timeout_seconds: kinds.Seconds = Field(
         15.0, description="How long one attempt may take in all."
     )
@@ -97,17 +94,8 @@ class Egress(Group):
     allow: kinds.Networks = Field(
         (), description="Private networks that references and callbacks may reach."
     )
-
-
-class References(Group):
-    """The reference images that callers send or name."""
-
-    max_bytes: kinds.Bytes = Field(20 * kinds.MEBIBYTE, description="Largest reference image.")
-    timeout_seconds: kinds.Seconds = Field(
-        20.0, description="How long fetching one reference may take in all."
-    )
-    max_pixels: kinds.Positive = Field(
-        40_000_000, description="Most pixels that a reference may have once decoded."
+    ports: kinds.Ports = Field(
+        (80, 443), description="Ports that they may reach on the public internet."
     )
 
 
@@ -211,7 +199,6 @@ class Settings(BaseSettings):
     worker: Worker = Worker()
     webhooks: Webhooks = Webhooks()
     egress: Egress = Egress()
-    references: References = References()
     storage: Storage = Storage()
     contract: Contract = Contract()
     log: Log = Log()

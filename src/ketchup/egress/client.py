@@ -70,12 +70,14 @@ class Egress:
         resolver: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
         per_origin: int = 4,
+        post_seconds: float = 15.0,
     ) -> None:
         self._clock = clock
         self._system_resolver = SystemResolver()
         self._backend = GuardedBackend(resolver or self._system_resolver, allow, ports)
         self._tls = tls or verifying_context()
         self._gates = _Gates(per_origin)
+        self._post_seconds = post_seconds
 
     async def get(
         self,
@@ -115,16 +117,17 @@ class Egress:
         body: bytes,
         headers: Mapping[str, str],
         connect_timeout: float = _CONNECT_SECONDS,
-        deadline: float = 15.0,
+        deadline: float | None = None,
     ) -> Reply:
         """Post a message once and return the reply, whatever its status. Raises an EgressError.
 
-        Redirects are not followed. At most 4 KiB of the reply are read, and dropped.
+        The deadline is `post_seconds` unless given. Redirects are not followed. At most 4 KiB of
+        the reply are read, and dropped.
         """
         target = parse_url(url)
         started = self._clock.monotonic()
         async with (
-            _deadline(deadline),
+            _deadline(self._post_seconds if deadline is None else deadline),
             self._exchange("POST", target, headers, body, connect_timeout) as response,
         ):
             await _drain(response)

@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, TypeVar, assert_never
 
-import structlog
-
-from ketchup import backoff, ids, leases, storage, tasks, webhooks, workspaces
+from ketchup import backoff, ids, leases, storage, tasks, telemetry, webhooks, workspaces
 from ketchup.clock import Clock, after
 from ketchup.db import Connection, Database
 from ketchup.errors import Unavailable
@@ -45,7 +43,7 @@ from ketchup.storage import Storage
 from ketchup.tasks import Attempt, End, Lease, LeaseLost
 
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
+log = telemetry.logger(__name__)
 
 NOT_SET_UP: Final = "The image service is not set up correctly; its operator has been told."
 TRIED_TOO_OFTEN: Final = "The image could not be rendered; please try again later."

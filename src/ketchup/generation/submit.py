@@ -126,17 +126,20 @@ def submit(
     """Decide each submission, in order, and write what was accepted."""
     decisions: list[Decision | None] = [None] * len(submissions)
     known = tasks.find_keys(conn, [s.key for s in submissions if s.key], now)
+    refused: dict[tuple[str, str], Decision] = {}
     waiting = list(range(len(submissions)))
     while waiting:
         # Of submissions that share a new key, one is decided at a time: the others then replay it
-        # or, when it was refused, take its place.
-        fresh, waiting = _split(submissions, waiting, decisions, known)
+        # or, when it was refused and they are cheaper, take its place.
+        fresh, waiting = _split(submissions, waiting, decisions, known, refused)
         decided = _admit(conn, [submissions[i] for i in fresh], rate_limit, now)
         for i, decision in zip(fresh, decided, strict=True):
             decisions[i] = decision
             key = submissions[i].key
             if key and isinstance(decision, Accepted):
                 known[key.name] = (key.fingerprint, decision.task_id)
+            elif key:
+                refused[key.name] = decision
     return [decision for decision in decisions if decision is not None]
 
 
@@ -145,6 +148,7 @@ def _split(
     waiting: Sequence[int],
     decisions: list[Decision | None],
     known: Mapping[tuple[str, str], tuple[Fingerprint, TaskId]],
+    refused: Mapping[tuple[str, str], Decision],
 ) -> tuple[list[int], list[int]]:
     fresh: list[int] = []
     later: list[int] = []
@@ -157,6 +161,8 @@ def _split(
             decisions[i] = _replay(key, known[key.name])
         elif key.name in taken:
             later.append(i)
+        elif refusal := _refused_too(submissions[i], refused.get(key.name)):
+            decisions[i] = refusal
         else:
             taken.add(key.name)
             fresh.append(i)
@@ -169,12 +175,28 @@ def _replay(key: IdempotencyKey, known: tuple[Fingerprint, TaskId]) -> Decision:
     return Accepted(task_id, replayed=True) if same else Conflicting()
 
 
+def _refused_too(submission: _Submission, refused: Decision | None) -> Decision | None:
+    """Say whether what refused another request under the same key refuses this one as well.
+
+    Within a batch a workspace gains neither time nor credits. Without this, many refused requests
+    under one key would be decided one by one while every other caller waits.
+    """
+    price = submission.request.price
+    match refused:
+        case TooSoon():
+            return refused
+        case InsufficientCredits(available, too_much) if price >= too_much:
+            return InsufficientCredits(available, price)
+        case _:
+            return None
+
+
 def _admit(
     conn: Connection, fresh: Sequence[_Submission], rate_limit: RateLimit | None, now: Micros
 ) -> list[Decision]:
     if not fresh:
         return []
-    wanted = [(s.request.caller.workspace_id, s.request.options.n) for s in fresh]
+    wanted = [s.request.caller.workspace_id for s in fresh]
     turns = tasks.take_turns(conn, wanted, rate_limit, now)
     new = [
         (submission, _new_task(submission, now), turn)

@@ -10,8 +10,8 @@ refused request may be sent again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, NewType
 
 import msgspec
@@ -66,9 +66,14 @@ class TooSoon:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A task's place in the fair order."""
+    """Where a workspace stands: what a task that it is allowed to submit now begins from."""
 
     vtime: int
+    """Its next free place in the fair order."""
+    arrival_at: int = 0
+    """Its theoretical arrival time once the task is in."""
+    is_first: bool = True
+    """Whether it has never stood in the order before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,35 +153,44 @@ def forget_keys(conn: Connection, now: Micros) -> int:
 
 def take_turns(
     conn: Connection,
-    requests: Sequence[tuple[WorkspaceId, int]],
+    requests: Sequence[WorkspaceId],
     limit: RateLimit | None,
     now: Micros,
 ) -> list[Turn | TooSoon]:
-    """Give each (workspace, number of images) its place in the fair order, or say: too soon."""
-    turns = _lock_turns(conn, {workspace for workspace, _ in requests})
-    known = set(turns)
+    """Give each request of a workspace its turn, or say: too soon. Nothing is written.
+
+    Only `enqueue` moves a workspace on: what is refused after this costs it neither its place nor
+    its rate.
+    """
+    turns = _lock_turns(conn, set(requests))
     floor = conn.scalar(select(queue_clock.c.vtime)) or 0
     decisions: list[Turn | TooSoon] = []
-    for workspace, images in requests:
-        vtime, arrival_at = turns.get(workspace, (floor, 0))
-        arrival = limit.admit(arrival_at, now) if limit else arrival_at
+    for workspace in requests:
+        before = turns.get(workspace, Turn(floor))
+        arrival = limit.admit(before.arrival_at, now) if limit else before.arrival_at
         if isinstance(arrival, TooSoon):
             decisions.append(arrival)
             continue
-        place = max(vtime, floor)
-        turns[workspace] = (place + images * IMAGE_COST, arrival)
-        decisions.append(Turn(place))
-    _store_turns(conn, turns, known)
+        turns[workspace] = Turn(max(before.vtime, floor), arrival, before.is_first)
+        decisions.append(turns[workspace])
     return decisions
 
 
 def enqueue(conn: Connection, accepted: Sequence[tuple[NewTask, Turn]], now: Micros) -> None:
-    """Insert the tasks: pending, and ready to be claimed."""
-    if accepted:
-        conn.execute(insert(task), [_row(new, place, now) for new, place in accepted])
+    """Insert the tasks, pending and ready to be claimed, and move their workspaces on."""
+    if not accepted:
+        return
+    after_it: dict[WorkspaceId, Turn] = {}
+    rows: list[dict[str, object]] = []
+    for new, turn_taken in accepted:
+        place = after_it.get(new.workspace_id, turn_taken).vtime
+        rows.append(_row(new, place, now))
+        after_it[new.workspace_id] = replace(turn_taken, vtime=place + new.options.n * IMAGE_COST)
+    _store_turns(conn, after_it)
+    conn.execute(insert(task), rows)
 
 
-def _row(new: NewTask, place: Turn, now: Micros) -> dict[str, object]:
+def _row(new: NewTask, place: int, now: Micros) -> dict[str, object]:
     return {
         "id": new.id,
         "workspace_id": new.workspace_id,
@@ -190,7 +204,7 @@ def _row(new: NewTask, place: Turn, now: Micros) -> dict[str, object]:
         "status": Status.PENDING,
         "queue_state": QueueState.READY,
         "price": new.price,
-        "vtime": place.vtime,
+        "vtime": place,
         "priority": 0,
         "attempt": 0,
         "tries": 0,
@@ -200,26 +214,22 @@ def _row(new: NewTask, place: Turn, now: Micros) -> dict[str, object]:
     }
 
 
-def _lock_turns(
-    conn: Connection, workspaces: Iterable[WorkspaceId]
-) -> dict[WorkspaceId, tuple[int, int]]:
+def _lock_turns(conn: Connection, workspaces: Iterable[WorkspaceId]) -> dict[WorkspaceId, Turn]:
     rows = conn.execute(_LOCK_TURNS, {"ids": sorted(workspaces)})
-    return {row.workspace_id: (row.vtime, row.arrival_at) for row in rows}
+    return {row.workspace_id: Turn(row.vtime, row.arrival_at, is_first=False) for row in rows}
 
 
-def _store_turns(
-    conn: Connection, turns: dict[WorkspaceId, tuple[int, int]], known: set[WorkspaceId]
-) -> None:
-    rows = [
-        {"b_id": workspace, "workspace_id": workspace, "vtime": vtime, "arrival_at": arrival_at}
-        for workspace, (vtime, arrival_at) in turns.items()
-    ]
-    new = [row for row in rows if row["workspace_id"] not in known]
-    old = [row for row in rows if row["workspace_id"] in known]
+def _store_turns(conn: Connection, turns: Mapping[WorkspaceId, Turn]) -> None:
+    new = [_turn_row(workspace, t) for workspace, t in turns.items() if t.is_first]
+    old = [_turn_row(workspace, t) for workspace, t in turns.items() if not t.is_first]
     if old:
         conn.execute(_UPDATE_TURN, old)
     if new:
         conn.execute(_INSERT_TURN, new)
+
+
+def _turn_row(workspace: WorkspaceId, t: Turn) -> dict[str, object]:
+    return {"b_id": workspace, "vtime": t.vtime, "arrival_at": t.arrival_at}
 
 
 _LOCK_TURNS: Final = (
@@ -234,7 +244,7 @@ _UPDATE_TURN: Final = (
     .values(vtime=bindparam("vtime"), arrival_at=bindparam("arrival_at"))
 )
 _INSERT_TURN: Final = insert(turn).values(
-    workspace_id=bindparam("workspace_id"),
+    workspace_id=bindparam("b_id"),
     vtime=bindparam("vtime"),
     arrival_at=bindparam("arrival_at"),
 )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import structlog
-
+from ketchup import telemetry
 from ketchup.errors import KetchupError, Unavailable
 from ketchup.ids import RequestId
 from ketchup.wire.body import Disconnected
@@ -26,7 +25,7 @@ from ketchup.wire.envelope import (
 )
 from ketchup.wire.files import ImageFiles
 
-log = structlog.get_logger(__name__)
+log = telemetry.logger(__name__)
 Handler = Callable[[Scope, Receive, RequestId], Awaitable[Reply]]
 
 API: Final = "/api/"

@@ -1,7 +1,7 @@
 """Light as data: what each time of day, weather and season does to colours.
 
-`light_of` joins them into one `Light`. Every painted colour passes through `Light.shade`, which is why
-a boat and the sea under it look lit by the same sun.
+`light_of` joins them into one `Light`. Every painted colour passes through `Light.shade`, which is
+why a boat and the sea under it look lit by the same sun.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ LIGHTS: Final[dict[Time, Light]] = {
     Time.DAY: Light(
         sky=("#2067bd", "#4a97dc", "#8dc5ee", "#cfe8f5"),
         sun="#fffbe6", haze="#c3dff0", ambient="#22406e", darkness=0.04, warmth=0.2,
-        altitude=0.7, disc=44, glow=0.6, lamps=False, clouds=0.5,
+        altitude=0.7, disc=36, glow=0.6, lamps=False, clouds=0.5,
     ),
     Time.GOLDEN: Light(
         sky=("#4c7fb8", "#93b3c9", "#e8cfa4", "#ffc873", "#ffe0a0"),
@@ -143,7 +143,7 @@ AIRS: Final[dict[Weather, Air]] = {
     Weather.CLEAR: Air(grey=0, tone="#9fb0bd", darkness=0, sun=1, clouds=0, murk=0),
     Weather.CLOUDY: Air(grey=0.3, tone="#a9b6c0", darkness=0.04, sun=0.35, clouds=0.55, murk=0.15),
     Weather.RAIN: Air(grey=0.55, tone="#7f919e", darkness=0.14, sun=0.1, clouds=0.6, murk=0.55),
-    Weather.STORM: Air(grey=0.72, tone="#4b5968", darkness=0.3, sun=0, clouds=0.9, murk=0.4),
+    Weather.STORM: Air(grey=0.74, tone="#3c495c", darkness=0.34, sun=0, clouds=0.9, murk=0.35),
     Weather.FOG: Air(grey=0.5, tone="#c3ccd0", darkness=0.02, sun=0.4, clouds=0, murk=1.0),
     Weather.SNOW: Air(grey=0.4, tone="#c6d3de", darkness=0.02, sun=0.3, clouds=0.35, murk=0.5),
     Weather.WIND: Air(grey=0.05, tone="#b4c2cb", darkness=0, sun=1, clouds=0.3, murk=0.05),
@@ -180,6 +180,11 @@ GROWTHS: Final[dict[Season, Growth]] = {
     ),
 }  # fmt: skip
 
+_VEILED: Final = 0.2
+"""The share of sun below which its disc cannot be made out."""
+_HIDDEN: Final = 0.5
+"""The share of sun below which the sky shows no stars."""
+
 
 def light_of(time: Time, weather: Weather) -> Light:
     """Join a time of day and a weather into one light."""
@@ -193,9 +198,9 @@ def light_of(time: Time, weather: Weather) -> Light:
         haze=mix(light.haze, tone, air.grey),
         darkness=min(0.8, light.darkness + air.darkness),
         warmth=light.warmth * (0.4 + 0.6 * air.sun),
-        disc=light.disc if air.sun > 0.2 else 0,
+        disc=light.disc if air.sun > _VEILED else 0,
         glow=light.glow * (0.25 + 0.75 * air.sun),
-        stars=light.stars and air.sun > 0.5,
+        stars=light.stars and air.sun > _HIDDEN,
         clouds=min(1.0, light.clouds + air.clouds),
         lamps=light.lamps or weather is Weather.STORM,
         murk=air.murk,

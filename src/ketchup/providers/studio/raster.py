@@ -17,9 +17,20 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 from ketchup.providers.studio.colour import Colour, mix, rgb
 from ketchup.providers.studio.model import Stage, Wash
 
+_LARGE = 2048
 _GRAIN_TILE = 256
 _GRAIN_SHARE = 0.028
 _DARK: Colour = "#0a0616"
+
+
+def _contrast(value: int) -> int:
+    """Return a channel on a gentle S: glow and grain both flatten a picture a little."""
+    share = value / 255
+    curved = share * share * (3 - 2 * share)
+    return max(0, min(255, round(255 * (share + 0.32 * (curved - share)) * 1.03 - 3)))
+
+
+_CURVE = [_contrast(value) for value in range(256)]
 
 
 def rasterise(stage: Stage, size: tuple[int, int], image_format: str) -> bytes:
@@ -36,7 +47,8 @@ def rasterise(stage: Stage, size: tuple[int, int], image_format: str) -> bytes:
     if stage.bloom:
         picture = _bloom(picture, stage.bloom)
     _vignette(picture, stage.vignette)
-    return _encode(_grain(picture, stage.stream("grain")), image_format)
+    picture = _grain(picture.point(_CURVE * 3), stage.stream("grain"))
+    return _encode(picture, image_format)
 
 
 def _drawing(stage: Stage, size: tuple[int, int]) -> Image.Image:
@@ -102,7 +114,7 @@ def _falloff(distance: int) -> float:
 
 def _bloom(picture: Image.Image, strength: float) -> Image.Image:
     """Let the brightest parts bleed into their surroundings, as they do in a lens."""
-    small = picture.reduce(8 if picture.width > 2048 else 4)
+    small = picture.reduce(8 if picture.width > _LARGE else 4)
     curve = [max(0, value - 150) * 255 / 105 * strength for value in range(256)]
     glow = small.point(curve * 3)
     glow = glow.filter(ImageFilter.GaussianBlur(small.width / 40))

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 from ketchup.providers.studio.svg import Point, num, polyline, smooth
+
+_HEAPED = 0.6
 
 
 def ridge(
     chance: random.Random, width: float, *, steps: int = 7, rough: float = 0.52
 ) -> list[Point]:
-    """Return a jagged line from x=0 to `width`; heights are about -1 to 1 (midpoint displacement)."""
+    """Return a jagged line from x=0 to `width` by midpoint displacement; heights are about ±1."""
     heights, swing = [chance.uniform(-0.4, 0.4), chance.uniform(-0.4, 0.4)], 0.8
     for _ in range(steps):
         split: list[float] = []
-        for left, right in zip(heights, heights[1:], strict=False):
+        for left, right in pairwise(heights):
             split += [left, (left + right) / 2 + chance.uniform(-swing, swing)]
         heights, swing = [*split, heights[-1]], swing * rough
     return [(i / (len(heights) - 1) * width, value) for i, value in enumerate(heights)]
@@ -51,7 +54,7 @@ def hill_under(line: Sequence[Point], bottom: float) -> str:
 
 def height_at(line: Sequence[Point], x: float) -> float:
     """Return the line's y at x, straight between its points."""
-    for (left, first), (right, second) in zip(line, line[1:], strict=False):
+    for (left, first), (right, second) in pairwise(line):
         if left <= x <= right:
             return first + (second - first) * (x - left) / max(1e-6, right - left)
     return line[-1][1]
@@ -76,7 +79,15 @@ def conifer(chance: random.Random, foot: Point, height: float, *, half: int = 0)
     tip = (x, y - height)
     if half:
         side = left if half < 0 else right
-        return polyline([(x, y - height * 0.07), *side, tip])
+        # The light ends in a ragged line, as it does on boughs, not on a drawn axis.
+        inner = [
+            (
+                x - half * chance.uniform(-0.02, 0.035) * height * (1 - i / tiers),
+                y - height * (0.07 + 0.93 * i / tiers),
+            )
+            for i in range(tiers, 0, -1)
+        ]
+        return polyline([(x, y - height * 0.07), *side, tip, *inner])
     return polyline([(x - trunk, y), *left, tip, *reversed(right), (x + trunk, y)])
 
 
@@ -93,8 +104,10 @@ def blades(
         lean, thick = size * chance.uniform(-0.4, 0.4), size * 0.055
         parts.append(
             f"M{num(foot_x - thick)} {num(foot_y)}"
-            f"Q{num(foot_x + lean * 0.2)} {num(foot_y - size * 0.6)} {num(foot_x + lean)} {num(foot_y - size)}"
-            f"Q{num(foot_x + lean * 0.4)} {num(foot_y - size * 0.5)} {num(foot_x + thick)} {num(foot_y)}Z"
+            f"Q{num(foot_x + lean * 0.2)} {num(foot_y - size * 0.6)}"
+            f" {num(foot_x + lean)} {num(foot_y - size)}"
+            f"Q{num(foot_x + lean * 0.4)} {num(foot_y - size * 0.5)}"
+            f" {num(foot_x + thick)} {num(foot_y)}Z"
         )
     return "".join(parts)
 
@@ -109,7 +122,7 @@ def cloud(chance: random.Random, centre: Point, width: float) -> list[tuple[floa
         radius = width * (0.07 + 0.12 * bulge) * chance.uniform(0.75, 1.2)
         x = centre[0] + (t - 0.5) * width + chance.uniform(-0.03, 0.03) * width
         discs.append((x, centre[1] - radius * 0.72, radius))
-        if bulge > 0.6:
+        if bulge > _HEAPED:
             discs.append(
                 (x + width * 0.03, centre[1] - radius * 1.5, radius * chance.uniform(0.6, 0.85))
             )
@@ -131,12 +144,13 @@ def crown(
     return discs
 
 
-def leaf(x: float, y: float, length: float, angle: float) -> str:
+def leaf(x: float, y: float, length: float, angle: float, wide: float = 0.34) -> str:
     """Return path data of one pointed leaf that starts at (x, y)."""
     dx, dy = math.cos(angle) * length, math.sin(angle) * length
-    nx, ny = -dy * 0.34, dx * 0.34
+    nx, ny = -dy * wide, dx * wide
     return (
-        f"M{num(x)} {num(y)}Q{num(x + dx * 0.45 + nx)} {num(y + dy * 0.45 + ny)} {num(x + dx)} {num(y + dy)}"
+        f"M{num(x)} {num(y)}Q{num(x + dx * 0.45 + nx)} {num(y + dy * 0.45 + ny)}"
+        f" {num(x + dx)} {num(y + dy)}"
         f"Q{num(x + dx * 0.45 - nx)} {num(y + dy * 0.45 - ny)} {num(x)} {num(y)}Z"
     )
 

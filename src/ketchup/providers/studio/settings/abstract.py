@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Callable
 
-from ketchup.providers.studio.colour import Colour, lightness, mix, turn, with_lightness
+from ketchup.providers.studio.colour import Colour, chroma, lightness, mix, turn, with_lightness
 from ketchup.providers.studio.model import Setting, Stage, Surface, Wash
 from ketchup.providers.studio.svg import circles, num, ring, smooth
 from ketchup.providers.studio.terrain import hill_under, swell
@@ -30,11 +30,26 @@ def colours(stage: Stage) -> tuple[Colour, ...]:
     five = [
         with_lightness(first, 0.24),
         first,
-        mix(first, last, 0.5),
+        between((first, last, last, last, last), 0.34),
         last,
         with_lightness(last, 0.93),
     ]
     return tuple(sorted(five, key=lightness))
+
+
+def between(five: tuple[Colour, ...], place: float) -> Colour:
+    """Return the colour at a place from 0.0 to 4.0; opposite hues do not meet half-way, in grey."""
+    low = min(3, int(place))
+    first, last, share = five[low], five[low + 1], place - low
+    halfway = mix(first, last, 0.5)
+    if chroma(halfway) > 0.6 * min(chroma(first), chroma(last)):
+        return mix(first, last, share)
+    pull = (
+        with_lightness(first, lightness(halfway))
+        if share < 0.5
+        else with_lightness(last, lightness(halfway))
+    )
+    return mix(first, pull, share * 2) if share < 0.5 else mix(pull, last, share * 2 - 1)
 
 
 def paint(stage: Stage) -> None:
@@ -60,7 +75,9 @@ def _paper(stage: Stage, chance: random.Random, five: tuple[Colour, ...]) -> Non
         (disc[0] + 10 * unit, disc[1] + 22 * unit), (200 * unit, 200 * unit), five[0], 0.4
     )
     stage.canvas.circle(
-        disc, 150 * unit, stage.canvas.linear([(0, mix(five[3], "#ffffff", 0.25)), (1, five[2])])
+        disc,
+        150 * unit,
+        stage.canvas.linear([(0, mix(five[3], "#ffffff", 0.35)), (1, mix(five[3], five[4], 0.3))]),
     )
     sheets = 8
     for i in range(sheets):
@@ -71,8 +88,7 @@ def _paper(stage: Stage, chance: random.Random, five: tuple[Colour, ...]) -> Non
             for px, y in swell(chance, stage.width, waves=chance.uniform(0.7, 1.2))
         ]
         place = (1 - t) * 3.4
-        low = int(place)
-        tone = mix(five[low], five[min(4, low + 1)], place - low)
+        tone = between(five, place)
         for drop, alpha in ((-16, 0.1), (-9, 0.12), (-4, 0.14)):
             shadow = [(px, py + drop * unit) for px, py in line]
             stage.canvas.path(hill_under(shadow, base + 120 * unit), five[0], alpha=alpha)
@@ -130,8 +146,7 @@ def _ribbons(stage: Stage, chance: random.Random, five: tuple[Colour, ...]) -> N
     for i in range(count):
         t = i / (count - 1)
         tone_at = 0.4 + 3.5 * t
-        low = min(3, int(tone_at))
-        tone = mix(five[low], five[low + 1], tone_at - low)
+        tone = between(five, tone_at)
         upper, lower = [], []
         for step in range(-1, 15):
             s = step / 13

@@ -12,6 +12,7 @@ from ketchup.providers.studio.svg import circles, lens, num, polyline
 from ketchup.providers.studio.terrain import crown
 
 _NEON: tuple[Colour, ...] = ("#35e0ff", "#ff4fc3", "#ffd166", "#8c6bff", "#52ffb8")
+_NEON_WORDS = {"neon", "cyberpunk", "synthwave", "vaporwave", "retrowave", "futuristic", "ネオン"}
 _WARM: tuple[Colour, ...] = ("#ffd98c", "#ffe9bd", "#ffc069", "#fff4dc")
 _WALLS: tuple[Colour, ...] = ("#8a94a8", "#a88f86", "#7f8ea6", "#b0a294", "#70809c")
 
@@ -49,7 +50,7 @@ def paint(stage: Stage) -> None:
 
 def neon(stage: Stage) -> bool:
     """Say whether the city glows in neon."""
-    return stage.light.lamps and "#ff5a9d" in (stage.light.sky[-1],) or "neon" in stage.words
+    return stage.light.lamps and bool(stage.words & _NEON_WORDS)
 
 
 def _row(stage: Stage, row: _Row) -> None:
@@ -70,6 +71,8 @@ def _row(stage: Stage, row: _Row) -> None:
             _building(stage, chance, (x, row.base - tall, wide, tall), row)
             if row.depth < 0.75:
                 _windows(stage, chance, (x, row.base - tall, wide, tall), windows)
+            if row.gap and neon(stage):
+                _signs(stage, chance, (x, row.base - tall, wide, tall))
         x += wide + unit * chance.uniform(-3, 9)
     lit = stage.light.lamps
     for colour, shapes in windows.items():
@@ -127,7 +130,8 @@ def _windows(
             left = x + (i + 0.5) * wide / columns - step * 0.26
             top = y + step * (0.6 + j * 1.25)
             shapes.setdefault(colour, []).append(
-                f"M{num(left, 1)} {num(top, 1)}h{num(step * 0.5, 1)}v{num(step * 0.7, 1)}h{num(-step * 0.5, 1)}Z"
+                f"M{num(left, 1)} {num(top, 1)}h{num(step * 0.5, 1)}"
+                f"v{num(step * 0.7, 1)}h{num(-step * 0.5, 1)}Z"
             )
 
 
@@ -154,6 +158,7 @@ def _street(stage: Stage) -> None:
         stage.canvas.path(dash, stage.shade("#e8e2cf", 0.1), alpha=0.75)
     if wet:
         _shine(stage)
+        _streaks(stage)
 
 
 def _shine(stage: Stage) -> None:
@@ -170,6 +175,41 @@ def _shine(stage: Stage) -> None:
                 lens(x, y, unit * (8 + 70 * t) * chance.uniform(0.5, 1.3), unit * (1 + 5 * t))
             )
         stage.canvas.path("".join(streaks), colour, alpha=0.3)
+
+
+def _streaks(stage: Stage) -> None:
+    """Pull the lights of the houses down into the wet road as long soft stripes."""
+    chance, unit = stage.stream("streaks"), stage.unit
+    colours = _NEON if neon(stage) else _WARM
+    for _ in range(15):
+        x = stage.width * (0.5 + chance.gauss(0, 0.17))
+        wide, top = unit * chance.uniform(7, 26), stage.ground(chance.uniform(0.02, 0.12))
+        tall = (stage.height - top) * chance.uniform(0.3, 0.85)
+        colour = chance.choice(colours)
+        fill = stage.canvas.linear([(0, colour, 0.5), (0.4, colour, 0.26), (1, colour, 0)])
+        stage.canvas.ellipse((x, top + tall / 2), (wide, tall / 2), fill)
+
+
+def _signs(stage: Stage, chance: random.Random, box: tuple[float, float, float, float]) -> None:
+    """Hang a neon sign on a house front: a frame and a few strokes that read as letters."""
+    x, y, wide, tall = box
+    unit, colour = stage.unit, chance.choice(_NEON)
+    left, top, w, h = (
+        x + wide * chance.uniform(0.1, 0.6),
+        y + tall * chance.uniform(0.3, 0.5),
+        34 * unit,
+        130 * unit,
+    )
+    stage.canvas.rect((left, top, w, h), "#12081f", radius=5 * unit)
+    strokes = "".join(
+        f"M{num(left + w * 0.28)} {num(top + h * (0.14 + 0.2 * i))}h{num(w * 0.44)}"
+        f"v{num(h * 0.1)}h{num(-w * 0.44 * (i % 2))}"
+        for i in range(4)
+    )
+    border = f"M{num(left)} {num(top)}h{num(w)}v{num(h)}h{num(-w)}Z"
+    stage.canvas.line(border + strokes, colour, 3 * unit)
+    stage.canvas.line(strokes, "#ffffff", 1.2 * unit)
+    stage.before.append(Wash((left + w / 2, top + h / 2), (120 * unit, 150 * unit), colour, 0.5))
 
 
 def _pavement(stage: Stage) -> None:
@@ -251,7 +291,14 @@ def _car(stage: Stage, spot: tuple[float, float, float], colour: Colour, depth: 
     x, y, half = spot
     canvas, oncoming = stage.canvas, x < stage.width / 2
     canvas.ellipse((x, y), (half * 1.25, half * 0.2), "#07060f", alpha=0.55)
-    body = f"M{num(x - half)} {num(y)}V{num(y - half * 0.62)}Q{num(x - half * 0.95)} {num(y - half * 0.8)} {num(x - half * 0.74)} {num(y - half * 0.84)}L{num(x - half * 0.54)} {num(y - half * 1.32)}Q{num(x)} {num(y - half * 1.44)} {num(x + half * 0.54)} {num(y - half * 1.32)}L{num(x + half * 0.74)} {num(y - half * 0.84)}Q{num(x + half * 0.95)} {num(y - half * 0.8)} {num(x + half)} {num(y - half * 0.62)}V{num(y)}Z"
+    body = (
+        f"M{num(x - half)} {num(y)}V{num(y - half * 0.62)}Q{num(x - half * 0.95)}"
+        f" {num(y - half * 0.8)} {num(x - half * 0.74)} {num(y - half * 0.84)}"
+        f"L{num(x - half * 0.54)} {num(y - half * 1.32)}Q{num(x)} {num(y - half * 1.44)}"
+        f" {num(x + half * 0.54)} {num(y - half * 1.32)}L{num(x + half * 0.74)}"
+        f" {num(y - half * 0.84)}Q{num(x + half * 0.95)} {num(y - half * 0.8)}"
+        f" {num(x + half)} {num(y - half * 0.62)}V{num(y)}Z"
+    )
     canvas.path(
         body,
         canvas.linear(
@@ -305,7 +352,10 @@ def _lamps(stage: Stage) -> None:
             tall = unit * (40 + 520 * t)
             pole = stage.shade("#2c3040", 0.5 * (1 - t) ** 2)
             head = (x - side * tall * 0.16, y - tall)
-            arm = f"M{num(x)} {num(y)}V{num(y - tall * 0.9)}Q{num(x)} {num(y - tall)} {num(head[0])} {num(head[1])}"
+            arm = (
+                f"M{num(x)} {num(y)}V{num(y - tall * 0.9)}Q{num(x)} {num(y - tall)}"
+                f" {num(head[0])} {num(head[1])}"
+            )
             stage.canvas.line(arm, pole, max(1.2 * unit, tall * 0.018))
             if lit:
                 glow = _NEON[i % 2] if neon(stage) else "#ffd48a"

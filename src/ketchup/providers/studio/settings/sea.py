@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from ketchup.providers.studio.colour import Colour, darker, mix
+from ketchup.providers.studio.light import Weather
 from ketchup.providers.studio.model import Setting, Stage, Surface
 from ketchup.providers.studio.svg import lens, num
 from ketchup.providers.studio.terrain import ground_under, ridge
-
 
 _LOW_SUN = 0.35
 
@@ -29,6 +31,8 @@ def water(stage: Stage, colour: Colour) -> None:
         (1, mix(darker(own, 0.4), light.sky[0], 0.5 if low else 0.25)),
     )
     _swell(stage, own)
+    if stage.weather in {Weather.STORM, Weather.WIND}:
+        _whitecaps(stage, own)
     _glitter(stage)
 
 
@@ -46,7 +50,7 @@ def _coast(stage: Stage) -> None:
 def _fade(share: float, side: int) -> float:
     """Let a coast rise towards one edge of the picture and sink into the sea before the middle."""
     near_edge = share if side > 0 else 1 - share
-    return max(0.0, (near_edge - 0.52) / 0.48) ** 0.8
+    return math.pow(max(0.0, (near_edge - 0.52) / 0.48), 0.8)
 
 
 def _swell(stage: Stage, own: Colour) -> None:
@@ -65,6 +69,42 @@ def _swell(stage: Stage, own: Colour) -> None:
             length = unit * (14 + 190 * t) * chance.uniform(0.4, 1.5)
             bands.append(lens(chance.random() * stage.width, y, length, unit * (0.8 + 9 * t)))
         stage.canvas.path("".join(bands), colour, alpha=alpha)
+
+
+def _whitecaps(stage: Stage, own: Colour) -> None:
+    """Raise waves that break: a dark back, a light crest, foam that runs down from it."""
+    chance, unit = stage.stream("whitecaps"), stage.unit
+    depth = stage.height - stage.horizon
+    for row in range(9):
+        t = ((row + 0.6) / 9) ** 1.5
+        backs, crests = [], []
+        for _ in range(max(3, 12 - row)):
+            x, y = (
+                chance.random() * stage.width,
+                stage.horizon + 4 + t * depth + chance.uniform(-8, 8) * unit,
+            )
+            reach, rise = unit * (24 + 190 * t) * chance.uniform(0.6, 1.2), unit * (3 + 30 * t)
+            lean = -stage.side * reach * 0.3
+            backs.append(
+                f"M{num(x - reach)} {num(y + rise * 0.4)}Q{num(x + lean * 0.4)}"
+                f" {num(y + rise * 0.1)} {num(x + lean)} {num(y - rise)}"
+                f"Q{num(x + lean * 0.7)} {num(y + rise * 0.2)} {num(x + reach)}"
+                f" {num(y + rise * 0.4)}Z"
+            )
+            crests.append(
+                f"M{num(x + lean - reach * 0.34)} {num(y - rise * 0.45)}"
+                f"Q{num(x + lean - reach * 0.1)} {num(y - rise * 0.9)} {num(x + lean)}"
+                f" {num(y - rise)}Q{num(x + lean * 0.9)} {num(y - rise * 0.5)}"
+                f" {num(x + lean + reach * 0.3)} {num(y - rise * 0.1)}Q{num(x + lean)}"
+                f" {num(y - rise * 0.75)} {num(x + lean - reach * 0.34)}"
+                f" {num(y - rise * 0.45)}Z"
+            )
+        stage.canvas.path(
+            "".join(backs), mix(darker(own, 0.35), stage.light.haze, 0.5 * (1 - t)), alpha=0.6
+        )
+        stage.canvas.path(
+            "".join(crests), mix("#eef4f7", stage.light.haze, 0.5 * (1 - t)), alpha=0.7
+        )
 
 
 def _glitter(stage: Stage) -> None:

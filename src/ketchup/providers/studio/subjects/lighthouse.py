@@ -20,7 +20,8 @@ def draw(pen: Pen) -> None:
     with canvas.clipped(tower):
         for top, tall in ((-68, 12), (-43, 13.5), (-16, 14)):
             canvas.path(
-                f"M-14 {top}Q0 {top + 3} 14 {top}V{top + tall}Q0 {top + tall + 3} -14 {top + tall}Z",
+                f"M-14 {top}Q0 {top + 3} 14 {top}V{top + tall}Q0 {top + tall + 3} -14"
+                f" {top + tall}Z",
                 pen.round(),
             )
     window = "#ffd98c" if pen.lamps else pen.tone("#3d4658").base
@@ -61,7 +62,11 @@ def _rock(pen: Pen) -> None:
     other = [(46, 3), (36, 0), (30, -6), (20, -7), (14, -11), (4, -14), (9, -6), (18, -2), (22, 3)]
     canvas.path(polyline(other if side > 0 else lit), stone.light)
     grass = pen.tone(pen.stage.growth.grass)
-    canvas.path("M-20 -10.5Q-10 -15 4 -15T20 -8Q8 -9 0 -11T-20 -10.5Z", grass.base)
+    canvas.path(
+        "M-19 -11.4Q-12 -14.6 -8 -13.4Q0 -16 6 -14.2Q14 -13 19 -8.4Q12 -10.4 6 -11.6"
+        "Q-4 -12.4 -19 -11.4Z",
+        grass.dark,
+    )
     foam = pen.stage.shade("#ffffff", 0.05, 0.4)
     canvas.path(
         "M-46 3Q-36 -1.5 -26 2Q-14 -2 -2 2Q10 -2 22 2Q36 -2 52 3Q20 6 -46 3Z", foam, alpha=0.75

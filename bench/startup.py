@@ -1,0 +1,86 @@
+"""Start-up: from starting the command to the first answer of `/healthz`, and what it then weighs.
+
+The command is `ketchup serve` as an operator starts it, rendering included. A cold folder is empty:
+the schema, the secrets, the first workspace and its key are made. Memory is that of the whole
+process tree, as proportional set size (a page that two processes share counts half for each) and as
+resident set size (it counts in full for both).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from statistics import median
+
+from bench.contestants import running
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One start. The sizes are None where the system does not tell them."""
+
+    seconds: float
+    pss_mb: float | None
+    rss_mb: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Starts on empty folders, and starts on one that was used before."""
+
+    cold: list[Start]
+    warm: list[Start]
+
+
+def measure(folder: Path, times: int) -> Starts:
+    """Start that many times of each kind; `folder` is filled with data folders."""
+    cold = [_start(folder / str(n)) for n in range(times)]
+    return Starts(cold, [_start(folder / "0") for _ in range(times)])
+
+
+def median_seconds(starts: list[Start]) -> float:
+    """Return the median time to the first answer."""
+    return median(start.seconds for start in starts)
+
+
+def largest(sizes: list[float | None]) -> float | None:
+    """Return the largest size, or None when none is known."""
+    return max((size for size in sizes if size is not None), default=None)
+
+
+def _start(folder: Path) -> Start:
+    command = [sys.executable, "-m", "ketchup", "serve", "--data", str(folder), "--port", "0"]
+    began = time.perf_counter()
+    with running(command, None) as (process, port):
+        connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/healthz")
+        status = connection.getresponse().status
+        seconds = time.perf_counter() - began
+        connection.close()
+        if status != 200:
+            raise RuntimeError(f"/healthz answered {status}")
+        return Start(seconds, *_sizes(process))
+
+
+def _sizes(process: subprocess.Popen[str]) -> tuple[float | None, float | None]:
+    try:
+        sizes = [_sizes_of(pid) for pid in _tree(process.pid)]
+    except OSError:
+        return None, None
+    return sum(pss for pss, _ in sizes), sum(rss for _, rss in sizes)
+
+
+def _tree(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task").glob("*/children")
+    found = [int(child) for file in children for child in file.read_text().split()]
+    return [pid, *(one for child in found for one in _tree(child))]
+
+
+def _sizes_of(pid: int) -> tuple[float, float]:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    kilobytes = {name: int(size.split()[0]) for name, size in (one.split(":") for one in lines)}
+    return kilobytes["Pss"] / 1024, kilobytes["Rss"] / 1024

@@ -1,0 +1,250 @@
+"""Kill -9 at random instants, under load: nothing that was acknowledged is lost or paid twice.
+
+The seed is printed; a run is repeated with KETCHUP_TEST_SEED. The instants of a second run differ
+all the same: they depend on the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from pathlib import Path
+from random import Random
+from subprocess import TimeoutExpired
+from typing import Final
+
+import httpx2
+import pytest
+
+import ketchup
+from tests.support.busy_customers import Customers
+from tests.support.invariants import violations
+from tests.support.process import Descendants, ServerProcess
+from tests.support.receiver import Receiver
+
+CHILDREN_END_SECONDS: Final = 10.0
+_ENVIRON: Final = {
+    "KETCHUP_START_CREDITS": "1000000",
+    "KETCHUP_LOG_LEVEL": "error",
+    "KETCHUP_CONCURRENCY": "2",
+    "KETCHUP_WEBHOOKS_PER_DESTINATION": "16",
+    # A task that is always in the engine when the power goes must not fail for it here.
+    "KETCHUP_WORKER_MAX_LOSSES": "1000",
+}
+
+
+@pytest.fixture
+def random() -> Random:
+    seed = int(os.environ.get("KETCHUP_TEST_SEED") or Random().randrange(10**6))
+    sys.stdout.write(f"KETCHUP_TEST_SEED={seed}\n")
+    return Random(seed)
+
+
+async def test_a_dozen_kills_lose_nothing(tmp_path: Path, random: Random) -> None:
+    await _survives(tmp_path / "data", random, kills=12, pictures=16)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+async def test_a_hundred_kills_lose_nothing(tmp_path: Path, random: Random) -> None:
+    await _survives(tmp_path / "data", random, kills=100, pictures=150)
+
+
+async def test_a_server_that_holds_and_enqueues_in_two_transactions_is_found_out(
+    tmp_path: Path, random: Random
+) -> None:
+    seeded = _seeded(
+        tmp_path,
+        "generation/submit.py",
+        "    tasks.enqueue(conn, [(task, turn)",
+        """    conn.exec_driver_sql("COMMIT")
+    __import__("time").sleep(0.2)
+    conn.exec_driver_sql("BEGIN IMMEDIATE")
+""",
+    )
+
+    async with Receiver() as receiver:
+        customers = Customers(_first_key(tmp_path / "data", seeded), receiver.url, random, 0)
+        found: list[str] = []
+        for _ in range(20):
+            await _one_life(tmp_path / "data", random, customers, seeded)
+            if found := violations(tmp_path / "data", customers.promises):
+                break
+
+    assert any("a hold belongs to no open task" in sentence for sentence in found)
+
+
+async def test_a_server_that_answers_before_the_commit_is_found_out(
+    tmp_path: Path, random: Random
+) -> None:
+    seeded = _seeded(
+        tmp_path,
+        "db.py",
+        "                return work(connection)\n",
+        """                result = work(connection)
+                if isinstance(result, list) and result and type(result[0]).__name__ == "Accepted":
+                    self.answer_early(result)
+                    __import__("time").sleep(0.2)
+                return result
+""",
+        instead=True,
+    )
+    _replace(
+        seeded / "ketchup" / "db.py",
+        "            outcomes = self._outcomes([item for item, _ in batch])\n",
+        """            self._lane.answer_early = lambda results: self._loop.call_soon_threadsafe(
+                _resolve, batch, results
+            )
+            outcomes = self._outcomes([item for item, _ in batch])
+""",
+    )
+
+    async with Receiver() as receiver:
+        customers = Customers(_first_key(tmp_path / "data", seeded), receiver.url, random, 0)
+        found: list[str] = []
+        for _ in range(20):
+            await _one_life(tmp_path / "data", random, customers, seeded)
+            if found := violations(tmp_path / "data", customers.promises):
+                break
+
+    assert any("an acknowledged task is lost" in sentence for sentence in found)
+
+
+async def test_a_first_start_that_is_killed_can_be_made_again(
+    tmp_path: Path, random: Random
+) -> None:
+    for _ in range(4):
+        with ServerProcess.launch(tmp_path / "data", environ=_ENVIRON) as server:
+            await _goes_on(server, random.uniform(0.1, 0.8))
+
+    assert _first_key(tmp_path / "data").startswith("dk-live_")
+
+
+async def _survives(data: Path, random: Random, *, kills: int, pictures: int) -> None:
+    async with Receiver() as receiver:
+        customers = Customers(_first_key(data), receiver.url, random, pictures)
+        for number in range(1, kills + 1):
+            await _one_life(data, random, customers)
+            found = customers.complaints + violations(data, customers.promises)
+            assert found == [], f"after kill {number}"
+        with ServerProcess.start(data, environ=_ENVIRON) as server:
+            await customers.settle(server.base_url, 30 + 2 * kills)
+            await _called_back(receiver, customers, 30 + kills)
+            await _audited(server, 30)
+            assert server.terminate() == 0
+    assert customers.complaints == []
+    assert violations(data, customers.promises, at_the_end=True) == []
+    _judge_callbacks(receiver, customers)
+    statuses = [data["status"] for data in customers.ended.values()]
+    done = f"{len(statuses)} tasks, {statuses.count('success')} pictures"
+    sys.stdout.write(f"{kills} kills, {done}, {len(receiver.requests)} callbacks\n")
+    # Without these the test would prove nothing.
+    assert len(statuses) > kills
+    assert "success" in statuses
+
+
+async def _one_life(
+    data: Path, random: Random, customers: Customers, package: Path | None = None
+) -> None:
+    """Start, work, kill; one life in five ends before the server was ready."""
+    with ServerProcess.launch(data, environ=_environ(package)) as server:
+        if random.random() < 0.2:
+            await _goes_on(server, random.uniform(0.0, 0.7))
+        else:
+            assert await asyncio.to_thread(server.wait_until_ready), server.log
+            customers.open(server.base_url)
+            await _first(customers.complained, random.uniform(0.01, 1.2))
+        children = Descendants(server.process.pid)
+        server.kill()
+        await customers.close()
+        left = await asyncio.to_thread(children.left_after, CHILDREN_END_SECONDS)
+        assert left == [], "these processes outlived their server"
+
+
+async def _first(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+async def _goes_on(server: ServerProcess, seconds: float) -> None:
+    """Let it run for so long; it must not end by itself."""
+    with pytest.raises(TimeoutExpired):
+        await asyncio.to_thread(server.process.wait, seconds)
+
+
+def _first_key(data: Path, package: Path | None = None) -> str:
+    """Start once in peace, and make a key as an operator does."""
+    with ServerProcess.start(data, "--concurrency", "0", environ=_environ(package)) as server:
+        with _operator(server) as operator:
+            workspace = operator.get("/workspaces").json()["items"][0]["id"]
+            made = operator.post(f"/workspaces/{workspace}/keys", json={"name": "customers"})
+        assert server.terminate() == 0
+    key: str = made.json()["key"]
+    return key
+
+
+def _operator(server: ServerProcess) -> httpx2.Client:
+    return httpx2.Client(
+        base_url=f"{server.base_url}/admin/v1",
+        headers={"Authorization": f"Bearer {server.admin_token}"},
+        trust_env=False,
+    )
+
+
+async def _audited(server: ServerProcess, seconds: float) -> None:
+    """Wait until nothing is held: tasks whose answer was lost end too."""
+    with _operator(server) as operator:
+        workspace = operator.get("/workspaces").json()["items"][0]["id"]
+        async with asyncio.timeout(seconds):
+            while True:
+                audit = operator.get(f"/workspaces/{workspace}/audit").json()
+                assert audit["consistent"] is True
+                if float(audit["held"]) == 0:
+                    return
+                await asyncio.sleep(0.05)
+
+
+async def _called_back(receiver: Receiver, customers: Customers, seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        while customers.promises.accepted - _callbacks(receiver).keys():
+            await receiver.received(len(receiver.requests) + 1)
+
+
+def _judge_callbacks(receiver: Receiver, customers: Customers) -> None:
+    """Every task was told under one id with the same bytes, and in agreement with what polls say."""
+    callbacks = _callbacks(receiver)
+    for task_id, told in customers.ended.items():
+        assert len(callbacks[task_id]) == 1, task_id
+        [(_webhook_id, body)] = callbacks[task_id]
+        assert f'"status":"{told["status"]}"'.encode() in body
+
+
+def _callbacks(receiver: Receiver) -> dict[str, set[tuple[str, bytes]]]:
+    found: dict[str, set[tuple[str, bytes]]] = {}
+    for request in receiver.requests:
+        task_id = request.body.partition(b'"task_id":"')[2].partition(b'"')[0].decode()
+        found.setdefault(task_id, set()).add((request.headers["webhook-id"], request.body))
+    return found
+
+
+def _environ(package: Path | None) -> dict[str, str]:
+    return {**_ENVIRON, **({"PYTHONPATH": str(package)} if package else {})}
+
+
+def _seeded(tmp_path: Path, module: str, before: str, bug: str, *, instead: bool = False) -> Path:
+    """Copy the package with a bug in it, and return the folder to import it from."""
+    copy = tmp_path / "seeded"
+    shutil.copytree(Path(ketchup.__file__).parent, copy / "ketchup")
+    _replace(copy / "ketchup" / module, before, bug if instead else bug + before)
+    return copy
+
+
+def _replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1, f"the seeded bug no longer fits into {file.name}"
+    file.write_text(text.replace(old, new))

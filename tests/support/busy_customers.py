@@ -1,0 +1,150 @@
+"""Customers who work a server hard, remember every promise, and complain when one is broken.
+
+They submit with and without idempotency keys, some with references that cannot be fetched, all with
+a callback; they poll; and they repeat what was not answered, as the contract lets them. A server
+that is down is waited for: whoever starts it says so by `open`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+import httpx2
+
+from tests.support.invariants import TERMINAL, Promises
+
+CUSTOMERS: Final = 4
+_POLLS_PER_SUBMIT: Final = 3
+_ORDER: Final = {"pending": 0, "submitted": 1, "in_progress": 2, "success": 3, "failed": 3}
+# Nothing listens on the discard port: the task ends without an engine's work.
+_UNREACHABLE: Final = "http://127.0.0.1:9/reference.png"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request that may have to be sent again."""
+
+    body: dict[str, Any]
+    key: str | None
+
+
+@dataclass
+class Customers:
+    """All of them together; they share one API key and one memory."""
+
+    api_key: str
+    callback_url: str
+    random: Random
+    pictures: int
+    """How many tasks may need the engine; all others fail at their reference."""
+    promises: Promises = field(default_factory=Promises)
+    ended: dict[str, dict[str, Any]] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+    complained: asyncio.Event = field(default_factory=asyncio.Event)
+    _seen: dict[str, int] = field(default_factory=dict)
+    _unanswered: list[Order] = field(default_factory=list)
+    _repeatable: list[Order] = field(default_factory=list)
+    _submitted: int = 0
+    _working: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def open(self, base_url: str) -> None:
+        """The server answers at this address now: get to work."""
+        self._working = [asyncio.create_task(self._work(base_url)) for _ in range(CUSTOMERS)]
+
+    async def close(self) -> None:
+        """The server is gone, or the day is over: stop, and remember what was not answered."""
+        for work in self._working:
+            work.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
+        self._working.clear()
+
+    async def settle(self, base_url: str, seconds: float) -> None:
+        """Repeat what was not answered, and wait until every accepted task has ended."""
+        async with asyncio.timeout(seconds), self._client(base_url) as client:
+            while self._unanswered:
+                await self._send(client, self._unanswered.pop())
+            while waiting := self.promises.accepted - self.ended.keys():
+                for task_id in sorted(waiting):
+                    await self._poll(client, task_id)
+                await asyncio.sleep(0.05)
+
+    def _client(self, base_url: str) -> httpx2.AsyncClient:
+        headers = {"Authorization": f"Bearer {self.api_key}"}
+        return httpx2.AsyncClient(base_url=base_url, headers=headers, trust_env=False)
+
+    async def _work(self, base_url: str) -> None:
+        async with self._client(base_url) as client:
+            while True:
+                try:
+                    await self._send(client, self._next())
+                    for _ in range(_POLLS_PER_SUBMIT):
+                        await self._poll(client, self._any_task())
+                except httpx2.TransportError:
+                    return  # killed: whoever starts it again opens again
+
+    def _next(self) -> Order:
+        if self._unanswered:
+            return self._unanswered.pop()
+        if self._repeatable and self.random.random() < 0.2:
+            return self.random.choice(self._repeatable)
+        return self._new()
+
+    def _new(self) -> Order:
+        self._submitted += 1
+        body: dict[str, Any] = {
+            "model": "google/gemini-2.5-flash-image",
+            "prompt": f"a red boat, number {self._submitted}",
+            "callback_url": self.callback_url,
+        }
+        if self.pictures and self.random.random() < 0.2:
+            self.pictures -= 1
+        else:
+            body["images"] = [_UNREACHABLE]
+        key = f"order-{self._submitted}" if self.random.random() < 0.5 else None
+        return Order(body, key)
+
+    async def _send(self, client: httpx2.AsyncClient, order: Order) -> None:
+        headers = {"Idempotency-Key": order.key} if order.key else {}
+        if order.key:
+            # Until it is answered nobody knows what became of it. Only a key makes it repeatable.
+            self._unanswered.append(order)
+        answer = await client.post("/api/image/gen", json=order.body, headers=headers)
+        if answer.status_code != httpx2.codes.OK:
+            self._complain(f"a task was not accepted: {answer.status_code} {answer.text}")
+            return
+        self.promises.acknowledge(answer.json()["data"]["task_id"], order.key)
+        if order.key:
+            self._unanswered.remove(order)
+            self._repeatable.append(order)
+
+    def _any_task(self) -> str | None:
+        return self.random.choice(list(self.promises.accepted)) if self.promises.accepted else None
+
+    async def _poll(self, client: httpx2.AsyncClient, task_id: str | None) -> None:
+        if task_id is None:
+            return
+        answer = await client.get("/api/task/query", params={"task_id": task_id})
+        if answer.status_code != httpx2.codes.OK:
+            self._complain(f"{task_id} was acknowledged, but: {answer.status_code} {answer.text}")
+            return
+        # Only the port of the day may differ from one answer to the next.
+        self._judge(task_id, json.loads(answer.text.replace(str(client.base_url), "/"))["data"])
+
+    def _judge(self, task_id: str, data: dict[str, Any]) -> None:
+        status = data["status"]
+        before = self._seen.get(task_id, 0)
+        if _ORDER[status] < before:
+            self._complain(f"{task_id} went back to {status}")
+        self._seen[task_id] = max(before, _ORDER[status])
+        if status not in TERMINAL:
+            return
+        if self.ended.setdefault(task_id, data) != data:
+            self._complain(f"{task_id} changed after its end: {self.ended[task_id]} to {data}")
+
+    def _complain(self, sentence: str) -> None:
+        self.complaints.append(sentence)
+        self.complained.set()
