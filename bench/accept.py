@@ -91,9 +91,7 @@ def measure(plan: Plan, folders: dict[Name, Prepared], cores: Cores) -> Results:
     return results
 
 
-def _round(
-    plan: Plan, contestants: Sequence[Contestant], cores: Cores, results: Results
-) -> None:
+def _round(plan: Plan, contestants: Sequence[Contestant], cores: Cores, results: Results) -> None:
     created: dict[Name, list[str]] = {one.name: [] for one in contestants}
     for connections in plan.posts:
         job = _job(plan, cores, connections)

@@ -19,7 +19,12 @@ import msgspec
 from fastapi import Depends, FastAPI, Header, HTTPException, Query
 from pydantic import AnyHttpUrl, BaseModel, Field
 from sqlalchemy import Connection, event, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped
 
 from bench.serving import runner, serve
@@ -278,4 +283,4 @@ REQUEST_IDS: Final = ids.RequestIds()
 
 if __name__ == "__main__":
     with runner() as loop:
-        loop.run(serve(create_app(Path(sys.argv[1]))))
+        loop.run(serve(create_app(Path(sys.argv[1])), "httptools"))

@@ -161,7 +161,7 @@ class _Client(asyncio.Protocol):
         if exc is None and self._transport.is_closing():
             self.ended.set_result(None)
         else:
-            self.ended.set_exception(ConnectionError("the server closed a connection"))
+            self.ended.set_exception(ConnectionError(f"the server closed a connection: {exc}"))
 
     def _send(self, now: float) -> None:
         self._began = now
