@@ -14,6 +14,7 @@ from statistics import median
 from typing import Final
 
 from sqlalchemy import Connection, func, select
+from typing_extensions import override
 
 from bench.contestants import Contestant, Cores, Name, started
 from bench.load import Job, Outcome
@@ -48,6 +49,7 @@ class Work:
     kind: str
     connections: int
 
+    @override
     def __str__(self) -> str:
         return f"{self.kind} at {self.connections} connection{'s' * (self.connections != 1)}"
 

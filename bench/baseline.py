@@ -29,10 +29,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped
 
 from bench.serving import runner, serve
 from ketchup import credits, ids
-from ketchup.clock import SystemClock, iso
+from ketchup.clock import Micros, SystemClock, iso
 from ketchup.data_folder import paths
 from ketchup.db import metadata
-from ketchup.money import decimal
+from ketchup.money import Credits, decimal
 from ketchup.tasks import table
 from ketchup.workspaces import Pepper, digest, keys, tenants
 
@@ -126,7 +126,7 @@ class TaskEnvelope(BaseModel):
     data: TaskView
 
 
-def create_app(folder: Path) -> FastAPI:
+def create_app(folder: Path) -> FastAPI:  # noqa: C901 one function, as in FastAPI's own guides
     """Build the application on a prepared folder."""
     reads = _sessions(folder, begin="BEGIN")
     writes = _sessions(folder, begin="BEGIN IMMEDIATE")
@@ -271,8 +271,8 @@ def _view(task: Task) -> TaskView:
         task_id=task.id,
         status=task.status,
         result=None if names is None else [Image(image=f"{BASE_URL}/{name}") for name in names],
-        consumed=decimal(credits.Credits(task.consumed), 8),
-        created_at=iso(credits.Micros(task.created_at)),
+        consumed=decimal(Credits(task.consumed), 8),
+        created_at=iso(Micros(task.created_at)),
         status_reason=StatusReason(message=task.reason),
     )
 

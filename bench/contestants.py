@@ -76,7 +76,12 @@ class Contestant:
         done = subprocess.run(
             command, input=msgspec.json.encode(sent), stdout=subprocess.PIPE, check=True
         )
-        return msgspec.json.decode(done.stdout, type=Outcome)
+        try:
+            return msgspec.json.decode(done.stdout, type=Outcome)
+        except msgspec.DecodeError as e:
+            raise RuntimeError(
+                f"{len(done.stdout)} {done.stdout[:100]!r} {done.stdout[-100:]!r} {e}"
+            )
 
 
 @contextlib.contextmanager
