@@ -57,6 +57,8 @@ class Results:
     """Every outcome, by work and contestant, in the order of the rounds; and what was wrong."""
 
     outcomes: dict[tuple[Work, Name], list[Outcome]] = field(default_factory=dict)
+    cpu_micros: dict[tuple[Work, Name], list[float]] = field(default_factory=dict)
+    """What a request costs the server, in microseconds of its core; empty where that is unknown."""
     acknowledged: dict[Name, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
@@ -96,12 +98,12 @@ def _round(
     for connections in plan.posts:
         job = _job(plan, cores, connections)
         for one in contestants:
-            outcome = one.load(job)
+            outcome, cpu = one.load(job)
             created[one.name] += outcome.ids
-            _keep(results, Work("POST", connections), one.name, outcome)
+            _keep(results, Work("POST", connections), one.name, outcome, cpu)
     for one in contestants:
         job = _job(plan, cores, plan.polls, _polled(one.prepared.ended, created[one.name]))
-        _keep(results, Work("GET", plan.polls), one.name, one.load(job))
+        _keep(results, Work("GET", plan.polls), one.name, *one.load(job))
 
 
 def _job(plan: Plan, cores: Cores, connections: int, ids: Sequence[str] = ()) -> Job:
@@ -126,13 +128,17 @@ def _polled(ended: Sequence[str], created: Sequence[str]) -> list[str]:
     return polled
 
 
-def _keep(results: Results, work: Work, name: Name, outcome: Outcome) -> None:
+def _keep(
+    results: Results, work: Work, name: Name, outcome: Outcome, cpu_micros: float | None
+) -> None:
     results.acknowledged[name] += len(outcome.ids)
     results.faults += [f"{name}, {work}: {fault}" for fault in _faults(outcome)]
     if len(set(outcome.ids)) != len(outcome.ids):
         results.faults.append(f"{name}, {work}: a task id was given twice")
     # The ids have been counted; without them a run's outcomes are small.
     results.outcomes.setdefault((work, name), []).append(outcome.without_ids())
+    if cpu_micros is not None:
+        results.cpu_micros.setdefault((work, name), []).append(cpu_micros)
 
 
 def _faults(outcome: Outcome) -> Iterator[str]:

@@ -61,8 +61,16 @@ class Contestant:
     process: subprocess.Popen[str]
     port: int
 
-    def load(self, job: Job) -> Outcome:
-        """Send a job's load from another process, and wait for the outcome."""
+    def load(self, job: Job) -> tuple[Outcome, float | None]:
+        """Send a job's load from another process; return the outcome and our CPU µs per request."""
+        before = _cpu_seconds(self.process.pid)
+        outcome = self._send(job)
+        after = _cpu_seconds(self.process.pid)
+        if before is None or after is None:
+            return outcome, None
+        return outcome, (after - before) * 1e6 / max(1, sum(outcome.statuses.values()))
+
+    def _send(self, job: Job) -> Outcome:
         sent = msgspec.structs.replace(job, port=self.port, key=self.prepared.key)
         command = [sys.executable, "-m", "bench.load"]
         done = subprocess.run(
@@ -109,3 +117,12 @@ def _port(process: subprocess.Popen[str]) -> int:
         if found := _READY.search(line):
             return int(found[1])
     raise RuntimeError(f"a server ended with {process.wait()} before it was ready")
+
+
+def _cpu_seconds(pid: int) -> float | None:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    # Fields 14 and 15 of proc(5): user and system time, in ticks.
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -7,6 +7,7 @@ import platform
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import median
 
 import msgspec
 
@@ -68,7 +69,12 @@ def markdown(results: Results, starts: Starts, cores: Cores) -> str:
 def json(results: Results, starts: Starts, cores: Cores) -> bytes:
     """Return everything that was measured, round by round."""
     rounds = [
-        {"work": str(work), "contestant": name, "rounds": outcomes}
+        {
+            "work": str(work),
+            "contestant": name,
+            "rounds": outcomes,
+            "cpu_micros": results.cpu_micros.get((work, name)),
+        }
         for (work, name), outcomes in results.outcomes.items()
     ]
     report = {
@@ -96,16 +102,18 @@ def machine(cores: Cores) -> str:
 
 
 def _rates(results: Results) -> Iterator[str]:
-    yield "| work | server | req/s median (best) | p50 ms | p99 ms | × baseline | × floor | load |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| work | server | req/s median (best) | p50 ms | p99 ms | × baseline | × floor | CPU µs | load |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for (work, name), outcomes in results.outcomes.items():
         middle = sorted(outcomes, key=lambda outcome: outcome.per_second)[len(outcomes) // 2]
+        spent = results.cpu_micros.get((work, name))
+        cpu = f"{median(spent):,.0f}" if spent else "unknown"
         best = max(outcome.per_second for outcome in outcomes)
         yield (
             f"| {work} | {name} | {results.rate(work, name):,.0f} ({best:,.0f}) "
             f"| {middle.p50_ms:.2f} | {middle.p99_ms:.2f} "
             f"| {results.ratio(work, name, Name.BASELINE):.1f} "
-            f"| {results.ratio(work, name, Name.FLOOR):.2f} | {middle.busy:.0%} |"
+            f"| {results.ratio(work, name, Name.FLOOR):.2f} | {cpu} | {middle.busy:.0%} |"
         )
 
 
