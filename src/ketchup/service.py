@@ -95,7 +95,12 @@ def settle_memory() -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a bound socket. Raises OSError when the address is taken or not ours."""
+    """Return a listening socket. Raises OSError when the address is taken or not ours.
+
+    It listens at once, because two sockets may be bound to one address as long as neither listens:
+    the later of two servers would notice only when everything else is up. Who connects before the
+    service is ready waits for it.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Named, because the event loop turns off Nagle's delay only where it reads that this is TCP: an
     # answer's head and body would arrive 40 ms apart.
@@ -104,6 +109,7 @@ def bind(host: str, port: int) -> socket.socket:
         # A restart must not wait for the connections of the one before to be forgotten.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except OSError:
         listener.close()
         raise
