@@ -44,7 +44,7 @@ class Entry:
 
 ENTRIES: Final = (
     Entry("sailboat", "A red sailboat on a calm sea at sunset"),
-    Entry("mountains", "Snowy mountain peaks above a misty valley at dawn"),
+    Entry("castle", "A castle in the mountains at dawn"),
     Entry("neon-city", "Neon city street in the rain at night"),
     Entry("cabin", "A cabin with a red door in a forest at night, snow falling"),
     Entry("balloons", "Hot air balloons over desert dunes at golden hour"),

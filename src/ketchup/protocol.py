@@ -18,7 +18,6 @@ from ketchup.wire.envelope import NOT_HTTP
 
 MAX_HEADERS: Final = 100
 MAX_HEAD_BYTES: Final = 64 * 1024
-HEAD_SECONDS: Final = 20.0
 
 _request_ids: Final = RequestIds()
 
@@ -29,6 +28,9 @@ class TooManyHeaders(Exception):
 
 class HttpProtocol(HttpToolsProtocol):
     """One connection. The names of its methods are those that asyncio and the parser call."""
+
+    head_seconds: float = 20.0
+    """How long a client may take to send the head of a request."""
 
     # Bytes that came since the head began; None between a head's end and the next one's start.
     _head_bytes: int | None = 0
@@ -75,7 +77,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         self._head_bytes = 0
-        self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self._deadline = self.loop.call_later(self.head_seconds, self.transport.close)
 
     def _head_is_whole(self) -> None:
         self._head_bytes = None

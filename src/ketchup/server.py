@@ -29,11 +29,10 @@ def create_app(runtime: Runtime) -> ASGIApp:
             retention_days=runtime.settings.storage.retention_days,
         )
     )
-    return _App(Wire(surface(runtime), files, status), api)
+    return _App(Wire(_surface(runtime), files, status), api)
 
 
-def surface(runtime: Runtime) -> Surface:
-    """Return what the contract's endpoints work with."""
+def _surface(runtime: Runtime) -> Surface:
     limits = runtime.settings.limits
     pace = (
         Pace(limits.polls_per_second, limits.poll_burst, runtime.clock)

@@ -78,7 +78,7 @@ def _aloft(stage: Stage, singles: Sequence[_Single], nearest: Setting) -> list[P
 
 
 def _on_ground(stage: Stage, singles: Sequence[_Single], nearest: Setting) -> list[Placed]:
-    """Stand them on land or water: the largest gives the scale, a lone one takes a line of thirds."""
+    """Stand them on land or water: the largest gives the scale, a lone one stands aside."""
     del nearest
     chance, unit, total = stage.stream("ground"), stage.unit, len(singles)
     hero = max((one.subject for one in singles), key=lambda subject: subject.metres)

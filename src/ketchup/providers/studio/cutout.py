@@ -24,6 +24,8 @@ _MAP_SIDE: Final = 150
 _BORDER_SPREAD: Final = 26
 _BORDER_SHARE: Final = 0.88
 _OUTSIDE: Final = 1
+_SHADOW_SHARE: Final = 0.12
+_SHADE: Final = (22, 18, 30)
 _SMALLEST_EYE: Final = 60
 _SMALLEST_SHARE: Final = 0.02
 
@@ -79,6 +81,7 @@ def read(data: bytes) -> Reference:
     if ImageStat.Stat(matte).mean[0] < 255 * _SMALLEST_SHARE:
         return Reference(whole, free=False)
     image.putalpha(matte)
+    _free_shadow(image, background)
     return _cropped(image, free=True)
 
 
@@ -132,6 +135,31 @@ def _matte(image: Image.Image, background: _Rgb) -> Image.Image:
     soft = apart.point([min(255, max(0, (value - 9) * 11)) for value in range(256)])
     opaque = ImageChops.lighter(soft, ImageChops.invert(outside))
     return opaque.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.GaussianBlur(0.7))
+
+
+def _free_shadow(image: Image.Image, background: _Rgb) -> None:
+    """Turn the shadow under a thing into shade: dark and see-through, without the old background.
+
+    A shadow darkens all channels alike, and lies along the foot of the thing.
+    """
+    matte = image.getchannel("A")
+    box = matte.point([0] * 24 + [255] * 232).getbbox()
+    if box is None:
+        return
+    apart = ImageChops.difference(image.convert("RGB"), Image.new("RGB", image.size, background))
+    red, green, blue = apart.split()
+    most = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    least = ImageChops.darker(ImageChops.darker(red, green), blue)
+    grey = ImageChops.subtract(most, least).point([255] * 14 + [0] * 242)
+    faint = most.point([255] * 96 + [0] * 160)
+    foot = Image.new("L", image.size, 0)
+    top = round(box[3] - (box[3] - box[1]) * _SHADOW_SHARE)
+    foot.paste(255, (box[0], top, box[2], box[3]))
+    shadow = ImageChops.darker(ImageChops.darker(grey, faint), foot)
+    image.paste(_SHADE, (0, 0), shadow)
+    image.putalpha(
+        Image.composite(most.point([min(255, 2 * v) for v in range(256)]), matte, shadow)
+    )
 
 
 def _outside(image: Image.Image, background: _Rgb) -> Image.Image:

@@ -55,7 +55,7 @@ def _in_basket(
     unit = stage.unit
     on_table = nearest.surface is Surface.TABLE
     if nearest.surface is Surface.WATER:
-        _jetty(stage)
+        _boards(stage)
     x, y = stage.width / 2, stage.ground(nearest.stand + 0.03 if on_table else 0.8)
     scale = 6.0 * unit
     colours = next((m.colours for m in scene.subjects if m.name == "basket"), ())
@@ -83,8 +83,8 @@ def _in_basket(
 def _in_row(stage: Stage, references: Sequence[Reference], nearest: Setting) -> None:
     """Stand them side by side on one line, at sizes that make a row and not a heap."""
     unit, count = stage.unit, len(references)
-    if nearest.surface is Surface.WATER:
-        _jetty(stage)
+    if nearest.surface in {Surface.WATER, Surface.LAND}:
+        _boards(stage)
     line = stage.ground(nearest.stand + 0.03 if nearest.surface is Surface.TABLE else 0.66)
     # About equal areas, not equal heights: a bottle beside a bar of soap stays the taller thing.
     area = unit * (440, 400, 350, 310)[min(count, 4) - 1]
@@ -107,8 +107,8 @@ def _in_row(stage: Stage, references: Sequence[Reference], nearest: Setting) -> 
         x += wide + gap * fit
 
 
-def _jetty(stage: Stage) -> None:
-    """Lay planks towards the water, for things that do not float."""
+def _boards(stage: Stage) -> None:
+    """Lay planks into the foreground: small things stand close to the viewer, and need a place."""
     unit, canvas = stage.unit, stage.canvas
     top, middle = stage.ground(0.46), stage.width / 2
     reach, near = stage.width * 0.42, stage.width * 0.68

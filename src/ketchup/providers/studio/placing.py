@@ -8,7 +8,7 @@ from dataclasses import replace
 from ketchup.providers.studio.arrange import Placed
 from ketchup.providers.studio.colour import Colour, deeper, mix, turn
 from ketchup.providers.studio.model import Pen, Place, Setting, Stage, Surface, Wash
-from ketchup.providers.studio.svg import Point, lens
+from ketchup.providers.studio.svg import Point, lens, num
 from ketchup.providers.studio.terrain import blades, height_at, hill_under, swell
 
 _DRY = {Place.LAND, Place.TABLE}
@@ -44,6 +44,9 @@ def _paint(stage: Stage, item: Placed, surface: Surface) -> None:
     if grounded and surface is Surface.WATER and item.subject.place is Place.WATER:
         _afloat(stage, item, pen)
         return
+    if grounded and surface is Surface.WATER and item.subject.place is Place.DEEP:
+        _surfacing(stage, item, pen)
+        return
     if grounded:
         _shadow(stage, item)
     if item.subject.lamp and stage.light.lamps:
@@ -54,6 +57,26 @@ def _paint(stage: Stage, item: Placed, surface: Surface) -> None:
     way = -1 if item.index % 2 else 1
     with canvas.moved(x, y, scale=(way * scale, scale)):
         item.subject.draw(pen)
+
+
+def _surfacing(stage: Stage, item: Placed, pen: Pen) -> None:
+    """Paint the upper half of what lives under water, where it breaks the surface."""
+    canvas, scale, (x, y) = stage.canvas, item.height / 100, item.foot
+    half = item.height * item.subject.breadth * 0.6
+    above = f"M0 0H{num(stage.width)}V{num(y)}H0Z"
+    with canvas.clipped(above), canvas.moved(x, y + item.height * 0.42, scale=(scale, scale)):
+        item.subject.draw(pen)
+    chance = stage.stream(f"splash {item.index}")
+    foam = [
+        lens(
+            x + chance.uniform(-1, 1) * half,
+            y + chance.uniform(-2, 12) * stage.unit,
+            half * chance.uniform(0.2, 0.6),
+            stage.unit * chance.uniform(3, 7),
+        )
+        for _ in range(12)
+    ]
+    canvas.path("".join(foam), stage.shade("#ffffff", 0.1, 0.5), alpha=0.7)
 
 
 def _afloat(stage: Stage, item: Placed, pen: Pen) -> None:

@@ -41,7 +41,7 @@ def paint_lightning(stage: Stage) -> None:
         if chance.random() < _FORKS:
             branches.append(_branch(chance, bolt[-1], unit))
     flash = mix(stage.light.sun, "#cfd8ff", 0.5)
-    stage.behind.append(Wash((x, stage.horizon * 0.4), (560 * unit, 520 * unit), flash, 0.75))
+    stage.behind.append(Wash((x, stage.horizon * 0.4), (520 * unit, 480 * unit), flash, 0.5))
     data = polyline(bolt, closed=False)
     stage.canvas.line(data, "#dfe6ff", 11 * unit, alpha=0.25)
     stage.canvas.line("".join(branches), "#eef1ff", 2 * unit, alpha=0.85)
@@ -115,7 +115,7 @@ def _fog(stage: Stage, chance: random.Random) -> None:
 def _wind(stage: Stage, chance: random.Random) -> None:
     unit = stage.unit
     gusts = []
-    for _ in range(7):
+    for _ in range(5):
         x, y = chance.uniform(-0.1, 0.8) * stage.width, stage.height * chance.uniform(0.12, 0.75)
         reach = unit * chance.uniform(180, 340)
         gusts.append(
@@ -124,7 +124,7 @@ def _wind(stage: Stage, chance: random.Random) -> None:
             f" {num(-14 * unit)} {num(30 * unit)} {num(-46 * unit)} {num(2 * unit)}"
             f" {num(-38 * unit)}"
         )
-    stage.canvas.line("".join(gusts), "#ffffff", 2.6 * unit, alpha=0.5)
+    stage.canvas.line("".join(gusts), "#ffffff", 2.2 * unit, alpha=0.36)
 
 
 def _petals(stage: Stage, chance: random.Random) -> None:

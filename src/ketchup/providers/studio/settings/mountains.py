@@ -80,7 +80,7 @@ def _layer(stage: Stage, line: list[Point], colour: str) -> None:
         min(y for _, y in line),
         stage.horizon + 30 * stage.unit,
     )
-    stage.canvas.path(ground_under(line, stage.horizon + 60 * stage.unit), fill)
+    stage.canvas.path(ground_under(line, stage.horizon + 170 * stage.unit), fill)
 
 
 def _range(
@@ -100,7 +100,7 @@ def _range(
         peak(
             stage,
             chance,
-            ((x, stage.horizon - size), width, stage.horizon + 40 * stage.unit),
+            ((x, stage.horizon - size), width, stage.horizon + 70 * stage.unit),
             (rock, depth),
         )
 

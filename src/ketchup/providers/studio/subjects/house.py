@@ -105,6 +105,6 @@ SUBJECT = Subject(
     draw=draw,
     varied=True,
     lamp=1.1,
-    plurals=("häuser", "huizen"),
+    plurals=("häuser", "huizen", "village", "dorf", "dorp", "村"),
     parts=("roof", "door", "wall", "walls"),
 )
