@@ -19,6 +19,7 @@ from ketchup.providers.base import (
     ImageRequest,
     ImageSize,
     ReferenceImage,
+    TimedOut,
     Unavailable,
 )
 from ketchup.providers.studio import StudioProvider
@@ -133,6 +134,14 @@ async def test_a_reference_that_cannot_be_read_is_reported_and_the_process_goes_
     (pid,) = studio.pids()
     await _render(studio, _request())
     assert studio.pids() == [pid]
+
+
+async def test_a_picture_that_takes_too_long_is_given_up_and_its_process_ended() -> None:
+    studio = StudioProvider(processes=1, deadline=0.2)
+    with pytest.raises(TimedOut):
+        await _render(studio, _request(size=ImageSize.K4))
+    assert studio.pids() == []
+    await studio.close()
 
 
 async def test_a_lone_surrogate_crosses_to_the_renderer(studio: StudioProvider) -> None:
