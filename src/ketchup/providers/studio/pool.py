@@ -115,7 +115,8 @@ class _Renderer:
 
     @property
     def alive(self) -> bool:
-        return self._process.returncode is None
+        # Its pipe closes at once; that the process was reaped is heard of later.
+        return self._process.returncode is None and not self._answers.at_eof()
 
     @property
     def pid(self) -> int:
@@ -133,7 +134,7 @@ class _Renderer:
         return msgspec.msgpack.decode(answer, type=Rendered)
 
     async def stop(self) -> None:
-        if self.alive:
+        if self._process.returncode is None:
             # It may end by itself between the two lines.
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
