@@ -201,7 +201,7 @@ async def test_a_renderer_loads_nothing_of_the_server(studio: StudioProvider) ->
         "print([n for n in sys.modules if n.partition('.')[0] in ('fastapi', 'sqlalchemy', 'uvicorn')"
         " or n.startswith(('ketchup.cli', 'ketchup.server', 'ketchup.config'))])"
     )
-    done = subprocess.run(  # noqa: ASYNC221, S603 - alone in its loop; our own interpreter
+    done = subprocess.run(  # noqa: ASYNC221 - alone in its loop; our own interpreter
         [sys.executable, "-c", source],
         env=_environment(),
         capture_output=True,
@@ -236,7 +236,7 @@ def test_no_renderer_outlives_a_server_killed_with_9(tmp_path: Path) -> None:
             """
         )
     )
-    server = subprocess.Popen(  # noqa: S603 - our own interpreter
+    server = subprocess.Popen(
         [sys.executable, str(program)], stdout=subprocess.PIPE, text=True, env=_environment()
     )
     assert server.stdout is not None

@@ -85,7 +85,7 @@ def test_the_same_job_gives_the_same_bytes_in_another_process() -> None:
     )
     package_root = str(Path(ketchup.__file__).parents[1])
     digests = {
-        subprocess.run(  # noqa: S603 - our own interpreter
+        subprocess.run(
             [sys.executable, "-c", source],
             env={**os.environ, "PYTHONPATH": package_root, "PYTHONHASHSEED": seed},
             capture_output=True,
