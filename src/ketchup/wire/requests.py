@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -158,29 +159,34 @@ def _callback_url(value: object) -> str | None:
 
 def _options(fields: _Fields, model: Model) -> Options:
     return Options(
-        aspect_ratio=_choice("aspect_ratio", fields.aspect_ratio, _ratios(model)),
-        image_size=_choice("image_size", fields.image_size, _sizes(model)),
+        aspect_ratio=_choice("aspect_ratio", fields.aspect_ratio, _ratios(model.aspect_ratios)),
+        image_size=_choice("image_size", fields.image_size, _sizes(model.image_sizes)),
         n=1 if fields.n is None else _integer("n", fields.n, 1, model.max_count),
         seed=None if fields.seed is None else _integer("seed", fields.seed, 0, MAX_SEED),
-        output_format=_choice("output_format", fields.output_format, list(ImageFormat)),
+        output_format=_choice("output_format", fields.output_format, _FORMATS),
     )
 
 
-def _ratios(model: Model) -> list[str]:
-    return ["auto", *(ratio for ratio in AspectRatio if ratio in model.aspect_ratios)]
+# Kept, because going through an enumeration is slow and a catalogue has few different sets.
+@lru_cache(maxsize=128)
+def _ratios(offered: frozenset[AspectRatio]) -> tuple[str, ...]:
+    return ("auto", *(ratio.value for ratio in AspectRatio if ratio in offered))
 
 
-def _sizes(model: Model) -> list[str]:
-    return [size for size in ImageSize if size in model.image_sizes]
+@lru_cache(maxsize=128)
+def _sizes(offered: frozenset[ImageSize]) -> tuple[str, ...]:
+    return tuple(size.value for size in ImageSize if size in offered)
 
 
 def _choice(name: str, value: object, choices: Sequence[str]) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
+        if value in choices:
+            return value
         for choice in choices:
             if choice.lower() == value.lower():
-                return str(choice)
+                return choice
     raise InvalidRequest(f"{name} must be one of {', '.join(choices)}")
 
 
@@ -193,3 +199,6 @@ def _integer(name: str, value: object, least: int, most: int) -> int:
 
 def _is_visible(value: bytes) -> bool:
     return all(0x21 <= byte <= 0x7E for byte in value)  # noqa: PLR2004 the visible ASCII characters
+
+
+_FORMATS: Final = tuple(format_.value for format_ in ImageFormat)
