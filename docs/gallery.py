@@ -1,7 +1,8 @@
 """Renders the gallery: sixteen prompts, as `make gallery` keeps them under docs/gallery.
 
 Each picture is rendered as the server renders it, at 1024 pixels as PNG, which is what the printed
-times measure; what is kept is a smaller WebP. The references that some prompts need are drawn first.
+times measure; what is kept is a smaller WebP. The references that some prompts need are drawn
+first.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ class Entry:
 
 ENTRIES: Final = (
     Entry("sailboat", "A red sailboat on a calm sea at sunset"),
-    Entry("mountains", "Snowy mountain peaks above a misty valley at dawn"),
+    Entry("castle", "A castle in the mountains at dawn"),
     Entry("neon-city", "Neon city street in the rain at night"),
-    Entry("cabin", "A cabin with a red door in a snowy forest at night"),
+    Entry("cabin", "A cabin with a red door in a forest at night, snow falling"),
     Entry("balloons", "Hot air balloons over desert dunes at golden hour"),
     Entry("meadow", "A girl in a red coat in a meadow of wildflowers, spring"),
     Entry("lighthouse", "A lighthouse in a thunderstorm"),

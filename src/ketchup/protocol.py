@@ -18,7 +18,6 @@ from ketchup.wire.envelope import NOT_HTTP
 
 MAX_HEADERS: Final = 100
 MAX_HEAD_BYTES: Final = 64 * 1024
-HEAD_SECONDS: Final = 20.0
 
 _request_ids: Final = RequestIds()
 
@@ -30,6 +29,9 @@ class TooManyHeaders(Exception):
 class HttpProtocol(HttpToolsProtocol):
     """One connection. The names of its methods are those that asyncio and the parser call."""
 
+    head_seconds: float = 20.0
+    """How long a client may take to send the head of a request."""
+
     # Bytes that came since the head began; None between a head's end and the next one's start.
     _head_bytes: int | None = 0
     _deadline: asyncio.TimerHandle | None = None
@@ -37,7 +39,7 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's signature
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self._limit_head()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -53,7 +55,7 @@ class HttpProtocol(HttpToolsProtocol):
             if self._head_bytes > MAX_HEAD_BYTES:
                 self.send_400_response("head without end")
             elif self._deadline is None:
-                self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+                self._limit_head()
 
     @override
     def on_message_begin(self) -> None:
@@ -75,6 +77,9 @@ class HttpProtocol(HttpToolsProtocol):
         request_id = _request_ids.mint()
         self.transport.write(_HEAD % (len(NOT_HTTP), request_id.encode()) + NOT_HTTP)
         self.transport.close()
+
+    def _limit_head(self) -> None:
+        self._deadline = self.loop.call_later(self.head_seconds, self.transport.close)
 
     def _head_is_whole(self) -> None:
         self._head_bytes = None

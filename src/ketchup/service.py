@@ -97,7 +97,9 @@ def settle_memory() -> None:
 def bind(host: str, port: int) -> socket.socket:
     """Return a bound socket. Raises OSError when the address is taken or not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    # Named, because the event loop turns off Nagle's delay only where it reads that this is TCP: an
+    # answer's head and body would arrive 40 ms apart.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # A restart must not wait for the connections of the one before to be forgotten.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -5,24 +5,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import httpx2
 import pytest
 from sqlalchemy import text
-from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 
 from ketchup import workspaces
 from ketchup.clock import after
 from ketchup.generation import Decision, GenerationRequest, Submitter
-from ketchup.ids import KeyId, RequestId, WorkspaceId
-from ketchup.server import surface
+from ketchup.ids import KeyId, WorkspaceId
+from ketchup.server import create_app
 from ketchup.storage import Storage
-from ketchup.wire import Wire
-from ketchup.wire.files import ImageFiles
 from ketchup.workspaces import Environment, NewKey, WorkspaceStatus, mint_secret
 from tests.support.customers import client_of, customer
 from tests.support.exchange import exchange, head, post
@@ -148,26 +143,14 @@ class _CrashingStorage(Storage):
         raise ZeroDivisionError
 
 
-@asynccontextmanager
-async def broken(service: RunningService) -> AsyncIterator[httpx2.AsyncClient]:
-    """Serve the contract over a submitter and a storage that crash."""
+def broken(service: RunningService) -> httpx2.AsyncClient:
+    """Return a client of the same server over a submitter and a storage that crash."""
     runtime = service.runtime
-    crashing = dataclasses.replace(surface(runtime), submitter=_Crashing())
     storage = _CrashingStorage(runtime.settings.data / "blobs")
-    wire = Wire(crashing, ImageFiles(storage, runtime.clock, runtime.retention), 402)
+    app = create_app(dataclasses.replace(runtime, submitter=_Crashing(), storage=storage))
     headers = {"Authorization": f"Bearer {service.key}"}
-    transport = httpx2.ASGITransport(_application(wire), raise_app_exceptions=True)
-    async with httpx2.AsyncClient(
-        transport=transport, base_url="http://ketchup", headers=headers
-    ) as client:
-        yield client
-
-
-def _application(wire: Wire) -> ASGIApp:
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        await wire(scope, receive, send, RequestId("req_" + "a" * 26))
-
-    return application
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=True)
+    return httpx2.AsyncClient(transport=transport, base_url="http://ketchup", headers=headers)
 
 
 async def test_our_own_faults_answer_500_and_tell_nothing(alice: RunningService) -> None:
@@ -397,3 +380,29 @@ async def test_headers_without_end_are_refused(alice: RunningService) -> None:
     answer = await exchange(alice.base_url, endless)
     assert answer.status == 400
     assert REQUEST_ID.fullmatch(answer.headers["x-request-id"])
+
+
+# -- the document ----------------------------------------------------------------------------------
+
+
+async def test_the_openapi_document_lists_the_contract_and_the_admin_api(
+    service: RunningService,
+) -> None:
+    document = (await service.client.get("/openapi.json")).json()
+    paths = list(document["paths"])
+    assert paths[:3] == ["/api/image/gen", "/api/task/query", "/api/user"]
+    assert "/admin/v1/workspaces" in paths
+    assert {"ApiKey", "AdminToken"} <= set(document["components"]["securitySchemes"])
+    assert {"GenerateImage", "TaskEnvelope", "Problem"} <= set(document["components"]["schemas"])
+    operations = [
+        one["operationId"] for item in document["paths"].values() for one in item.values()
+    ]
+    assert len(operations) == len(set(operations))
+
+
+async def test_the_document_promises_no_status_that_does_not_come(alice: RunningService) -> None:
+    document = (await alice.client.get("/openapi.json")).json()
+    responses = document["paths"]["/api/image/gen"]["post"]["responses"]
+    for fields in (GOOD, {}, {**GOOD, "n": 800}, {**GOOD, "n": 8}):
+        answer = await alice.client.post(GEN, json=fields)
+        assert str(answer.status_code) in responses

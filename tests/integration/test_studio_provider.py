@@ -172,9 +172,7 @@ async def test_a_renderer_gets_none_of_the_servers_environment(
     monkeypatch.setenv("KETCHUP_SECRET_FOR_TEST", "hidden")
     await _render(studio, _request())
     (pid,) = studio.pids()
-    if not Path("/proc").is_dir():
-        pytest.skip("needs /proc to look at another process")
-    assert b"KETCHUP" not in Path(f"/proc/{pid}/environ").read_bytes()
+    assert b"KETCHUP" not in _environment_of(pid)
 
 
 async def test_a_renderer_loads_nothing_of_the_server(studio: StudioProvider) -> None:
@@ -184,7 +182,7 @@ async def test_a_renderer_loads_nothing_of_the_server(studio: StudioProvider) ->
         "print([n for n in sys.modules if n.partition('.')[0] in ('fastapi', 'sqlalchemy', 'uvicorn')"
         " or n.startswith(('ketchup.cli', 'ketchup.server', 'ketchup.config'))])"
     )
-    done = subprocess.run(  # noqa: ASYNC221 - nothing else runs in this loop
+    done = subprocess.run(  # noqa: ASYNC221, S603 - alone in its loop; our own interpreter
         [sys.executable, "-c", source],
         env=_environment(),
         capture_output=True,
@@ -219,7 +217,7 @@ def test_no_renderer_outlives_a_server_killed_with_9(tmp_path: Path) -> None:
             """
         )
     )
-    server = subprocess.Popen(
+    server = subprocess.Popen(  # noqa: S603 - our own interpreter
         [sys.executable, str(program)], stdout=subprocess.PIPE, text=True, env=_environment()
     )
     assert server.stdout is not None
@@ -236,6 +234,10 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(ketchup.__file__).parents[1])}
 
 
+def _environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
 def _alive(pid: int) -> bool:
     """Say whether the process runs; one that only waits to be reaped has ended."""
     try:
@@ -247,7 +249,7 @@ def _alive(pid: int) -> bool:
 
 async def _until_gone(pid: int) -> None:
     async with asyncio.timeout(DEADLINE):
-        while _alive(pid):
+        while _alive(pid):  # noqa: ASYNC110 - another process cannot set an event of ours
             await asyncio.sleep(0.01)
 
 
@@ -255,7 +257,7 @@ async def _until_busy(pid: int) -> None:
     """Wait until the process computes: its clock of user time moves on."""
     before = _ticks(pid)
     async with asyncio.timeout(DEADLINE):
-        while _ticks(pid) <= before + 2:
+        while _ticks(pid) <= before + 2:  # noqa: ASYNC110 - as in `_until_gone`
             await asyncio.sleep(0.01)
 
 

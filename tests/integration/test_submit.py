@@ -434,21 +434,25 @@ async def test_a_whole_batch_costs_as_many_statements_as_one_request(
     assert (await service.audit(workspace)).consistent
 
 
-async def test_refused_duplicates_do_not_cost_a_transaction_of_their_own_each(
-    service: Service, statements: list[str]
+@pytest.mark.parametrize("why", ["insufficient credits", "too soon"])
+async def test_many_refusals_under_one_key_cost_as_many_statements_as_one(
+    service: Service, statements: list[str], why: str
 ) -> None:
-    workspace = await service.workspace(grant=0)
-    submitter = service.submitter()
+    workspace = await service.workspace(grant=PRICE if why == "too soon" else 0)
+    submitter = service.submitter(RateLimit(per_minute=60, burst=1))
+    await submitter.submit(request_of(workspace))
     requests = [
         request_of(workspace, idempotency_key="k", prompt=f"prompt {i % 100}") for i in range(512)
     ]
+    statements.clear()
     await submit_all(service, submitter, requests[:1])
     for_one = len(statements)
     statements.clear()
 
     decisions = await submit_all(service, submitter, requests)
 
-    assert decisions == [InsufficientCredits(Credits(0), PRICE)] * 512
+    refusal = TooSoon(1.0) if why == "too soon" else InsufficientCredits(Credits(0), PRICE)
+    assert decisions == [refusal] * 512
     assert len(statements) <= for_one + 5
 
 

@@ -12,12 +12,11 @@ import pytest
 from sqlalchemy import Connection, Engine, Row, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from ketchup import credits, leases, tasks
+from ketchup import credits, tasks
 from ketchup.clock import Micros, after
 from ketchup.generation import recover
 from ketchup.generation.finish import LOST_TOO_OFTEN
 from ketchup.ids import TaskId, WorkerId, WorkspaceId
-from ketchup.leases import Terms
 from ketchup.money import Credits
 from ketchup.tasks import Attempt, End, Lease, LeaseLost, Status, Turn
 from ketchup.tasks.table import attempt, queue_clock, task
@@ -32,7 +31,6 @@ from tests.support.factories import (
     failure,
     new_task,
     new_workspace,
-    register,
     success,
 )
 from tests.support.plans import recorded_plans
@@ -480,39 +478,6 @@ def test_nobody_dead_is_nothing_to_recover(conn: Connection) -> None:
     assert lose(conn) == []
 
     assert everything(conn) == before
-
-
-# -- leases ---------------------------------------------------------------------------------------
-
-
-def test_a_worker_is_reaped_after_its_lease_and_not_a_moment_before(conn: Connection) -> None:
-    register(conn, WORKER, OTHER_WORKER)
-    terms = Terms(ttl=15.0)
-    ends = after(NOW, 15.0)
-
-    assert leases.reap_expired(conn, ends, reaper=OTHER_WORKER) == []
-    assert leases.renew_unless_reaped(conn, OTHER_WORKER, terms, ends)
-    assert leases.reap_expired(conn, Micros(ends + 1), reaper=OTHER_WORKER) == [WORKER]
-
-    assert not leases.renew_unless_reaped(conn, WORKER, terms, Micros(ends + 1))
-    assert leases.list_others(conn, OTHER_WORKER) == []
-
-
-def test_a_worker_never_reaps_itself_even_when_the_wall_clock_jumps(conn: Connection) -> None:
-    register(conn, WORKER)
-
-    assert leases.reap_expired(conn, after(NOW, 86_400), reaper=WORKER) == []
-    assert leases.renew_unless_reaped(conn, WORKER, Terms(), after(NOW, 86_400))
-
-
-def test_a_worker_that_ended_is_off_the_list(conn: Connection) -> None:
-    register(conn, WORKER, OTHER_WORKER)
-    assert leases.list_others(conn, WORKER) == [OTHER_WORKER]
-
-    leases.remove(conn, [])
-    leases.remove(conn, [OTHER_WORKER])
-
-    assert leases.list_others(conn, WORKER) == []
 
 
 # -- reading --------------------------------------------------------------------------------------

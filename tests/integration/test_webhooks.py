@@ -588,6 +588,27 @@ async def test_a_retry_is_sent_when_it_falls_due_without_being_woken(database: D
     assert (watch.again, len(receiver.requests)) == (1, 2)
 
 
+class HurryingClock(FrozenClock):
+    """Time passes between any two looks at it, so that things fall due at the worst moment."""
+
+    @override
+    def now(self) -> Micros:
+        self.advance(0.03)
+        return super().now()
+
+
+async def test_what_falls_due_between_two_looks_is_not_left_until_the_next_poll(
+    database: Database,
+) -> None:
+    settings = replace(PATIENT, schedule=(0.0, 0.05, 0.05, 0.05, 0.05, 0.05))
+    clock = HurryingClock()
+    async with Receiver(*(Answer(500) for _ in range(5))) as receiver:
+        await owe(database, clock.now(), new(receiver.url))
+        async with sending(database, clock, settings=settings) as (_, watch):
+            await watch.until(lambda: watch.delivered == 1)
+    assert len(receiver.requests) == 6
+
+
 async def test_a_slow_receiver_fills_its_own_places_and_not_everybodys(
     database: Database, clock: FrozenClock
 ) -> None:

@@ -78,11 +78,10 @@ async def running_service(
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 started = await _first(ready, running)
-            async with _clients(started) as (client, admin, key):
+            base_url = loaded.local_url(listener.getsockname()[1])
+            async with _clients(started, base_url) as (client, admin, key):
                 workspace = started.first_start.workspace_id if started.first_start else ""
-                yield RunningService(
-                    started.base_url, key, workspace, client, admin, started.runtime
-                )
+                yield RunningService(base_url, key, workspace, client, admin, started.runtime)
         finally:
             service.stop()
             async with asyncio.timeout(DEADLINE_SECONDS):
@@ -102,15 +101,13 @@ async def _first(ready: asyncio.Future[Started], running: asyncio.Task[None]) ->
 
 @asynccontextmanager
 async def _clients(
-    started: Started,
+    started: Started, base_url: str
 ) -> AsyncIterator[tuple[httpx2.AsyncClient, httpx2.AsyncClient, str]]:
     key = started.first_start.key if started.first_start else ""
     async with (
+        httpx2.AsyncClient(base_url=base_url, headers=_bearer(key), trust_env=False) as client,
         httpx2.AsyncClient(
-            base_url=started.base_url, headers=_bearer(key), trust_env=False
-        ) as client,
-        httpx2.AsyncClient(
-            base_url=started.base_url, headers=_bearer(started.runtime.admin_token), trust_env=False
+            base_url=base_url, headers=_bearer(started.runtime.admin_token), trust_env=False
         ) as admin,
     ):
         yield client, admin, key

@@ -35,8 +35,10 @@ def _mug() -> Image.Image:
 
 
 def _photograph() -> Image.Image:
-    image = Image.linear_gradient("L").resize((300, 200))
-    return Image.merge("RGB", (image, image.rotate(90).resize((300, 200)), image.rotate(180)))
+    down = Image.linear_gradient("L")
+    across = down.transpose(Image.Transpose.TRANSPOSE).resize((300, 200))
+    image = down.resize((300, 200))
+    return Image.merge("RGB", (image, across, image.transpose(Image.Transpose.ROTATE_180)))
 
 
 def _alpha(reference: cutout.Reference, x: float, y: float) -> int:

@@ -86,6 +86,7 @@ def test_settings_are_read_in_their_order(prompt: str, expected: tuple[str, ...]
         ("ninety-nine balloons", Mention("balloon", 9)),
         ("a hundred cats", Mention("cat", 9)),
         ("children", Mention("person", 3)),
+        ("a village", Mention("house", 3)),
     ],
 )
 def test_count_and_colour_bind_to_the_noun_after_them(prompt: str, expected: Mention) -> None:

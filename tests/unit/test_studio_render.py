@@ -83,7 +83,7 @@ def test_the_same_job_gives_the_same_bytes_in_another_process() -> None:
     )
     package_root = str(Path(ketchup.__file__).parents[1])
     digests = {
-        subprocess.run(
+        subprocess.run(  # noqa: S603 - our own interpreter
             [sys.executable, "-c", source],
             env={**os.environ, "PYTHONPATH": package_root, "PYTHONHASHSEED": seed},
             capture_output=True,
@@ -166,7 +166,7 @@ def test_a_tree_is_green_whatever_else_has_a_colour() -> None:
     assert _count(crown, lambda r, g, b: g > r and g > b and g > 60) > 800
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_draws_well_formed_svg(prompt: str) -> None:
     ET.fromstring(_document(_job(prompt, side=64)))  # noqa: S314 - our own output

@@ -162,6 +162,7 @@ class Sender:
         self._woken = asyncio.Event()
         self._stopped = asyncio.Event()
         self._giving_up = False
+        self._looked_at = clock.now()
         # A claim whose commit was not confirmed may have leased something all the same.
         self._unsure = True
 
@@ -211,6 +212,7 @@ class Sender:
     ) -> tuple[list[Pending], float]:
         """Claim, and say how long the writer was kept: not how long it was waited for."""
         now, started = self._clock.now(), self._clock.monotonic()
+        self._looked_at = now
         if self._unsure:
             requeue_lost(conn, [self._worker_id], now, keep=running)
         claimed = claim(
@@ -227,9 +229,10 @@ class Sender:
         seconds = self._settings.poll
         with contextlib.suppress(Exception):  # a store that is down is met again by the claim
             due = await self._database.read(next_due)
-            # What is due already waits for a place, and a place that falls free wakes us.
-            if due is not None and (left := due - self._clock.now()) > 0:
-                seconds = min(seconds, left / SECOND)
+            # What was due when the claim looked waits for a place, and a place that falls free
+            # wakes us. What fell due since then must not wait for that.
+            if due is not None and due > self._looked_at:
+                seconds = min(seconds, max(0.0, (due - self._clock.now()) / SECOND))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()

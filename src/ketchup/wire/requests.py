@@ -26,10 +26,14 @@ from ketchup.workspaces import Caller
 
 MAX_PROMPT: Final = 20_000
 MAX_SEED: Final = 2**32 - 1
+MAX_IDEMPOTENCY_KEY: Final = 255
 NOT_JSON: Final = "request body is not valid JSON"
 NOT_AN_OBJECT: Final = "request body must be a JSON object"
 OUT_OF_RANGE: Final = "request body has a number that is out of range"
 CALLBACK_NOT_URL: Final = "callback_url must be an http or https URL"
+BAD_IDEMPOTENCY_KEY: Final = (
+    f"Idempotency-Key must be 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters"
+)
 MODEL_FORBIDDEN: Final = "the API key is not allowed to use this model"
 
 
@@ -66,8 +70,8 @@ def parse_idempotency_key(values: Sequence[bytes]) -> str | None:
     if not values:
         return None
     value = values[0]
-    if len(values) > 1 or not 1 <= len(value) <= 255 or not _is_visible(value):  # noqa: PLR2004 the contract's
-        raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters")
+    if len(values) > 1 or not 1 <= len(value) <= MAX_IDEMPOTENCY_KEY or not _is_visible(value):
+        raise InvalidRequest(BAD_IDEMPOTENCY_KEY)
     return value.decode("ascii")
 
 

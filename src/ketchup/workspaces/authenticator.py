@@ -68,15 +68,20 @@ class Authenticator:
         secret = _secret_of(header)
         # Taken before the query: the answer is as old as the question.
         asked = self._clock.monotonic()
+        # So is where it is kept: an answer that was overtaken by `forget_all` is forgotten too.
+        known = self._known
         found = await self._find(digest(self._pepper, secret))
         if found is None:
             raise Unauthenticated(_REFUSAL)
-        self._remember(header, found, asked + REMEMBER_SECONDS)
+        self._used[found.key_id] = self._clock.now()
+        if len(known) >= _REMEMBER_AT_MOST:
+            known.clear()
+        known[header] = (found, asked + REMEMBER_SECONDS)
         return found
 
     def forget_all(self) -> None:
         """Ask the database again from now on: a key was revoked or a workspace suspended here."""
-        self._known.clear()
+        self._known = {}
 
     async def write_uses(self) -> None:
         """Store when keys were last used. Called now and then; a crash forgets a minute at most."""
@@ -86,12 +91,6 @@ class Authenticator:
 
     def _find_callers(self, conn: Connection, digests: Sequence[KeyDigest]) -> list[Caller | None]:
         return find_callers(conn, digests, self._clock.now())
-
-    def _remember(self, header: bytes, caller: Caller, until: float) -> None:
-        if len(self._known) >= _REMEMBER_AT_MOST:
-            self._known.clear()
-        self._known[header] = (caller, until)
-        self._used[caller.key_id] = self._clock.now()
 
 
 _REFUSAL: Final = "Invalid API key"

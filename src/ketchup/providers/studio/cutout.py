@@ -1,8 +1,9 @@
 """Reads reference images and frees things from a plain background.
 
-A product shot has one colour all along its border: that colour is removed from the outside inwards. A
-picture that is already transparent is taken as it is. Anything else is a photograph and stays whole.
-The input was validated before it came here; it is opened as PNG, JPEG or WebP and as nothing else.
+A product shot has one colour all along its border: that colour is removed from the outside inwards.
+A picture that is already transparent is taken as it is. Anything else is a photograph and stays
+whole. The input was validated before it came here; it is opened as PNG, JPEG or WebP and as nothing
+else.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _MAP_SIDE: Final = 150
 _BORDER_SPREAD: Final = 26
 _BORDER_SHARE: Final = 0.88
 _OUTSIDE: Final = 1
+_SHADOW_SHARE: Final = 0.12
+_SHADE: Final = (22, 18, 30)
+_SMALLEST_EYE: Final = 60
 _SMALLEST_SHARE: Final = 0.02
 
 _Rgb = tuple[int, int, int]
@@ -77,6 +81,7 @@ def read(data: bytes) -> Reference:
     if ImageStat.Stat(matte).mean[0] < 255 * _SMALLEST_SHARE:
         return Reference(whole, free=False)
     image.putalpha(matte)
+    _free_shadow(image, background)
     return _cropped(image, free=True)
 
 
@@ -132,6 +137,31 @@ def _matte(image: Image.Image, background: _Rgb) -> Image.Image:
     return opaque.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.GaussianBlur(0.7))
 
 
+def _free_shadow(image: Image.Image, background: _Rgb) -> None:
+    """Turn the shadow under a thing into shade: dark and see-through, without the old background.
+
+    A shadow darkens all channels alike, and lies along the foot of the thing.
+    """
+    matte = image.getchannel("A")
+    box = matte.point([0] * 24 + [255] * 232).getbbox()
+    if box is None:
+        return
+    apart = ImageChops.difference(image.convert("RGB"), Image.new("RGB", image.size, background))
+    red, green, blue = apart.split()
+    most = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    least = ImageChops.darker(ImageChops.darker(red, green), blue)
+    grey = ImageChops.subtract(most, least).point([255] * 14 + [0] * 242)
+    faint = most.point([255] * 96 + [0] * 160)
+    foot = Image.new("L", image.size, 0)
+    top = round(box[3] - (box[3] - box[1]) * _SHADOW_SHARE)
+    foot.paste(255, (box[0], top, box[2], box[3]))
+    shadow = ImageChops.darker(ImageChops.darker(grey, faint), foot)
+    image.paste(_SHADE, (0, 0), shadow)
+    image.putalpha(
+        Image.composite(most.point([min(255, 2 * v) for v in range(256)]), matte, shadow)
+    )
+
+
 def _outside(image: Image.Image, background: _Rgb) -> Image.Image:
     """Return a mask of the background's region, found on a small copy.
 
@@ -154,8 +184,8 @@ def _outside(image: Image.Image, background: _Rgb) -> Image.Image:
 def _eyes(closed: Image.Image, thing: Image.Image) -> Image.Image:
     """Return the holes one can see through, such as the eye of a handle.
 
-    A closed-in patch of the background's colour is a hole when it lies beside the thing's middle. On
-    the middle it is a label or a highlight: symmetrical things wear those, and not holes.
+    A closed-in patch of the background's colour is a hole when it lies beside the thing's middle.
+    On the middle it is a label or a highlight: symmetrical things wear those, and not holes.
     """
     holes = Image.new("L", closed.size, 0)
     box = thing.getbbox()
@@ -171,7 +201,7 @@ def _eyes(closed: Image.Image, thing: Image.Image) -> Image.Image:
             ImageDraw.floodfill(rest, (x, y), 128)
             patch = ImageChops.difference(rest, before).point([0] + [255] * 255)
             left, top, right, bottom = patch.getbbox() or (0, 0, 0, 0)
-            large = (right - left) * (bottom - top) > 60
+            large = (right - left) * (bottom - top) > _SMALLEST_EYE
             if large and not left <= middle <= right:
                 holes = ImageChops.lighter(holes, patch)
     return holes

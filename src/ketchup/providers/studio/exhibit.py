@@ -1,7 +1,8 @@
 """Places references in a scene: in a basket, in a row on the ground or table, or as a print.
 
-A photograph that could not be cut out is shown as one: alone and without a place to be, it fills the
-picture and takes on the light that the prompt asks for; otherwise it stands there as a framed print.
+A photograph that could not be cut out is shown as one: alone and without a place to be, it fills
+the picture and takes on the light that the prompt asks for; otherwise it stands there as a framed
+print.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from PIL import Image, ImageChops
 
 from ketchup.providers.studio.colour import mix, rgb
 from ketchup.providers.studio.cutout import Reference
-from ketchup.providers.studio.model import Pen, Stage, Surface, Wash
+from ketchup.providers.studio.model import Pen, Setting, Stage, Surface, Wash
 from ketchup.providers.studio.prompt import Arrangement, Scene
 from ketchup.providers.studio.subjects import basket
 from ketchup.providers.studio.svg import num
+
+_BRIGHT = 0.1
+"""Darkness below which a reference keeps its own colours."""
 
 
 def fills_picture(scene: Scene, references: Sequence[Reference]) -> bool:
@@ -29,29 +33,30 @@ def fill(stage: Stage, reference: Reference) -> None:
     width, height = stage.width, stage.height
     stage.plate = reference.image
     light = stage.light
-    if light.darkness > 0.1:
+    if light.darkness > _BRIGHT:
         stage.canvas.rect((0, 0, width, height), light.ambient, alpha=light.darkness * 0.85)
         stage.before.append(Wash(stage.sun, (width * 0.8, width * 0.8), light.sky[-1], 0.5))
     if light.murk:
         stage.canvas.rect((0, 0, width, height), light.haze, alpha=0.3 * light.murk)
 
 
-def place(stage: Stage, scene: Scene, references: Sequence[Reference], surface: Surface) -> None:
+def place(stage: Stage, scene: Scene, references: Sequence[Reference], nearest: Setting) -> None:
     """Stand the references in the scene."""
     if scene.arrangement is Arrangement.BASKET:
-        _in_basket(stage, scene, references)
+        _in_basket(stage, scene, references, nearest)
     else:
-        _in_row(stage, references, surface)
+        _in_row(stage, references, nearest)
 
 
-def _in_basket(stage: Stage, scene: Scene, references: Sequence[Reference]) -> None:
+def _in_basket(
+    stage: Stage, scene: Scene, references: Sequence[Reference], nearest: Setting
+) -> None:
     """Paint the basket's back, the references standing in it, then its front."""
     unit = stage.unit
-    indoors = not stage.words or not any(name in scene.settings for name in ("sea",))
-    x, y = (
-        stage.width / 2,
-        stage.ground(0.4 if indoors and stage.horizon > 0.6 * stage.height else 0.8),
-    )
+    on_table = nearest.surface is Surface.TABLE
+    if nearest.surface is Surface.WATER:
+        _boards(stage)
+    x, y = stage.width / 2, stage.ground(nearest.stand + 0.03 if on_table else 0.8)
     scale = 6.0 * unit
     colours = next((m.colours for m in scene.subjects if m.name == "basket"), ())
     pen = Pen(stage.canvas, stage, colours or (basket.SUBJECT.colour,), {}, stage.stream("basket"))
@@ -75,14 +80,12 @@ def _in_basket(stage: Stage, scene: Scene, references: Sequence[Reference]) -> N
         basket.front(pen)
 
 
-def _in_row(stage: Stage, references: Sequence[Reference], surface: Surface) -> None:
+def _in_row(stage: Stage, references: Sequence[Reference], nearest: Setting) -> None:
     """Stand them side by side on one line, at sizes that make a row and not a heap."""
     unit, count = stage.unit, len(references)
-    if surface is Surface.WATER:
-        _jetty(stage)
-    line = stage.ground(0.56 if surface is Surface.TABLE else 0.66)
-    if surface is Surface.TABLE and stage.horizon > 0.6 * stage.height and not stage.light.lamps:
-        line = stage.ground(0.4)
+    if nearest.surface in {Surface.WATER, Surface.LAND}:
+        _boards(stage)
+    line = stage.ground(nearest.stand + 0.03 if nearest.surface is Surface.TABLE else 0.66)
     # About equal areas, not equal heights: a bottle beside a bar of soap stays the taller thing.
     area = unit * (440, 400, 350, 310)[min(count, 4) - 1]
     sizes = [min(area / reference.breadth**0.68, unit * 600) for reference in references]
@@ -104,13 +107,16 @@ def _in_row(stage: Stage, references: Sequence[Reference], surface: Surface) -> 
         x += wide + gap * fit
 
 
-def _jetty(stage: Stage) -> None:
-    """Lay planks towards the water, for things that do not float."""
+def _boards(stage: Stage) -> None:
+    """Lay planks into the foreground: small things stand close to the viewer, and need a place."""
     unit, canvas = stage.unit, stage.canvas
     top, middle = stage.ground(0.46), stage.width / 2
     reach, near = stage.width * 0.42, stage.width * 0.68
     wood = "#a97c55"
-    deck = f"M{num(middle - reach)} {num(top)}H{num(middle + reach)}L{num(middle + near)} {num(stage.height)}H{num(middle - near)}Z"
+    deck = (
+        f"M{num(middle - reach)} {num(top)}H{num(middle + reach)}L{num(middle + near)}"
+        f" {num(stage.height)}H{num(middle - near)}Z"
+    )
     canvas.rect((middle - reach, top, 2 * reach, 16 * unit), stage.shade("#4a3226", 0, -0.6))
     canvas.path(
         deck,
@@ -166,7 +172,7 @@ def _upright(
 def _in_light(stage: Stage, reference: Reference) -> Reference:
     """Tint a thing a little towards the scene's shadow and light, so that it belongs there."""
     light = stage.light
-    if light.darkness < 0.1:
+    if light.darkness < _BRIGHT:
         return reference
     tone = mix("#ffffff", mix(light.ambient, light.sky[-1], 0.55), min(0.6, light.darkness * 0.8))
     tinted = ImageChops.multiply(

@@ -1,7 +1,7 @@
 """Light as data: what each time of day, weather and season does to colours.
 
-`light_of` joins them into one `Light`. Every painted colour passes through `Light.shade`, which is why
-a boat and the sea under it look lit by the same sun.
+`light_of` joins them into one `Light`. Every painted colour passes through `Light.shade`, which is
+why a boat and the sea under it look lit by the same sun.
 """
 
 from __future__ import annotations
@@ -180,6 +180,11 @@ GROWTHS: Final[dict[Season, Growth]] = {
     ),
 }  # fmt: skip
 
+_VEILED: Final = 0.2
+"""The share of sun below which its disc cannot be made out."""
+_HIDDEN: Final = 0.5
+"""The share of sun below which the sky shows no stars."""
+
 
 def light_of(time: Time, weather: Weather) -> Light:
     """Join a time of day and a weather into one light."""
@@ -193,9 +198,9 @@ def light_of(time: Time, weather: Weather) -> Light:
         haze=mix(light.haze, tone, air.grey),
         darkness=min(0.8, light.darkness + air.darkness),
         warmth=light.warmth * (0.4 + 0.6 * air.sun),
-        disc=light.disc if air.sun > 0.2 else 0,
+        disc=light.disc if air.sun > _VEILED else 0,
         glow=light.glow * (0.25 + 0.75 * air.sun),
-        stars=light.stars and air.sun > 0.5,
+        stars=light.stars and air.sun > _HIDDEN,
         clouds=min(1.0, light.clouds + air.clouds),
         lamps=light.lamps or weather is Weather.STORM,
         murk=air.murk,

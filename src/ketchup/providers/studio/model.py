@@ -17,7 +17,7 @@ from enum import StrEnum
 from PIL import Image
 
 from ketchup.providers.studio.colour import Colour, deeper, lightness, mix
-from ketchup.providers.studio.light import Growth, Light, Season, Weather
+from ketchup.providers.studio.light import Growth, Light, Season, Time, Weather
 from ketchup.providers.studio.svg import Canvas, Fill, Point
 
 
@@ -142,6 +142,12 @@ class Setting:
     """What stands before the subjects."""
     sky: bool = True
     """Whether there is a sky to paint behind it."""
+    stand: float = 0.56
+    """Where on the ground things stand, when it is a table."""
+    scale: float = 0.85
+    """How large things are on a table."""
+    time: Time | None = None
+    """The light it has whatever the prompt says."""
     parts: tuple[str, ...] = ()
     """Words for pieces of it that can have a colour of their own."""
 
@@ -167,6 +173,8 @@ class Subject:
     """Plurals that do not end in s."""
     parts: tuple[str, ...] = ()
     many: int = 3
+    varied: bool = False
+    """Whether several of them come in several hues."""
     lamp: float = 0.0
     """How far its own light reaches in the dark, as a share of its height."""
     """How many a plural without a number means."""
@@ -185,7 +193,7 @@ class Tone:
 
 @dataclass(slots=True)
 class Pen:
-    """What a subject paints with, in its own box: 100 units high, x from the middle, y up is minus."""
+    """What a subject paints with, in its own box: 100 high, x from the middle, up is minus."""
 
     canvas: Canvas
     stage: Stage

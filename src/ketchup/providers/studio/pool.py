@@ -7,6 +7,7 @@ import the program's main module again, here the whole server, and need a watchd
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -124,9 +125,8 @@ class _Renderer:
 
     async def stop(self) -> None:
         if self.alive:
-            try:
+            # It may end by itself between the two lines.
+            with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-            except ProcessLookupError:
-                pass  # it ended by itself between the two lines
         self._jobs.close()
         await self._process.wait()

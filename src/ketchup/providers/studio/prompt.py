@@ -286,7 +286,9 @@ class _Reader:
 
     def _subject(self, kind: Kind, name: str) -> None:
         usual = catalogue.subjects()[name].many if kind is Kind.SUBJECTS else 1
-        count = min(_MOST, max(self._count or usual, 1))
+        # "A village" and "a flock of birds" are one word for several things.
+        asked = self._count if kind is Kind.SUBJECT or self._count != 1 else None
+        count = min(_MOST, asked or usual)
         same = next((noun for noun in self._nouns if noun.name == name), None)
         if same is None:
             same = _Noun(name, count, [])

@@ -17,6 +17,7 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 from ketchup.providers.studio.colour import Colour, mix, rgb
 from ketchup.providers.studio.model import Stage, Wash
 
+_LARGE = 2048
 _GRAIN_TILE = 256
 _GRAIN_SHARE = 0.028
 _DARK: Colour = "#0a0616"
@@ -113,7 +114,7 @@ def _falloff(distance: int) -> float:
 
 def _bloom(picture: Image.Image, strength: float) -> Image.Image:
     """Let the brightest parts bleed into their surroundings, as they do in a lens."""
-    small = picture.reduce(8 if picture.width > 2048 else 4)
+    small = picture.reduce(8 if picture.width > _LARGE else 4)
     curve = [max(0, value - 150) * 255 / 105 * strength for value in range(256)]
     glow = small.point(curve * 3)
     glow = glow.filter(ImageFilter.GaussianBlur(small.width / 40))

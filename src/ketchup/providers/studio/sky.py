@@ -7,6 +7,13 @@ from ketchup.providers.studio.model import Stage, Wash
 from ketchup.providers.studio.svg import circles, lens, ring, star
 from ketchup.providers.studio.terrain import cloud
 
+_LOW = 0.35
+"""The sun's altitude under which clouds lie in long wisps."""
+_OVERCAST = 0.9
+"""How much cloud makes the sky dark."""
+_NEON_DARK = 0.55
+"""The darkness from which a sun that still shines can only be a painted one."""
+
 
 def paint_sky(stage: Stage) -> None:
     """Paint everything above the horizon that is not land."""
@@ -58,7 +65,7 @@ def paint_sun(stage: Stage) -> None:
     """Paint the glow, then the disc of the sun or moon."""
     light, unit = stage.light, stage.unit
     wide = 1.5 if stage.sun[1] > stage.horizon * 0.6 else 1.0
-    for radius, alpha in ((980, 0.5), (460, 0.55), (190, 0.5)):
+    for radius, alpha in ((980.0, 0.5), (460.0, 0.55), (190.0, 0.5)):
         radii = (radius * unit * wide, radius * unit)
         stage.behind.append(Wash(stage.sun, radii, light.sun, alpha * light.glow))
     if not light.disc:
@@ -66,7 +73,7 @@ def paint_sun(stage: Stage) -> None:
     radius = light.disc * unit
     if light.moon:
         _moon(stage, radius)
-    elif light.darkness > 0.55:
+    elif light.darkness > _NEON_DARK:
         _neon_sun(stage, radius)
     else:
         stage.canvas.circle(stage.sun, radius, lighter(light.sun, 0.35))
@@ -95,7 +102,8 @@ def _neon_sun(stage: Stage, radius: float) -> None:
     bands, top = [], y - radius
     for share, height in ((0.0, 0.58), (0.62, 0.1), (0.77, 0.08), (0.9, 0.06)):
         bands.append(
-            f"M{x - radius:.1f} {top + share * 2 * radius:.1f}h{2 * radius:.1f}v{height * 2 * radius:.1f}h{-2 * radius:.1f}Z"
+            f"M{x - radius:.1f} {top + share * 2 * radius:.1f}h{2 * radius:.1f}"
+            f"v{height * 2 * radius:.1f}h{-2 * radius:.1f}Z"
         )
     with stage.canvas.clipped("".join(bands)):
         stage.canvas.circle(stage.sun, radius, fill)
@@ -104,18 +112,18 @@ def _neon_sun(stage: Stage, radius: float) -> None:
 def paint_clouds(stage: Stage) -> None:
     """Paint heaped clouds by day and long wisps when the sun is low."""
     chance, unit, light = stage.stream("clouds"), stage.unit, stage.light
-    low = light.altitude < 0.35
+    low = light.altitude < _LOW
     count = round((2 + 7 * light.clouds) * min(1.6, stage.width / stage.height) ** 0.7)
     bright = mix(light.sky[-1], lighter(light.sun, 0.3), 0.55)
     shadow = mix(light.sky[1], light.sky[-1], 0.45)
-    if light.clouds > 0.9:
+    if light.clouds > _OVERCAST:
         bright, shadow = mix(light.sky[-1], light.sky[0], 0.25), mix(light.sky[0], "#10141c", 0.25)
     for i in range(count):
         depth = (i + chance.random()) / count
         y = stage.horizon * (0.1 + 0.62 * depth)
         x = chance.uniform(-0.1, 1.1) * stage.width
         wide = unit * chance.uniform(240, 460) * (1.25 - 0.7 * depth)
-        if low and light.clouds < 0.9:
+        if low and light.clouds < _OVERCAST:
             _wisp(stage, (x, y), wide, (bright, shadow))
         else:
             _heap(stage, (x, y), wide, (bright, shadow))

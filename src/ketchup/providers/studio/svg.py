@@ -2,10 +2,10 @@
 
 Everything written here is a number or a colour of ours. Text from a prompt never reaches it.
 
-What is dear and what is cheap in resvg decides how the pictures are drawn: an opaque flat fill costs
-almost nothing, a see-through one 20 ns a pixel, a gradient 45 to 80 ns a pixel, and group opacity or
-a blur a whole extra layer. So there is no group opacity and no blur, large soft washes are left to
-`raster`, and many small shapes of one colour become one path.
+What is dear and what is cheap in resvg decides how the pictures are drawn: an opaque flat fill
+costs almost nothing, a see-through one 20 ns a pixel, a gradient 45 to 80 ns a pixel, and group
+opacity or a blur a whole extra layer. So there is no group opacity and no blur, large soft washes
+are left to `raster`, and many small shapes of one colour become one path.
 """
 
 from __future__ import annotations

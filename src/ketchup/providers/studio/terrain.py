@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 from ketchup.providers.studio.svg import Point, num, polyline, smooth
+
+_HEAPED = 0.6
 
 
 def ridge(
     chance: random.Random, width: float, *, steps: int = 7, rough: float = 0.52
 ) -> list[Point]:
-    """Return a jagged line from x=0 to `width`; heights are about -1 to 1 (midpoint displacement)."""
+    """Return a jagged line from x=0 to `width` by midpoint displacement; heights are about ±1."""
     heights, swing = [chance.uniform(-0.4, 0.4), chance.uniform(-0.4, 0.4)], 0.8
     for _ in range(steps):
         split: list[float] = []
-        for left, right in zip(heights, heights[1:], strict=False):
+        for left, right in pairwise(heights):
             split += [left, (left + right) / 2 + chance.uniform(-swing, swing)]
         heights, swing = [*split, heights[-1]], swing * rough
     return [(i / (len(heights) - 1) * width, value) for i, value in enumerate(heights)]
@@ -51,7 +54,7 @@ def hill_under(line: Sequence[Point], bottom: float) -> str:
 
 def height_at(line: Sequence[Point], x: float) -> float:
     """Return the line's y at x, straight between its points."""
-    for (left, first), (right, second) in zip(line, line[1:], strict=False):
+    for (left, first), (right, second) in pairwise(line):
         if left <= x <= right:
             return first + (second - first) * (x - left) / max(1e-6, right - left)
     return line[-1][1]
@@ -101,8 +104,10 @@ def blades(
         lean, thick = size * chance.uniform(-0.4, 0.4), size * 0.055
         parts.append(
             f"M{num(foot_x - thick)} {num(foot_y)}"
-            f"Q{num(foot_x + lean * 0.2)} {num(foot_y - size * 0.6)} {num(foot_x + lean)} {num(foot_y - size)}"
-            f"Q{num(foot_x + lean * 0.4)} {num(foot_y - size * 0.5)} {num(foot_x + thick)} {num(foot_y)}Z"
+            f"Q{num(foot_x + lean * 0.2)} {num(foot_y - size * 0.6)}"
+            f" {num(foot_x + lean)} {num(foot_y - size)}"
+            f"Q{num(foot_x + lean * 0.4)} {num(foot_y - size * 0.5)}"
+            f" {num(foot_x + thick)} {num(foot_y)}Z"
         )
     return "".join(parts)
 
@@ -117,7 +122,7 @@ def cloud(chance: random.Random, centre: Point, width: float) -> list[tuple[floa
         radius = width * (0.07 + 0.12 * bulge) * chance.uniform(0.75, 1.2)
         x = centre[0] + (t - 0.5) * width + chance.uniform(-0.03, 0.03) * width
         discs.append((x, centre[1] - radius * 0.72, radius))
-        if bulge > 0.6:
+        if bulge > _HEAPED:
             discs.append(
                 (x + width * 0.03, centre[1] - radius * 1.5, radius * chance.uniform(0.6, 0.85))
             )
@@ -144,7 +149,8 @@ def leaf(x: float, y: float, length: float, angle: float, wide: float = 0.34) ->
     dx, dy = math.cos(angle) * length, math.sin(angle) * length
     nx, ny = -dy * wide, dx * wide
     return (
-        f"M{num(x)} {num(y)}Q{num(x + dx * 0.45 + nx)} {num(y + dy * 0.45 + ny)} {num(x + dx)} {num(y + dy)}"
+        f"M{num(x)} {num(y)}Q{num(x + dx * 0.45 + nx)} {num(y + dy * 0.45 + ny)}"
+        f" {num(x + dx)} {num(y + dy)}"
         f"Q{num(x + dx * 0.45 - nx)} {num(y + dy * 0.45 - ny)} {num(x)} {num(y)}Z"
     )
 

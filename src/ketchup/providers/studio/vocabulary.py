@@ -75,8 +75,8 @@ NUMBERS: Final[dict[str, int]] = {
     "four": 4, "vier": 4, "4": 4, "四": 4, "several": 4, "einige": 4, "enkele": 4, "few": 3,
     "five": 5, "fünf": 5, "vijf": 5, "5": 5, "五": 5, "some": 4,
     "six": 6, "sechs": 6, "zes": 6, "6": 6, "seven": 7, "sieben": 7, "zeven": 7, "7": 7,
-    "eight": 8, "acht": 8, "8": 8, "many": 7, "viele": 7, "veel": 7, "dozen": 9, "dozens": 9, "nine": 9,
-    "hundred": 9, "hundreds": 9, "countless": 9,
+    "eight": 8, "acht": 8, "8": 8, "many": 7, "viele": 7, "veel": 7,
+    "dozen": 9, "dozens": 9, "nine": 9, "hundred": 9, "hundreds": 9, "countless": 9,
 }  # fmt: skip
 
 TIMES: Final[dict[Time, str]] = {
@@ -84,7 +84,8 @@ TIMES: Final[dict[Time, str]] = {
     Time.DAWN: "dawn sunrise morning daybreak sonnenaufgang morgen morgens morgendämmerung "
     "zonsopgang ochtend 朝 夜明け 日の出",
     Time.GOLDEN: "golden_hour golden_light warm_light late_afternoon goldene_stunde gouden_uur",
-    Time.SUNSET: "sunset sundown evening sonnenuntergang abend abends zonsondergang avond 夕日 夕焼け 夕方",
+    Time.SUNSET: "sunset sundown evening sonnenuntergang abend abends zonsondergang avond "
+    "夕日 夕焼け 夕方",
     Time.DUSK: "dusk twilight blue_hour dämmerung schemering 夕暮れ",
     Time.NIGHT: "night midnight moonlight moonlit starry stars moon full_moon aurora nacht nachts "
     "mond sterne maan sterren 夜 夜空 星空 月 月夜",
@@ -95,9 +96,10 @@ TIMES: Final[dict[Time, str]] = {
 WEATHERS: Final[dict[Weather, str]] = {
     Weather.STORM: "storm stormy thunder thunderstorm lightning tempest gewitter sturm stürmisch "
     "onweer bliksem 嵐 雷 雷雨",
-    Weather.SNOW: "snowing snowfall snowstorm blizzard snow snowy schneefall schnee verschneit "
-    "verschneite verschneiten sneeuw besneeuwd besneeuwde 雪 吹雪",
-    Weather.RAIN: "rain rainy raining drizzle downpour wet regen regnerisch regnerischer regenachtig "
+    Weather.SNOW: "snow snowing snowfall snowflakes snowstorm blizzard schneefall schnee schneit "
+    "sneeuw sneeuwval sneeuwt 雪 吹雪",
+    Weather.RAIN: "rain rainy raining drizzle downpour wet regen regnerisch regnerischer regenac"
+    "htig "
     "regenachtige 雨",
     Weather.FOG: "fog foggy mist misty haze hazy nebel neblig nebligen mistig mistige 霧",
     Weather.WIND: "wind windy breeze breezy gale gusty windig winderig 風",

@@ -9,6 +9,8 @@ from ketchup.providers.studio.light import Season, Weather
 from ketchup.providers.studio.model import Stage, Wash
 from ketchup.providers.studio.svg import circles, num, polyline
 
+_FORKS = 0.3
+
 
 def paint_weather(stage: Stage) -> None:
     """Paint rain, snow, mist, wind or drifting petals over the finished scene."""
@@ -36,10 +38,10 @@ def paint_lightning(stage: Stage) -> None:
     while bolt[-1][1] < stage.horizon * 0.96:
         px, py = bolt[-1]
         bolt.append((px + chance.uniform(-44, 44) * unit, py + chance.uniform(28, 62) * unit))
-        if chance.random() < 0.3:
+        if chance.random() < _FORKS:
             branches.append(_branch(chance, bolt[-1], unit))
     flash = mix(stage.light.sun, "#cfd8ff", 0.5)
-    stage.behind.append(Wash((x, stage.horizon * 0.4), (560 * unit, 520 * unit), flash, 0.75))
+    stage.behind.append(Wash((x, stage.horizon * 0.4), (520 * unit, 480 * unit), flash, 0.5))
     data = polyline(bolt, closed=False)
     stage.canvas.line(data, "#dfe6ff", 11 * unit, alpha=0.25)
     stage.canvas.line("".join(branches), "#eef1ff", 2 * unit, alpha=0.85)
@@ -59,12 +61,12 @@ def _rain(stage: Stage, chance: random.Random) -> None:
     unit = stage.unit
     colour = mix(lighter(stage.light.sky[-1], 0.5), "#ffffff", 0.3)
     lean = -stage.side * (0.16 if stage.weather is Weather.RAIN else 0.34)
-    for count, length, width, alpha in (
+    for drops_wanted, length, width, alpha in (
         (260, 26, 1.1, 0.32),
         (120, 52, 1.7, 0.36),
         (34, 96, 2.4, 0.3),
     ):
-        count = round(count * stage.width / stage.height)
+        count = round(drops_wanted * stage.width / stage.height)
         drops = []
         for _ in range(count):
             x, y = chance.uniform(-0.1, 1.1) * stage.width, chance.uniform(-0.1, 1) * stage.height
@@ -113,13 +115,16 @@ def _fog(stage: Stage, chance: random.Random) -> None:
 def _wind(stage: Stage, chance: random.Random) -> None:
     unit = stage.unit
     gusts = []
-    for _ in range(7):
+    for _ in range(5):
         x, y = chance.uniform(-0.1, 0.8) * stage.width, stage.height * chance.uniform(0.12, 0.75)
         reach = unit * chance.uniform(180, 340)
         gusts.append(
-            f"M{num(x)} {num(y)}c{num(reach * 0.4)} {num(-26 * unit)} {num(reach * 0.6)} {num(26 * unit)} {num(reach)} 0c{num(34 * unit)} {num(-14 * unit)} {num(30 * unit)} {num(-46 * unit)} {num(2 * unit)} {num(-38 * unit)}"
+            f"M{num(x)} {num(y)}c{num(reach * 0.4)} {num(-26 * unit)}"
+            f" {num(reach * 0.6)} {num(26 * unit)} {num(reach)} 0c{num(34 * unit)}"
+            f" {num(-14 * unit)} {num(30 * unit)} {num(-46 * unit)} {num(2 * unit)}"
+            f" {num(-38 * unit)}"
         )
-    stage.canvas.line("".join(gusts), "#ffffff", 2.6 * unit, alpha=0.5)
+    stage.canvas.line("".join(gusts), "#ffffff", 2.2 * unit, alpha=0.36)
 
 
 def _petals(stage: Stage, chance: random.Random) -> None:
@@ -135,6 +140,7 @@ def _petals(stage: Stage, chance: random.Random) -> None:
             )
             dx, dy = chance.uniform(-1, 1) * size, chance.uniform(-1, 1) * size
             leaves.append(
-                f"M{num(x)} {num(y)}q{num(dx)} {num(-size)} {num(size * 1.6)} {num(dy)}q{num(-dx)} {num(size)} {num(-size * 1.6)} {num(-dy)}Z"
+                f"M{num(x)} {num(y)}q{num(dx)} {num(-size)} {num(size * 1.6)}"
+                f" {num(dy)}q{num(-dx)} {num(size)} {num(-size * 1.6)} {num(-dy)}Z"
             )
         stage.canvas.path("".join(leaves), stage.shade(colour, 0, 0.5))

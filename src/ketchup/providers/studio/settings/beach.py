@@ -15,7 +15,7 @@ def paint(stage: Stage) -> None:
     water(stage, stage.tint("sea", "#1fa3b0"))
     unit, side = stage.unit, stage.side
     sand = stage.tint("beach", stage.tint("sand", "#ecd0a0"))
-    for lift, fill, alpha in (
+    for lift, colour, alpha in (
         (-74, stage.shade("#7fd6d0", 0.1, 0.4), 0.55),
         (-46, stage.shade("#ffffff", 0.02, 0.6), 0.9),
         (-38, stage.shade("#8fd9d2", 0.1, 0.3), 0.6),
@@ -31,10 +31,14 @@ def paint(stage: Stage) -> None:
             )
             for x in range(-1, 14)
         ]
-        shape = f"{smooth(edge)}L{num(stage.width * 1.1)} {num(stage.height)}L{num(-stage.width * 0.1)} {num(stage.height)}Z"
+        shape = (
+            f"{smooth(edge)}L{num(stage.width * 1.1)} {num(stage.height)}"
+            f"L{num(-stage.width * 0.1)} {num(stage.height)}Z"
+        )
+        fill = colour
         if lift == 34:
             fill = stage.canvas.vertical(
-                [(0, fill), (1, stage.shade(mix(sand, "#b07a4a", 0.45), 0, -0.2))],
+                [(0, colour), (1, stage.shade(mix(sand, "#b07a4a", 0.45), 0, -0.2))],
                 stage.ground(0.5),
                 stage.height,
             )
@@ -65,12 +69,21 @@ def front(stage: Stage) -> None:
             for way in (-0.55, 0.75):
                 lean = math.atan2(tip[1] - bend[1], tip[0] - bend[0]) + way
                 leaflets.append(
-                    f"M{num(x)} {num(y)}q{num(math.cos(lean) * length * 0.5 - 4 * unit)} {num(math.sin(lean) * length * 0.4)} {num(math.cos(lean) * length)} {num(math.sin(lean) * length + 12 * unit)}q{num(-math.cos(lean) * length * 0.4)} {num(-math.sin(lean) * length * 0.7)} {num(-math.cos(lean) * length)} {num(-math.sin(lean) * length - 12 * unit)}Z"
+                    f"M{num(x)} {num(y)}"
+                    f"q{num(math.cos(lean) * length * 0.5 - 4 * unit)}"
+                    f" {num(math.sin(lean) * length * 0.4)}"
+                    f" {num(math.cos(lean) * length)}"
+                    f" {num(math.sin(lean) * length + 12 * unit)}"
+                    f"q{num(-math.cos(lean) * length * 0.4)}"
+                    f" {num(-math.sin(lean) * length * 0.7)}"
+                    f" {num(-math.cos(lean) * length)}"
+                    f" {num(-math.sin(lean) * length - 12 * unit)}Z"
                 )
         tone = stage.shade("#2f7d4f" if i % 2 else "#1f5f45", 0, -0.5 + 0.25 * i)
         stage.canvas.path("".join(leaflets), tone)
         stage.canvas.line(
-            f"M{num(crown[0])} {num(crown[1])}Q{num(bend[0])} {num(bend[1])} {num(tip[0])} {num(tip[1])}",
+            f"M{num(crown[0])} {num(crown[1])}Q{num(bend[0])} {num(bend[1])}"
+            f" {num(tip[0])} {num(tip[1])}",
             tone,
             4 * unit,
         )

@@ -130,7 +130,8 @@ def _windows(
             left = x + (i + 0.5) * wide / columns - step * 0.26
             top = y + step * (0.6 + j * 1.25)
             shapes.setdefault(colour, []).append(
-                f"M{num(left, 1)} {num(top, 1)}h{num(step * 0.5, 1)}v{num(step * 0.7, 1)}h{num(-step * 0.5, 1)}Z"
+                f"M{num(left, 1)} {num(top, 1)}h{num(step * 0.5, 1)}"
+                f"v{num(step * 0.7, 1)}h{num(-step * 0.5, 1)}Z"
             )
 
 
@@ -201,7 +202,8 @@ def _signs(stage: Stage, chance: random.Random, box: tuple[float, float, float, 
     )
     stage.canvas.rect((left, top, w, h), "#12081f", radius=5 * unit)
     strokes = "".join(
-        f"M{num(left + w * 0.28)} {num(top + h * (0.14 + 0.2 * i))}h{num(w * 0.44)}v{num(h * 0.1)}h{num(-w * 0.44 * (i % 2))}"
+        f"M{num(left + w * 0.28)} {num(top + h * (0.14 + 0.2 * i))}h{num(w * 0.44)}"
+        f"v{num(h * 0.1)}h{num(-w * 0.44 * (i % 2))}"
         for i in range(4)
     )
     border = f"M{num(left)} {num(top)}h{num(w)}v{num(h)}h{num(-w)}Z"
@@ -289,7 +291,14 @@ def _car(stage: Stage, spot: tuple[float, float, float], colour: Colour, depth: 
     x, y, half = spot
     canvas, oncoming = stage.canvas, x < stage.width / 2
     canvas.ellipse((x, y), (half * 1.25, half * 0.2), "#07060f", alpha=0.55)
-    body = f"M{num(x - half)} {num(y)}V{num(y - half * 0.62)}Q{num(x - half * 0.95)} {num(y - half * 0.8)} {num(x - half * 0.74)} {num(y - half * 0.84)}L{num(x - half * 0.54)} {num(y - half * 1.32)}Q{num(x)} {num(y - half * 1.44)} {num(x + half * 0.54)} {num(y - half * 1.32)}L{num(x + half * 0.74)} {num(y - half * 0.84)}Q{num(x + half * 0.95)} {num(y - half * 0.8)} {num(x + half)} {num(y - half * 0.62)}V{num(y)}Z"
+    body = (
+        f"M{num(x - half)} {num(y)}V{num(y - half * 0.62)}Q{num(x - half * 0.95)}"
+        f" {num(y - half * 0.8)} {num(x - half * 0.74)} {num(y - half * 0.84)}"
+        f"L{num(x - half * 0.54)} {num(y - half * 1.32)}Q{num(x)} {num(y - half * 1.44)}"
+        f" {num(x + half * 0.54)} {num(y - half * 1.32)}L{num(x + half * 0.74)}"
+        f" {num(y - half * 0.84)}Q{num(x + half * 0.95)} {num(y - half * 0.8)}"
+        f" {num(x + half)} {num(y - half * 0.62)}V{num(y)}Z"
+    )
     canvas.path(
         body,
         canvas.linear(
@@ -343,7 +352,10 @@ def _lamps(stage: Stage) -> None:
             tall = unit * (40 + 520 * t)
             pole = stage.shade("#2c3040", 0.5 * (1 - t) ** 2)
             head = (x - side * tall * 0.16, y - tall)
-            arm = f"M{num(x)} {num(y)}V{num(y - tall * 0.9)}Q{num(x)} {num(y - tall)} {num(head[0])} {num(head[1])}"
+            arm = (
+                f"M{num(x)} {num(y)}V{num(y - tall * 0.9)}Q{num(x)} {num(y - tall)}"
+                f" {num(head[0])} {num(head[1])}"
+            )
             stage.canvas.line(arm, pole, max(1.2 * unit, tall * 0.018))
             if lit:
                 glow = _NEON[i % 2] if neon(stage) else "#ffd48a"

@@ -74,7 +74,8 @@ def _furrows(
         top = x * 0.35 + target * 0.65
         y = height_at(line, min(max(top, 0), stage.width))
         furrows.append(
-            f"M{num(top)} {num(y)}Q{num((top + x) / 2)} {num(y + 40 * unit)} {num(x)} {num(y + 260 * unit)}"
+            f"M{num(top)} {num(y)}Q{num((top + x) / 2)} {num(y + 40 * unit)} {num(x)}"
+            f" {num(y + 260 * unit)}"
         )
     if index % 2 == 0:
         with stage.canvas.clipped(shape):
@@ -107,6 +108,7 @@ def _hedge(
 
 def _road(stage: Stage) -> None:
     """Wind a road from the lower edge to the horizon."""
+    earth = "#c4d0e0" if stage.growth.snow else "#c9b48f"
     unit, middle, side = stage.unit, stage.width / 2, stage.side
     spots = (
         (1.05, -0.06, 190),
@@ -126,7 +128,7 @@ def _road(stage: Stage) -> None:
         for share, x, half in spots
     ]
     road = stage.canvas.vertical(
-        [(0, stage.shade("#c9b48f", 0.35, 0.4)), (1, stage.shade("#a58b69", 0, 0))],
+        [(0, stage.shade(earth, 0.35, 0.4)), (1, stage.shade(mix(earth, "#6b5140", 0.3), 0, 0))],
         stage.horizon,
         stage.height,
     )
@@ -136,7 +138,9 @@ def _road(stage: Stage) -> None:
     for share in (0.3, 0.7):
         points = [(a[0] + (b[0] - a[0]) * share, a[1]) for a, b in zip(left, right, strict=True)]
         ruts.append(smooth(points))
-    stage.canvas.line("".join(ruts), stage.shade("#7d6549", 0.1, -0.2), 9 * unit, alpha=0.3)
+    stage.canvas.line(
+        "".join(ruts), stage.shade(mix(earth, "#4a3a30", 0.5), 0.1, -0.2), 9 * unit, alpha=0.3
+    )
 
 
 SETTING = Setting(

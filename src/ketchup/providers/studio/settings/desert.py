@@ -123,7 +123,8 @@ def _plants(stage: Stage, chance: random.Random) -> None:
         for _ in range(7):
             lean = chance.uniform(-1, 1)
             tufts.append(
-                f"M{num(x + size * 1.4)} {num(y + size)}q{num(lean * size)} {num(-size * 1.6)} {num(lean * size * 2)} {num(-size * 2.6)}"
+                f"M{num(x + size * 1.4)} {num(y + size)}q{num(lean * size)}"
+                f" {num(-size * 1.6)} {num(lean * size * 2)} {num(-size * 2.6)}"
             )
     for x, y, r in shadows:
         stage.canvas.ellipse((x, y), (r * 2, r * 0.4), stage.shade("#6b3a34", 0, -0.5), alpha=0.4)

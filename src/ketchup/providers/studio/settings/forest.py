@@ -76,20 +76,27 @@ def front(stage: Stage) -> None:
         x, half, foot = share * stage.width, wide * unit / 2, stage.height + 10 * unit
         bend = chance.uniform(-22, 22) * unit
         trunk = (
-            f"M{num(x - half * 1.9)} {num(foot)}C{num(x - half)} {num(foot - 120 * unit)} {num(x - half)} {num(foot * 0.4)} {num(x - half * 0.8 + bend)} -5"
-            f"H{num(x + half * 0.7 + bend)}C{num(x + half * 0.8)} {num(foot * 0.4)} {num(x + half)} {num(foot - 120 * unit)} {num(x + half * 2)} {num(foot)}Z"
+            f"M{num(x - half * 1.9)} {num(foot)}C{num(x - half)}"
+            f" {num(foot - 120 * unit)} {num(x - half)} {num(foot * 0.4)}"
+            f" {num(x - half * 0.8 + bend)} -5"
+            f"H{num(x + half * 0.7 + bend)}C{num(x + half * 0.8)} {num(foot * 0.4)}"
+            f" {num(x + half)} {num(foot - 120 * unit)} {num(x + half * 2)}"
+            f" {num(foot)}Z"
         )
         stage.canvas.path(trunk, bark)
         edge = x + stage.side * half * 0.82
         for shift, alpha in ((edge, 0.8),):
             stage.canvas.line(
-                f"M{num(shift)} {num(foot - 120 * unit)}C{num(shift)} {num(foot * 0.6)} {num(shift)} {num(foot * 0.3)} {num(shift + bend)} -5",
+                f"M{num(shift)} {num(foot - 120 * unit)}C{num(shift)}"
+                f" {num(foot * 0.6)} {num(shift)} {num(foot * 0.3)}"
+                f" {num(shift + bend)} -5",
                 rim,
                 3.4 * unit,
                 alpha=alpha,
             )
         cracks = "".join(
-            f"M{num(x + chance.uniform(-0.6, 0.6) * half)} {num(y)}q{num(4 * unit)} {num(26 * unit)} 0 {num(60 * unit)}"
+            f"M{num(x + chance.uniform(-0.6, 0.6) * half)} {num(y)}q{num(4 * unit)}"
+            f" {num(26 * unit)} 0 {num(60 * unit)}"
             for y in (chance.uniform(0, stage.height) for _ in range(16))
         )
         stage.canvas.line(cracks, stage.shade("#1f171d", 0, -0.5), 2.4 * unit, alpha=0.6)
@@ -157,14 +164,18 @@ def _trunks(stage: Stage, chance: random.Random, shape: tuple[float, float, floa
         lean = chance.uniform(-0.05, 0.05) * size * unit
         foot = base + chance.uniform(0, 30) * unit
         trunks.append(
-            f"M{num(x - half * 1.7)} {num(foot)}Q{num(x - half)} {num(foot - size * 0.2 * unit)} {num(x - half * 0.8 + lean)} -5"
-            f"H{num(x + half * 0.7 + lean)}Q{num(x + half)} {num(foot - size * 0.2 * unit)} {num(x + half * 1.7)} {num(foot)}Z"
+            f"M{num(x - half * 1.7)} {num(foot)}Q{num(x - half)}"
+            f" {num(foot - size * 0.2 * unit)} {num(x - half * 0.8 + lean)} -5"
+            f"H{num(x + half * 0.7 + lean)}Q{num(x + half)}"
+            f" {num(foot - size * 0.2 * unit)} {num(x + half * 1.7)} {num(foot)}Z"
         )
         for _ in range(3):
             y = stage.horizon * chance.uniform(0.3, 0.75)
             way = chance.choice((-1, 1))
             limbs.append(
-                f"M{num(x + lean * 0.5)} {num(y)}q{num(way * size * 0.1 * unit)} {num(-size * 0.05 * unit)} {num(way * size * 0.2 * unit)} {num(-size * 0.16 * unit)}"
+                f"M{num(x + lean * 0.5)} {num(y)}q{num(way * size * 0.1 * unit)}"
+                f" {num(-size * 0.05 * unit)} {num(way * size * 0.2 * unit)}"
+                f" {num(-size * 0.16 * unit)}"
             )
     for i in range(count + 4):
         x = stage.width * (i + chance.random()) / (count + 4)

@@ -38,9 +38,14 @@ def paint(stage: Stage) -> None:
         (x, stage.horizon + unit * (14 - 16 * y)) for x, y in swell(chance, stage.width, waves=0.8)
     ]
     fill = stage.canvas.vertical(
-        [(0, stage.shade(grass, 0.34, 0.6)), (0.35, stage.shade(grass, 0.06, 0.2)), (1, stage.shade(mix(grass, "#1d4a35", 0.6), 0, -0.3))],
-        stage.horizon, stage.height,
-    )  # fmt: skip
+        [
+            (0, stage.shade(grass, 0.34, 0.6)),
+            (0.35, stage.shade(grass, 0.06, 0.2)),
+            (1, stage.shade(mix(grass, "#1d4a35", 0.6), 0, -0.3)),
+        ],
+        stage.horizon,
+        stage.height,
+    )
     stage.canvas.path(hill_under(line, stage.height), fill)
     for low, high, count, tall in ((0.12, 0.45, 260, 22), (0.45, 0.8, 260, 46)):
         area = (0, stage.ground(low), stage.width, stage.ground(high) - stage.ground(low))
@@ -65,7 +70,11 @@ def _trees(stage: Stage, chance: random.Random) -> None:
     ):
         x, y, size = share * stage.width, stage.ground(at), tall * unit
         depth = 0.34 - tall / 1000
-        trunk = f"M{num(x - size * 0.05)} {num(y)}L{num(x - size * 0.02)} {num(y - size * 0.6)}H{num(x + size * 0.02)}L{num(x + size * 0.05)} {num(y)}Z"
+        trunk = (
+            f"M{num(x - size * 0.05)} {num(y)}L{num(x - size * 0.02)}"
+            f" {num(y - size * 0.6)}H{num(x + size * 0.02)}L{num(x + size * 0.05)}"
+            f" {num(y)}Z"
+        )
         stage.canvas.ellipse(
             (x - stage.side * size * 0.3, y + 2 * unit),
             (size * 0.6, size * 0.07),

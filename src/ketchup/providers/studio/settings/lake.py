@@ -14,9 +14,10 @@ def backdrop(stage: Stage) -> None:
     with stage.canvas.named() as view:
         mountains.backdrop(stage)
         _woods(stage)
-    with stage.canvas.clipped(f"M0 {num(stage.horizon)}H{num(stage.width)}V{num(stage.height)}H0Z"):
-        with stage.canvas.moved(0, 2 * stage.horizon, scale=(1, -1)):
-            stage.canvas.again(view)
+    below = f"M0 {num(stage.horizon)}H{num(stage.width)}V{num(stage.height)}H0Z"
+    mirrored = stage.canvas.moved(0, 2 * stage.horizon, scale=(1, -1))
+    with stage.canvas.clipped(below), mirrored:
+        stage.canvas.again(view)
 
 
 def paint(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 from ketchup.providers.studio.colour import mix
 from ketchup.providers.studio.model import Setting, Stage, Surface
@@ -79,7 +80,7 @@ def _layer(stage: Stage, line: list[Point], colour: str) -> None:
         min(y for _, y in line),
         stage.horizon + 30 * stage.unit,
     )
-    stage.canvas.path(ground_under(line, stage.horizon + 60 * stage.unit), fill)
+    stage.canvas.path(ground_under(line, stage.horizon + 170 * stage.unit), fill)
 
 
 def _range(
@@ -99,7 +100,7 @@ def _range(
         peak(
             stage,
             chance,
-            ((x, stage.horizon - size), width, stage.horizon + 40 * stage.unit),
+            ((x, stage.horizon - size), width, stage.horizon + 70 * stage.unit),
             (rock, depth),
         )
 
@@ -110,7 +111,7 @@ def peak(
     shape: tuple[Point, float, float],
     surface: tuple[str, float],
 ) -> None:
-    """Paint one mountain (apex, width, base) in a rock colour at a depth: a lit face and a shaded one."""
+    """Paint one mountain (apex, width, base) of a rock at a depth: a lit and a shaded face."""
     (apex, width, base), (rock, depth) = shape, surface
     side, light = stage.side, stage.light
     lit = _edge(chance, apex, (apex[0] + side * width * chance.uniform(0.42, 0.55), base), 0.05)
@@ -133,7 +134,7 @@ def _edge(chance: random.Random, start: Point, end: Point, rough: float) -> list
     points, swing = [start, end], (end[1] - start[1]) * rough
     for _ in range(4):
         split: list[Point] = []
-        for a, b in zip(points, points[1:], strict=False):
+        for a, b in pairwise(points):
             split += [a, ((a[0] + b[0]) / 2 + chance.uniform(-swing, swing), (a[1] + b[1]) / 2)]
         points, swing = [*split, end], swing * 0.6
     return points

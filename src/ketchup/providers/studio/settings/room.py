@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ketchup.providers.studio.colour import mix
+from ketchup.providers.studio.light import Weather
 from ketchup.providers.studio.model import Setting, Stage, Surface, Wash
 from ketchup.providers.studio.sky import paint_clouds, paint_stars, paint_sun
 from ketchup.providers.studio.svg import circles, num, polyline
-from ketchup.providers.studio.light import Weather
-from ketchup.providers.studio.weather import paint_weather
 from ketchup.providers.studio.terrain import cloud, ridge
+from ketchup.providers.studio.weather import paint_weather
 
 _GLOOM = {Weather.RAIN, Weather.STORM, Weather.SNOW}
 
@@ -92,7 +92,10 @@ def _wall(stage: Stage, opening: tuple[float, float, float, float]) -> None:
     shaded = stage.shade(mix(wall, "#6a5566", 0.3), 0, -0.3)
     bright = stage.shade(wall, 0, 0.4)
     edge = stage.ground(0.06)
-    hole = f"M-2 -2H{num(stage.width + 2)}V{num(edge)}H-2ZM{num(x)} {num(y)}V{num(y + tall)}H{num(x + wide)}V{num(y)}Z"
+    hole = (
+        f"M-2 -2H{num(stage.width + 2)}V{num(edge)}H-2ZM{num(x)} {num(y)}V{num(y + tall)}"
+        f"H{num(x + wide)}V{num(y)}Z"
+    )
     ends = ((1.0, 0.0), (0.0, 0.4)) if stage.side > 0 else ((0.0, 0.0), (1.0, 0.4))
     stage.canvas.path(hole, stage.canvas.linear([(0, bright), (1, shaded)], *ends))
     stage.before.append(
@@ -130,7 +133,13 @@ def _curtains(stage: Stage, opening: tuple[float, float, float, float]) -> None:
             a = edge + way * (130 - 37 * i) * unit
             b = a - way * 34 * unit
             sway = way * unit * (26 + 7 * i)
-            fold = f"M{num(a)} {num(rod)}C{num(a)} {num(rod + 260 * unit)} {num(a + sway * 0.2)} {num(rod + 420 * unit)} {num(a + sway)} {num(stage.ground(0.2))}H{num(b + sway)}C{num(b + sway * 0.2)} {num(rod + 420 * unit)} {num(b)} {num(rod + 260 * unit)} {num(b)} {num(rod)}Z"
+            fold = (
+                f"M{num(a)} {num(rod)}C{num(a)} {num(rod + 260 * unit)}"
+                f" {num(a + sway * 0.2)} {num(rod + 420 * unit)} {num(a + sway)}"
+                f" {num(stage.ground(0.2))}H{num(b + sway)}C{num(b + sway * 0.2)}"
+                f" {num(rod + 420 * unit)} {num(b)} {num(rod + 260 * unit)} {num(b)}"
+                f" {num(rod)}Z"
+            )
             tone = stage.shade(cloth, 0, 0.35 if i % 2 else -0.2)
             stage.canvas.path(
                 fold,
@@ -186,7 +195,8 @@ def _table(stage: Stage, opening: tuple[float, float]) -> None:
         y = top + t * (stage.height - top)
         x, length = chance.random() * stage.width, unit * chance.uniform(60, 260)
         grain.append(
-            f"M{num(x)} {num(y)}q{num(length / 2)} {num(chance.uniform(-5, 5) * unit)} {num(length)} 0"
+            f"M{num(x)} {num(y)}q{num(length / 2)} {num(chance.uniform(-5, 5) * unit)}"
+            f" {num(length)} 0"
         )
     canvas.line("".join(grain), stage.shade("#5f3a26", 0, -0.2), 1.5 * unit, alpha=0.22)
     sun = stage.light.sun
@@ -215,7 +225,11 @@ def _plant(stage: Stage) -> None:
         tip = (x + lean * 150 * unit, y - 90 * unit - length * (1 - 0.35 * abs(lean)))
         root, bend = (x, y - 90 * unit), (x + lean * 30 * unit, y - 90 * unit - length * 0.7)
         half = 17 * unit
-        blade = f"M{num(root[0])} {num(root[1])}Q{num(bend[0] - half)} {num(bend[1])} {num(tip[0])} {num(tip[1])}Q{num(bend[0] + half * 1.6)} {num(bend[1] + half)} {num(root[0])} {num(root[1])}Z"
+        blade = (
+            f"M{num(root[0])} {num(root[1])}Q{num(bend[0] - half)} {num(bend[1])}"
+            f" {num(tip[0])} {num(tip[1])}Q{num(bend[0] + half * 1.6)}"
+            f" {num(bend[1] + half)} {num(root[0])} {num(root[1])}Z"
+        )
         canvas.path(blade, stage.shade(mix(leaf, "#0f3a2c", 0.25 * (i % 3)), 0, 0.5 * side * lean))
     pot = polyline(
         [

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from ketchup.providers.studio.colour import Colour, darker, mix
 from ketchup.providers.studio.light import Weather
 from ketchup.providers.studio.model import Setting, Stage, Surface
 from ketchup.providers.studio.svg import lens, num
 from ketchup.providers.studio.terrain import ground_under, ridge
-
 
 _LOW_SUN = 0.35
 
@@ -49,7 +50,7 @@ def _coast(stage: Stage) -> None:
 def _fade(share: float, side: int) -> float:
     """Let a coast rise towards one edge of the picture and sink into the sea before the middle."""
     near_edge = share if side > 0 else 1 - share
-    return max(0.0, (near_edge - 0.52) / 0.48) ** 0.8
+    return math.pow(max(0.0, (near_edge - 0.52) / 0.48), 0.8)
 
 
 def _swell(stage: Stage, own: Colour) -> None:
@@ -85,10 +86,18 @@ def _whitecaps(stage: Stage, own: Colour) -> None:
             reach, rise = unit * (24 + 190 * t) * chance.uniform(0.6, 1.2), unit * (3 + 30 * t)
             lean = -stage.side * reach * 0.3
             backs.append(
-                f"M{num(x - reach)} {num(y + rise * 0.4)}Q{num(x + lean * 0.4)} {num(y + rise * 0.1)} {num(x + lean)} {num(y - rise)}Q{num(x + lean * 0.7)} {num(y + rise * 0.2)} {num(x + reach)} {num(y + rise * 0.4)}Z"
+                f"M{num(x - reach)} {num(y + rise * 0.4)}Q{num(x + lean * 0.4)}"
+                f" {num(y + rise * 0.1)} {num(x + lean)} {num(y - rise)}"
+                f"Q{num(x + lean * 0.7)} {num(y + rise * 0.2)} {num(x + reach)}"
+                f" {num(y + rise * 0.4)}Z"
             )
             crests.append(
-                f"M{num(x + lean - reach * 0.34)} {num(y - rise * 0.45)}Q{num(x + lean - reach * 0.1)} {num(y - rise * 0.9)} {num(x + lean)} {num(y - rise)}Q{num(x + lean * 0.9)} {num(y - rise * 0.5)} {num(x + lean + reach * 0.3)} {num(y - rise * 0.1)}Q{num(x + lean)} {num(y - rise * 0.75)} {num(x + lean - reach * 0.34)} {num(y - rise * 0.45)}Z"
+                f"M{num(x + lean - reach * 0.34)} {num(y - rise * 0.45)}"
+                f"Q{num(x + lean - reach * 0.1)} {num(y - rise * 0.9)} {num(x + lean)}"
+                f" {num(y - rise)}Q{num(x + lean * 0.9)} {num(y - rise * 0.5)}"
+                f" {num(x + lean + reach * 0.3)} {num(y - rise * 0.1)}Q{num(x + lean)}"
+                f" {num(y - rise * 0.75)} {num(x + lean - reach * 0.34)}"
+                f" {num(y - rise * 0.45)}Z"
             )
         stage.canvas.path(
             "".join(backs), mix(darker(own, 0.35), stage.light.haze, 0.5 * (1 - t)), alpha=0.6

@@ -71,7 +71,11 @@ def _planet(stage: Stage) -> None:
                 0.86,
             )
             canvas.circle((0, 0), radius * 1.01, shadow)
-        rim = f"M{num(side * radius * 0.2)} {num(-radius * 0.98)}A{num(radius)} {num(radius)} 0 0 {1 if side > 0 else 0} {num(side * radius * 0.95)} {num(radius * 0.3)}"
+        rim = (
+            f"M{num(side * radius * 0.2)} {num(-radius * 0.98)}A{num(radius)}"
+            f" {num(radius)} 0 0 {1 if side > 0 else 0} {num(side * radius * 0.95)}"
+            f" {num(radius * 0.3)}"
+        )
         canvas.line(rim, lighter(colour, 0.7), 3 * unit, alpha=0.7)
         _ring(stage, radius, ringed, upper=False)
 

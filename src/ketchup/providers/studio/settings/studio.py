@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ketchup.providers.studio.colour import Colour, chroma, mix, turn, with_lightness
+from ketchup.providers.studio.light import Time
 from ketchup.providers.studio.model import Setting, Stage, Surface, Wash
 from ketchup.providers.studio.svg import num, ring
 from ketchup.providers.studio.terrain import leaf
@@ -57,7 +58,10 @@ def _arch(stage: Stage, wall: Colour) -> None:
     unit, canvas, side = stage.unit, stage.canvas, stage.side
     half, top, foot = 262 * unit, stage.horizon - 560 * unit, stage.horizon + 6 * unit
     x = stage.width / 2 + side * 40 * unit
-    shape = f"M{num(x - half)} {num(foot)}V{num(top + half)}A{num(half)} {num(half)} 0 0 1 {num(x + half)} {num(top + half)}V{num(foot)}Z"
+    shape = (
+        f"M{num(x - half)} {num(foot)}V{num(top + half)}A{num(half)} {num(half)} 0 0 1"
+        f" {num(x + half)} {num(top + half)}V{num(foot)}Z"
+    )
     inner = mix(wall, "#3a2a3c", 0.2)
     ends = ((0.0, 0.0), (1.0, 0.25)) if side > 0 else ((1.0, 0.0), (0.0, 0.25))
     canvas.path(
@@ -67,10 +71,12 @@ def _arch(stage: Stage, wall: Colour) -> None:
             *reversed(ends),
         ),
     )
-    with canvas.clipped(shape):
-        with canvas.moved(-side * 22 * unit, 12 * unit):
-            canvas.path(shape, mix(wall, "#ffffff", 0.34), alpha=0.5)
-    edge = f"M{num(x + side * half)} {num(foot)}V{num(top + half)}A{num(half)} {num(half)} 0 0 {0 if side > 0 else 1} {num(x)} {num(top)}"
+    with canvas.clipped(shape), canvas.moved(-side * 22 * unit, 12 * unit):
+        canvas.path(shape, mix(wall, "#ffffff", 0.34), alpha=0.5)
+    edge = (
+        f"M{num(x + side * half)} {num(foot)}V{num(top + half)}A{num(half)} {num(half)} 0 "
+        f"0 {0 if side > 0 else 1} {num(x)} {num(top)}"
+    )
     canvas.line(edge, mix(wall, "#ffffff", 0.75), 2 * unit, alpha=0.6)
 
 
@@ -108,7 +114,10 @@ def _plinth(stage: Stage, wall: Colour) -> None:
         mix(wall, "#1d1730", 0.75),
         0.5,
     )
-    body = f"M{num(x - half)} {num(y)}v{num(tall)}a{num(half)} {num(flat)} 0 0 0 {num(2 * half)} 0v{num(-tall)}Z"
+    body = (
+        f"M{num(x - half)} {num(y)}v{num(tall)}a{num(half)} {num(flat)} 0 0 0"
+        f" {num(2 * half)} 0v{num(-tall)}Z"
+    )
     ends = ((0.0, 0.0), (1.0, 0.0)) if stage.side < 0 else ((1.0, 0.0), (0.0, 0.0))
     canvas.path(
         body,
@@ -168,5 +177,8 @@ SETTING = Setting(
     horizon=0.66,
     paint=paint,
     sky=False,
+    stand=0.37,
+    scale=1.06,
+    time=Time.DAY,
     parts=("background", "backdrop"),
 )

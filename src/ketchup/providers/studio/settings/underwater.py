@@ -64,7 +64,10 @@ def _school(stage: Stage, chance: random.Random, colour: Colour) -> None:
         size = unit * chance.uniform(7, 13)
         way = stage.side
         shapes.append(
-            f"M{num(x - way * size)} {num(y)}q{num(way * size)} {num(-size * 0.6)} {num(way * 2 * size)} 0q{num(-way * size)} {num(size * 0.6)} {num(-way * 2 * size)} 0l{num(-way * size * 0.7)} {num(-size * 0.4)}v{num(size * 0.8)}Z"
+            f"M{num(x - way * size)} {num(y)}q{num(way * size)} {num(-size * 0.6)}"
+            f" {num(way * 2 * size)} 0q{num(-way * size)} {num(size * 0.6)}"
+            f" {num(-way * 2 * size)} 0l{num(-way * size * 0.7)} {num(-size * 0.4)}"
+            f"v{num(size * 0.8)}Z"
         )
     stage.canvas.path("".join(shapes), colour, alpha=0.55)
 
@@ -123,7 +126,10 @@ def _tubes(
     for i in range(5):
         px, tall, half = x + (i - 2) * size * 0.24, size * chance.uniform(0.6, 1.5), size * 0.12
         lean = (i - 2) * size * 0.07
-        tube = f"M{num(px - half)} {num(y)}L{num(px - half * 1.2 + lean)} {num(y - tall)}H{num(px + half * 1.2 + lean)}L{num(px + half)} {num(y)}Z"
+        tube = (
+            f"M{num(px - half)} {num(y)}L{num(px - half * 1.2 + lean)} {num(y - tall)}"
+            f"H{num(px + half * 1.2 + lean)}L{num(px + half)} {num(y)}Z"
+        )
         stage.canvas.path(
             tube,
             stage.canvas.linear(

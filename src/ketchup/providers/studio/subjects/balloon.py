@@ -14,14 +14,25 @@ def draw(pen: Pen) -> None:
     canvas = pen.canvas
     first = pen.colour
     second = pen.colours[1] if len(pen.colours) > 1 else mix(first, "#fff3dc", 0.82)
-    outline = "M0 -100C24 -100 34 -82 33.4 -67C32.8 -50 16 -36 8.6 -25H-8.6C-16 -36 -32.8 -50 -33.4 -67C-34 -82 -24 -100 0 -100Z"
+    outline = (
+        "M0 -100C24 -100 34 -82 33.4 -67C32.8 -50 16 -36 8.6 -25H-8.6C-16 -36 -32.8 -50 "
+        "-33.4 -67C-34 -82 -24 -100 0 -100Z"
+    )
     canvas.path(outline, pen.tone(first).base)
     with canvas.clipped(outline):
         edges = [math.sin(math.pi * (i / 10 - 0.5)) for i in range(11)]
         for i in range(10):
             left, right = edges[i], edges[i + 1]
-            shape = f"M{num(left * 4)} -100C{num(left * 26)} -98 {num(left * 35)} -80 {num(left * 34)} -66C{num(left * 33)} -50 {num(left * 17)} -36 {num(left * 8.6)} -25"
-            shape += f"H{num(right * 8.6)}C{num(right * 17)} -36 {num(right * 33)} -50 {num(right * 34)} -66C{num(right * 35)} -80 {num(right * 26)} -98 {num(right * 4)} -100Z"
+            shape = (
+                f"M{num(left * 4)} -100C{num(left * 26)} -98 {num(left * 35)} -80"
+                f" {num(left * 34)} -66C{num(left * 33)} -50 {num(left * 17)} -36"
+                f" {num(left * 8.6)} -25"
+            )
+            shape += (
+                f"H{num(right * 8.6)}C{num(right * 17)} -36 {num(right * 33)} -50"
+                f" {num(right * 34)} -66C{num(right * 35)} -80 {num(right * 26)} -98"
+                f" {num(right * 4)} -100Z"
+            )
             canvas.path(shape, pen.tone(first if i % 2 else second).base)
         band = pen.tone(mix(first, "#2a1b3d", 0.35))
         canvas.path("M-36 -64Q0 -54 36 -64V-58.5Q0 -48.5 -36 -58.5Z", band.base)
@@ -67,6 +78,7 @@ SUBJECT = Subject(
     metres=18,
     breadth=0.7,
     draw=draw,
+    varied=True,
     plurals=("heißluftballons", "ballons", "luchtballonnen", "ballonnen"),
     many=5,
 )

@@ -50,7 +50,8 @@ def front(pen: Pen) -> None:
                     x = column * 9.2 * (1 - row * 0.022)
                     sag = 11 * (1 - (x / 46) ** 2) * (1 - row / 9)
                     strands.append(
-                        f"M{num(x - 5)} {num(y + sag)}q5 -3.4 10 0q1 2.8 0 5.2q-5 2 -10 0q-1 -2.6 0 -5.2Z"
+                        f"M{num(x - 5)} {num(y + sag)}q5 -3.4 10 0q1 2.8 0 5.2q-5 2 "
+                        "-10 0q-1 -2.6 0 -5.2Z"
                     )
                 canvas.path("".join(strands), colour)
         stakes = "".join(
@@ -74,7 +75,8 @@ def front(pen: Pen) -> None:
     canvas.line("M-44 -46Q0 -34 44 -46", tone.deep, 6.4)
     canvas.line("M-44 -46.6Q0 -34.6 44 -46.6", tone.base, 4.6)
     rim = "".join(
-        f"M{num(-43 + i * 4.3)} {num(-46 + 12 * (1 - ((i * 4.3 - 43) / 44) ** 2) * 0.5 + 1.6)}l3 -3.6"
+        f"M{num(-43 + i * 4.3)}"
+        f" {num(-46 + 12 * (1 - ((i * 4.3 - 43) / 44) ** 2) * 0.5 + 1.6)}l3 -3.6"
         for i in range(21)
     )
     canvas.line(rim, tone.light, 1.6)

@@ -47,10 +47,10 @@ def _bicycle(pen: Pen) -> None:
     canvas.line("M33 -92H71", wicker.dark, 3)
     flowers = ("#f28ab0", "#f6cf52", "#ffffff", "#e8604a", "#b48ae0")
     for i, colour in enumerate(flowers * 2):
-        x, y = 37 + i * 3.5, -96 - (i * 7) % 9
-        canvas.line(f"M{x} -90L{x} {y}", pen.tone("#4f8a4a").base, 1)
-        canvas.circle((x, y), 3.6, pen.tone(colour).light)
-        canvas.circle((x, y), 1.2, pen.tone("#d98f2e").base)
+        left, top = 37 + i * 3.5, -96 - (i * 7) % 9
+        canvas.line(f"M{left} -90L{left} {top}", pen.tone("#4f8a4a").base, 1)
+        canvas.circle((left, top), 3.6, pen.tone(colour).light)
+        canvas.circle((left, top), 1.2, pen.tone("#d98f2e").base)
 
 
 SUBJECT = Subject(
@@ -63,5 +63,6 @@ SUBJECT = Subject(
     metres=1.1,
     breadth=1.7,
     draw=draw,
+    varied=True,
     plurals=("fahrräder", "räder", "fietsen"),
 )

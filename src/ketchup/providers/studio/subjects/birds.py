@@ -16,7 +16,9 @@ def draw(pen: Pen) -> None:
         )
         canvas.path(f"M4 4C24 -28 56 {tip} 92 {tip - 6}C66 {tip * 0.66} 44 -12 22 10Z", tone.light)
         canvas.path(
-            f"M-70 {tip * 0.8}C-80 {tip * 0.94} -88 {tip} -96 {tip}C-88 {tip * 0.9} -80 {tip * 0.76} -70 {tip * 0.6}ZM68 {tip * 0.86}C78 {tip} 86 {tip - 6} 92 {tip - 6}C86 {tip * 0.9} 78 {tip * 0.74} 68 {tip * 0.62}Z",
+            f"M-70 {tip * 0.8}C-80 {tip * 0.94} -88 {tip} -96 {tip}C-88 {tip * 0.9} "
+            f"-80 {tip * 0.76} -70 {tip * 0.6}ZM68 {tip * 0.86}C78 {tip} 86 {tip - 6} "
+            f"92 {tip - 6}C86 {tip * 0.9} 78 {tip * 0.74} 68 {tip * 0.62}Z",
             pen.tone("#3b4354").base,
         )
         canvas.path(

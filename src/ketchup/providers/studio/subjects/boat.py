@@ -21,7 +21,10 @@ def draw(pen: Pen) -> None:
     jib = canvas.linear([(0, through), (0.6, sail.light), (1, sail.dark)], *ends)
     canvas.path("M2 -97C14 -74 30 -48 33 -19C22 -16 10 -16 2 -17Z", main)
     canvas.path("M-1.5 -90C-8 -66 -20 -42 -31 -19C-20 -16 -9 -17 -1.5 -18Z", jib)
-    seams = "M2 -78Q10 -77 13 -76M2 -58Q14 -56 23 -54M2 -38Q18 -35 30 -33M-2 -66Q-8 -64 -13 -62M-2 -42Q-12 -39 -21 -37"
+    seams = (
+        "M2 -78Q10 -77 13 -76M2 -58Q14 -56 23 -54M2 -38Q18 -35 30 -33M-2 -66Q-8 -64 -13 "
+        "-62M-2 -42Q-12 -39 -21 -37"
+    )
     canvas.line(seams, sail.dark, 0.5, alpha=0.7)
     wood = pen.tone("#8a5a3a")
     canvas.line("M0.5 -100V-8", wood.base, 1.5)
@@ -68,6 +71,7 @@ SUBJECT = Subject(
     metres=9,
     breadth=0.8,
     draw=draw,
+    varied=True,
     plurals=("boten", "boote"),
     parts=("sail", "sails", "hull"),
 )

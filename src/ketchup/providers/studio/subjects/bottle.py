@@ -67,6 +67,7 @@ SUBJECT = Subject(
     metres=0.24,
     breadth=0.36,
     draw=draw,
+    varied=True,
     plurals=("flaschen", "flessen"),
     parts=("label", "cap"),
 )

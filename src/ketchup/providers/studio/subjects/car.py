@@ -16,7 +16,11 @@ def draw(pen: Pen) -> None:
 def _car(pen: Pen) -> None:
     canvas, tone = pen.canvas, pen.tone()
     chrome = pen.tone("#cdd3da")
-    body = "M-106 -24C-110 -40 -104 -54 -88 -58C-80 -60 -74 -61 -68 -62C-58 -84 -40 -98 -8 -99C24 -100 42 -84 54 -62C76 -60 98 -56 104 -42C108 -34 108 -28 106 -22C104 -18 98 -16 92 -16H-94C-100 -16 -105 -18 -106 -24Z"
+    body = (
+        "M-106 -24C-110 -40 -104 -54 -88 -58C-80 -60 -74 -61 -68 -62C-58 -84 -40 -98 -8 "
+        "-99C24 -100 42 -84 54 -62C76 -60 98 -56 104 -42C108 -34 108 -28 106 -22C104 -18 "
+        "98 -16 92 -16H-94C-100 -16 -105 -18 -106 -24Z"
+    )
     canvas.path(
         body,
         canvas.linear(
@@ -96,6 +100,7 @@ SUBJECT = Subject(
     metres=2.2,
     breadth=2.2,
     draw=draw,
+    varied=True,
     plurals=("autos", "auto's"),
     lamp=1.4,
 )

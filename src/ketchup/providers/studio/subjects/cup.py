@@ -40,7 +40,8 @@ def draw(pen: Pen) -> None:
     for x, tall in ((-11, 26), (2, 36), (13, 24)):
         for spread, alpha in ((5.5, 0.1), (3, 0.18)):
             canvas.line(
-                f"M{x} -72c-9 {-tall * 0.3} 9 {-tall * 0.45} 0 {-tall * 0.75}s5 {-tall * 0.3} 1 {-tall * 0.45}",
+                f"M{x} -72c-9 {-tall * 0.3} 9 {-tall * 0.45} 0 {-tall * 0.75}s5"
+                f" {-tall * 0.3} 1 {-tall * 0.45}",
                 steam,
                 spread,
                 alpha=alpha,
@@ -75,6 +76,7 @@ SUBJECT = Subject(
     metres=0.16,
     breadth=1.1,
     draw=draw,
+    varied=True,
     plurals=("tassen", "kopjes"),
     parts=("coffee",),
     many=2,

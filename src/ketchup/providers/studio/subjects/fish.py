@@ -22,11 +22,13 @@ def _fish(pen: Pen) -> None:
     )
     canvas.path("M-44 2C-60 -26 -78 -32 -84 -30C-78 -14 -78 16 -85 33C-78 35 -60 26 -44 2Z", fin)
     canvas.path(
-        "M-26 -26C-16 -52 14 -54 34 -32C22 -30 -4 -26 -26 -26ZM-14 26C-8 46 10 50 22 44C18 36 12 30 10 26Z",
+        "M-26 -26C-16 -52 14 -54 34 -32C22 -30 -4 -26 -26 -26ZM-14 26C-8 46 10 50 22 "
+        "44C18 36 12 30 10 26Z",
         edge.base,
     )
     canvas.path(
-        "M-23 -26C-14 -47 13 -49 30 -32C20 -30 -4 -26 -23 -26ZM-11 26C-6 42 9 45 18 41C15 35 11 30 9 26Z",
+        "M-23 -26C-14 -47 13 -49 30 -32C20 -30 -4 -26 -23 -26ZM-11 26C-6 42 9 45 18 "
+        "41C15 35 11 30 9 26Z",
         fin,
     )
     body = "M66 2C52 -26 20 -36 -8 -30C-28 -26 -42 -12 -54 2C-42 16 -28 28 -8 32C20 38 52 28 66 2Z"
@@ -38,7 +40,9 @@ def _fish(pen: Pen) -> None:
         for x, wide in ((28, 13), (-12, 16), (-46, 9)):
             for grow, fill in ((3, edge.base), (0, band.light)):
                 canvas.path(
-                    f"M{x - wide / 2 - grow} -44Q{x + wide * 0.7 - grow} 0 {x - wide / 2 - grow} 44H{x + wide / 2 + grow}Q{x + wide * 1.5 + grow} 0 {x + wide / 2 + grow} -44Z",
+                    f"M{x - wide / 2 - grow} -44Q{x + wide * 0.7 - grow} 0"
+                    f" {x - wide / 2 - grow} 44H{x + wide / 2 + grow}"
+                    f"Q{x + wide * 1.5 + grow} 0 {x + wide / 2 + grow} -44Z",
                     fill,
                 )
         canvas.path("M70 2C50 34 -20 40 -56 2C-30 26 30 30 70 2Z", tone.deep, alpha=0.35)

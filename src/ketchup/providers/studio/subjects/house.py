@@ -33,7 +33,8 @@ def draw(pen: Pen) -> None:
     if pen.stage.growth.snow:
         snow = pen.tone("#f5faff")
         canvas.path(
-            "M-24 -87.5Q8 -86.5 41 -81.5L60 -46Q50 -50 44 -46Q36 -52 28 -47.5Q18 -54 10 -48.5Q4 -52 0 -48Q-12 -68 -22 -82Z",
+            "M-24 -87.5Q8 -86.5 41 -81.5L60 -46Q50 -50 44 -46Q36 -52 28 -47.5Q18 -54 "
+            "10 -48.5Q4 -52 0 -48Q-12 -68 -22 -82Z",
             canvas.linear([(0, snow.glint), (1, snow.base)]),
         )
         canvas.line("M-48 -43.5L-22.5 -86.5", snow.glint, 3)
@@ -102,7 +103,8 @@ SUBJECT = Subject(
     metres=7,
     breadth=1.1,
     draw=draw,
+    varied=True,
     lamp=1.1,
-    plurals=("häuser", "huizen"),
+    plurals=("häuser", "huizen", "village", "dorf", "dorp", "村"),
     parts=("roof", "door", "wall", "walls"),
 )

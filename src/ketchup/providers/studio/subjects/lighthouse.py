@@ -20,7 +20,8 @@ def draw(pen: Pen) -> None:
     with canvas.clipped(tower):
         for top, tall in ((-68, 12), (-43, 13.5), (-16, 14)):
             canvas.path(
-                f"M-14 {top}Q0 {top + 3} 14 {top}V{top + tall}Q0 {top + tall + 3} -14 {top + tall}Z",
+                f"M-14 {top}Q0 {top + 3} 14 {top}V{top + tall}Q0 {top + tall + 3} -14"
+                f" {top + tall}Z",
                 pen.round(),
             )
     window = "#ffd98c" if pen.lamps else pen.tone("#3d4658").base
@@ -62,7 +63,8 @@ def _rock(pen: Pen) -> None:
     canvas.path(polyline(other if side > 0 else lit), stone.light)
     grass = pen.tone(pen.stage.growth.grass)
     canvas.path(
-        "M-19 -11.4Q-12 -14.6 -8 -13.4Q0 -16 6 -14.2Q14 -13 19 -8.4Q12 -10.4 6 -11.6Q-4 -12.4 -19 -11.4Z",
+        "M-19 -11.4Q-12 -14.6 -8 -13.4Q0 -16 6 -14.2Q14 -13 19 -8.4Q12 -10.4 6 -11.6"
+        "Q-4 -12.4 -19 -11.4Z",
         grass.dark,
     )
     foam = pen.stage.shade("#ffffff", 0.05, 0.4)

@@ -20,7 +20,8 @@ def draw(pen: Pen) -> None:
     flare = -side * 5
     coat_path = (
         f"M-5 -81C-11 -79 -12.4 -72 -12.6 -62C-13 -46 -15 -32 {-16.5 + min(0, flare)} -19"
-        f"C-8 -15 6 -14 {15.5 + max(0, flare)} -18.5C14 -34 12 -48 11.6 -62C11.4 -72 10.4 -79 5 -81Z"
+        f"C-8 -15 6 -14 {15.5 + max(0, flare)} -18.5C14 -34 12 -48 11.6 -62C11.4 -72 "
+        "10.4 -79 5 -81Z"
     )
     ends = ((0.0, 0.2), (1.0, 0.5)) if side < 0 else ((1.0, 0.2), (0.0, 0.5))
     canvas.path(
@@ -30,7 +31,8 @@ def draw(pen: Pen) -> None:
         ),
     )
     canvas.path(
-        "M-11.5 -76C-16 -66 -16.5 -54 -15 -43C-13.6 -41.5 -11 -42 -10.4 -43.6C-10.4 -54 -9.6 -64 -8 -72Z",
+        "M-11.5 -76C-16 -66 -16.5 -54 -15 -43C-13.6 -41.5 -11 -42 -10.4 -43.6C-10.4 "
+        "-54 -9.6 -64 -8 -72Z",
         coat.base if side < 0 else coat.dark,
     )
     canvas.path(
@@ -38,7 +40,8 @@ def draw(pen: Pen) -> None:
         coat.light if side > 0 else coat.dark,
     )
     canvas.line(
-        "M0 -50C-0.6 -38 -0.6 -28 -0.4 -17M-6 -46C-7.4 -36 -8.6 -27 -9.4 -19M6 -46C7.4 -36 8.4 -27 9 -19",
+        "M0 -50C-0.6 -38 -0.6 -28 -0.4 -17M-6 -46C-7.4 -36 -8.6 -27 -9.4 -19M6 -46"
+        "C7.4 -36 8.4 -27 9 -19",
         coat.deep,
         0.8,
         alpha=0.55,
@@ -47,22 +50,27 @@ def draw(pen: Pen) -> None:
     canvas.path("M-3.2 -86H3.2V-78H-3.2Z", skin.dark)
     lee = -side
     canvas.path(
-        f"M-6.6 -92C-7.4 -99 -3.4 -101.4 0 -101.4S7.4 -99 6.6 -92C8.4 -84 {8 + lee * 2} -76 {5 + lee * 6} -66"
-        f"C{2 + lee * 6} -63 {lee * 5} -64 {lee * 3} -62C{-3 + lee * 3} -64 {-5 + lee * 4} -66 {-6 + lee * 3} -70C-8.4 -78 -8.4 -86 -6.6 -92Z",
+        "M-6.6 -92C-7.4 -99 -3.4 -101.4 0 -101.4S7.4 -99 6.6 -92C8.4 -84"
+        f" {8 + lee * 2} -76 {5 + lee * 6} -66"
+        f"C{2 + lee * 6} -63 {lee * 5} -64 {lee * 3} -62C{-3 + lee * 3} -64"
+        f" {-5 + lee * 4} -66 {-6 + lee * 3} -70C-8.4 -78 -8.4 -86 -6.6 -92Z",
         canvas.linear(
             [(0, hair.glint), (0.25, hair.light), (0.6, hair.base), (1, hair.dark)], *ends
         ),
     )
     canvas.line(
-        f"M-3.6 -99C-6 -90 -5 -80 {-4 + lee * 3} -68M0 -101C-0.6 -90 0 -78 {lee * 4} -64M3.6 -99C5.4 -90 5.4 -80 {4 + lee * 4} -67",
+        f"M-3.6 -99C-6 -90 -5 -80 {-4 + lee * 3} -68M0 -101C-0.6 -90 0 -78 {lee * 4} "
+        f"-64M3.6 -99C5.4 -90 5.4 -80 {4 + lee * 4} -67",
         hair.deep,
         0.55,
         alpha=0.6,
     )
     blow = -side
-    canvas.path(f"M-8.4 -79.4Q0 -75.4 8.4 -79.4L8 -74.6Q0 -71 -8 -74.6Z", scarf.base)
+    canvas.path("M-8.4 -79.4Q0 -75.4 8.4 -79.4L8 -74.6Q0 -71 -8 -74.6Z", scarf.base)
     canvas.path(
-        f"M{blow * 4} -77C{blow * 14} -80 {blow * 20} -72 {blow * 31} -77C{blow * 27} -72 {blow * 28} -70 {blow * 30} -68C{blow * 20} -65 {blow * 14} -72 {blow * 4} -72.6Z",
+        f"M{blow * 4} -77C{blow * 14} -80 {blow * 20} -72 {blow * 31} -77C{blow * 27} "
+        f"-72 {blow * 28} -70 {blow * 30} -68C{blow * 20} -65 {blow * 14} -72"
+        f" {blow * 4} -72.6Z",
         scarf.light,
     )
     canvas.line(

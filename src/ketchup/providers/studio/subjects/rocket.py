@@ -18,7 +18,10 @@ def draw(pen: Pen) -> None:
             canvas.linear([(0, fin.light), (1, fin.dark)]),
         )
         canvas.path("M-7 -12L-9.4 -6H9.4L7 -12Z", pen.round("#4a4f5e"))
-        hull = "M0 -100C10 -88 14.4 -70 13.6 -50C13 -34 10.6 -20 8.4 -11H-8.4C-10.6 -20 -13 -34 -13.6 -50C-14.4 -70 -10 -88 0 -100Z"
+        hull = (
+            "M0 -100C10 -88 14.4 -70 13.6 -50C13 -34 10.6 -20 8.4 -11H-8.4C-10.6 -20 -13 "
+            "-34 -13.6 -50C-14.4 -70 -10 -88 0 -100Z"
+        )
         canvas.path(hull, pen.round(body))
         with canvas.clipped(hull):
             canvas.rect((-16, -101, 32, 24), pen.round())
@@ -44,7 +47,10 @@ def _flame(pen: Pen) -> None:
         (7, 34, "#ffc45a", 0.95),
         (3.6, 20, "#fffbe8", 1.0),
     ):
-        shape = f"M{-half * 0.72} -9C{-half * 1.3} 6 {-half * 0.5} {length * 0.55} 0 {length}C{half * 0.5} {length * 0.55} {half * 1.3} 6 {half * 0.72} -9Z"
+        shape = (
+            f"M{-half * 0.72} -9C{-half * 1.3} 6 {-half * 0.5} {length * 0.55} 0 {length}"
+            f"C{half * 0.5} {length * 0.55} {half * 1.3} 6 {half * 0.72} -9Z"
+        )
         canvas.path(shape, canvas.linear([(0, colour, alpha), (1, mix(colour, "#ff3d3d", 0.5), 0)]))
 
 

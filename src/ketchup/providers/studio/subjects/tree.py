@@ -16,7 +16,11 @@ def draw(pen: Pen) -> None:
     """Draw trunk and boughs, then the crown from its shadow to its light."""
     canvas, side = pen.canvas, pen.side
     bark = pen.tone("#6b4a38")
-    trunk = "M-8 1C-3 -3 -4 -16 -5 -26C-6 -36 -14 -44 -22 -52L-19 -54C-11 -48 -5 -44 -2 -40C-2 -50 -4 -58 -6 -66H-2C0 -58 3 -50 4 -42C8 -50 14 -56 22 -60L24 -57C16 -52 9 -42 6.4 -32C5 -22 6 -6 12 1Z"
+    trunk = (
+        "M-8 1C-3 -3 -4 -16 -5 -26C-6 -36 -14 -44 -22 -52L-19 -54C-11 -48 -5 -44 -2 -40"
+        "C-2 -50 -4 -58 -6 -66H-2C0 -58 3 -50 4 -42C8 -50 14 -56 22 -60L24 -57C16 -52 9 "
+        "-42 6.4 -32C5 -22 6 -6 12 1Z"
+    )
     canvas.path(trunk, pen.across("#6b4a38"))
     canvas.line("M-2 -4C-1 -16 -2 -28 -3 -36M3 -3C2 -14 2.4 -26 4 -36", bark.deep, 0.7, alpha=0.5)
     leaves = _leaves(pen)

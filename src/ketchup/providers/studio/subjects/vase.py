@@ -88,7 +88,8 @@ def _bloom(pen: Pen, head: tuple[float, float, float], colour: Colour) -> None:
         pen.canvas.path(circles(petals), fill)
     pen.canvas.circle((x, y - 0.9), size * 0.2, pen.tone(deeper(colour, 0.25)).base)
     pen.canvas.line(
-        f"M{num(x - size * 0.3)} {num(y - size * 0.1)}q{num(size * 0.3)} {num(-size * 0.35)} {num(size * 0.6)} 0",
+        f"M{num(x - size * 0.3)} {num(y - size * 0.1)}q{num(size * 0.3)}"
+        f" {num(-size * 0.35)} {num(size * 0.6)} 0",
         tone.glint,
         0.6,
         alpha=0.7,
