@@ -65,6 +65,8 @@ ENTRIES: Final = (
 def main() -> None:
     """Render everything, write the page, and print how long each picture took."""
     FOLDER.mkdir(parents=True, exist_ok=True)
+    for old in FOLDER.glob("*.webp"):
+        old.unlink()
     render(Job("warm up", 0, 64, 64, 1, "png"))
     times = []
     for entry in ENTRIES:

@@ -39,7 +39,7 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's signature
         super().connection_made(transport)
-        self._await_head()
+        self._deadline = self.loop.call_later(self.head_seconds, self.transport.close)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -54,12 +54,15 @@ class HttpProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self.send_400_response("head without end")
+            elif self._deadline is None:
+                self._deadline = self.loop.call_later(self.head_seconds, self.transport.close)
 
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
         if self._head_bytes is None:
-            self._await_head()
+            # Its deadline is set when it did not come in one piece, as nearly every head does.
+            self._head_bytes = 0
 
     @override
     def on_headers_complete(self) -> None:
@@ -74,10 +77,6 @@ class HttpProtocol(HttpToolsProtocol):
         request_id = _request_ids.mint()
         self.transport.write(_HEAD % (len(NOT_HTTP), request_id.encode()) + NOT_HTTP)
         self.transport.close()
-
-    def _await_head(self) -> None:
-        self._head_bytes = 0
-        self._deadline = self.loop.call_later(self.head_seconds, self.transport.close)
 
     def _head_is_whole(self) -> None:
         self._head_bytes = None
