@@ -45,7 +45,9 @@ def paint(stage: Stage) -> None:
     _pavement(stage)
     _avenue(stage)
     _lamps(stage)
-    _traffic(stage)
+    if not stage.crowd:
+        # The lights of cars shine over everything, also over what would stand before them.
+        _traffic(stage)
 
 
 def neon(stage: Stage) -> bool:
