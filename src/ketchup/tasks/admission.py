@@ -145,10 +145,10 @@ def remember_keys(
     )
 
 
-def forget_keys(conn: Connection, now: Micros) -> int:
-    """Remove keys that are past their 48 hours, and return how many."""
+def forget_keys(conn: Connection, now: Micros, limit: int) -> int:
+    """Remove up to `limit` keys that are past their 48 hours, and return how many."""
     oldest = after(now, -IDEMPOTENCY_SECONDS)
-    return conn.execute(delete(idempotency).where(idempotency.c.created_at < oldest)).rowcount
+    return conn.execute(_FORGET_KEYS, {"oldest": oldest, "most": limit}).rowcount
 
 
 def take_turns(
@@ -255,3 +255,11 @@ _FIND_KEYS: Final = select(idempotency).where(
     _SAME_KEY, idempotency.c.created_at >= bindparam("oldest")
 )
 _DROP_KEYS: Final = delete(idempotency).where(_SAME_KEY)
+_FORGET_KEYS: Final = delete(idempotency).where(
+    tuple_(idempotency.c.workspace_id, idempotency.c.key).in_(
+        select(idempotency.c.workspace_id, idempotency.c.key)
+        .where(idempotency.c.created_at < bindparam("oldest"))
+        .order_by(idempotency.c.created_at)
+        .limit(bindparam("most"))
+    )
+)
