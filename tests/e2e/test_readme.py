@@ -84,7 +84,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Followed:
             [bash],
             input=script,
             cwd=folder,
-            env={**os.environ, "KETCHUP_URL": server.base_url},
+            env={**os.environ, "KETCHUP_URL": server.base_url, "no_proxy": "*"},
             capture_output=True,
             text=True,
             timeout=DEADLINE_SECONDS,
