@@ -86,8 +86,12 @@ class RateLimit:
     def admit(self, arrival_at: int, now: Micros) -> int | TooSoon:
         """Return the new theoretical arrival time, or how long to wait."""
         interval = 60 * SECOND // self.per_minute
+        burst = interval * self.burst
+        if arrival_at > now + burst:
+            # Submits never lead further: the clock was set back or the limit was raised since.
+            arrival_at = now + burst - interval
         arrival = max(arrival_at, now) + interval
-        early = arrival - now - interval * self.burst
+        early = arrival - now - burst
         return TooSoon(early / SECOND) if early > 0 else arrival
 
 
