@@ -53,7 +53,7 @@ ENTRIES: Final = (
     Entry("rocket", "A rocket passing a ringed planet in deep space"),
     Entry("bottle", "Product shot of a teal lotion bottle"),
     Entry("coffee", "A cup of coffee by the window on a rainy morning"),
-    Entry("tent", "A tent by a mountain lake at night"),
+    Entry("tent", "A tent by a mountain lake at night", 1),
     Entry("oak", "An old oak tree on a hill in autumn"),
     Entry("reef", "Orange fish above a coral reef"),
     Entry("silence", "The sound of silence in indigo and gold"),

@@ -27,6 +27,8 @@ from ketchup.data_folder import DataFolder
 from ketchup.service import bind
 from tests.support.process import DEADLINE_SECONDS, ServerProcess
 
+# Each start takes a second, and five where the machine has much else to do.
+pytestmark = pytest.mark.timeout(300)
 KEY: Final = re.compile(r"dk-live_\w{38}")
 
 

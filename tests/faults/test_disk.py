@@ -22,6 +22,8 @@ import pytest
 from tests.support.invariants import Promises, violations
 from tests.support.process import COMMAND, DEADLINE_SECONDS, ServerProcess
 
+# Each start takes a second, and five where the machine has much else to do.
+pytestmark = pytest.mark.timeout(300)
 _SIZE: Final = 8 * 1024 * 1024
 _REFUSAL: Final = (
     b'{"code":1,"message":"failed","detail":"the store is unavailable; try again shortly"}'

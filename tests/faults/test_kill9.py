@@ -24,6 +24,8 @@ from tests.support.invariants import violations
 from tests.support.process import Descendants, ServerProcess
 from tests.support.receiver import Receiver
 
+# Each start takes a second, and five where the machine has much else to do.
+pytestmark = pytest.mark.timeout(300)
 CHILDREN_END_SECONDS: Final = 10.0
 _ENVIRON: Final = {
     "KETCHUP_START_CREDITS": "1000000",
@@ -42,8 +44,8 @@ def random() -> Random:
     return Random(seed)
 
 
-async def test_a_dozen_kills_lose_nothing(tmp_path: Path, random: Random) -> None:
-    await _survives(tmp_path / "data", random, kills=12, pictures=16)
+async def test_eight_kills_lose_nothing(tmp_path: Path, random: Random) -> None:
+    await _survives(tmp_path / "data", random, kills=8, pictures=10)
 
 
 @pytest.mark.torture
@@ -115,7 +117,7 @@ async def test_a_server_that_answers_before_the_commit_is_found_out(
 async def test_a_first_start_that_is_killed_can_be_made_again(
     tmp_path: Path, random: Random
 ) -> None:
-    for _ in range(4):
+    for _ in range(3):
         with ServerProcess.launch(tmp_path / "data", environ=_ENVIRON) as server:
             await _goes_on(server, random.uniform(0.1, 0.8))
 
@@ -130,9 +132,9 @@ async def _survives(data: Path, random: Random, *, kills: int, pictures: int) ->
             found = customers.complaints + violations(data, customers.promises)
             assert found == [], f"after kill {number}"
         with ServerProcess.start(data, environ=_ENVIRON) as server:
-            await customers.settle(server.base_url, 30 + 2 * kills)
-            await _called_back(receiver, customers, 30 + kills)
-            await _audited(server, 30)
+            await customers.settle(server.base_url, 60 + 2 * kills)
+            await _called_back(receiver, customers, 60 + kills)
+            await _audited(server, 60)
             assert server.terminate() == 0
     assert customers.complaints == []
     assert violations(data, customers.promises, at_the_end=True) == []
@@ -155,7 +157,7 @@ async def _one_life(
         else:
             assert await asyncio.to_thread(server.wait_until_ready), server.log
             customers.open(server.base_url)
-            await _first(customers.complained, random.uniform(0.01, 1.2))
+            await _first(customers.complained, random.uniform(0.01, 2.0))
         children = Descendants(server.process.pid)
         server.kill()
         await customers.close()

@@ -21,6 +21,8 @@ from tests.support.invariants import Promises, violations
 from tests.support.pictures import encoded
 from tests.support.process import DEADLINE_SECONDS, Descendants, ServerProcess
 
+# Each start takes a second, and five where the machine has much else to do.
+pytestmark = pytest.mark.timeout(300)
 # Many seconds of work, so that the fault falls in the middle of it.
 LONG: Final = {"image_size": "4K", "n": 2}
 LEASE_SECONDS: Final = 15.0

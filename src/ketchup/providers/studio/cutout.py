@@ -18,9 +18,9 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps, ImageStat
 
 from ketchup.providers.studio.colour import Colour, chroma, from_rgb
 
-_LONG_SIDE: Final = 720
+_LONG_SIDE: Final = 600
 _PHOTOGRAPH_SIDE: Final = 1600
-_MAP_SIDE: Final = 150
+_MAP_SIDE: Final = 124
 _BORDER_SPREAD: Final = 26
 _BORDER_SHARE: Final = 0.88
 _OUTSIDE: Final = 1

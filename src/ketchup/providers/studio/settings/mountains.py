@@ -18,17 +18,23 @@ from ketchup.providers.studio.terrain import (
     swell,
 )
 
+_ROCK = "#566a85"
+
 
 def backdrop(stage: Stage) -> None:
-    """Paint the ranges, the farthest first."""
+    """Paint the ranges, reaching down behind the slopes."""
+    ranges(stage, stage.horizon + 170 * stage.unit)
+
+
+def ranges(stage: Stage, foot: float) -> None:
+    """Paint the ranges, the farthest first, down to a height of the picture."""
     chance, unit = stage.stream("mountains"), stage.unit
-    rock = stage.tint("mountains", "#566a85")
     far = [
         (x, stage.horizon - unit * (95 + 70 * y)) for x, y in ridge(chance, stage.width, steps=7)
     ]
-    _layer(stage, far, stage.shade(rock, 0.86))
+    _layer(stage, far, foot)
     for depth, tall, broad, count in ((0.56, 350, 430, 4), (0.32, 245, 400, 5)):
-        _range(stage, chance, rock, (depth, tall * unit, broad * unit, count))
+        _range(stage, chance, (depth, tall * unit, broad * unit, count), foot)
 
 
 def paint(stage: Stage) -> None:
@@ -74,18 +80,21 @@ def front(stage: Stage) -> None:
     stage.canvas.path("".join(lit), rim, alpha=0.55)
 
 
-def _layer(stage: Stage, line: list[Point], colour: str) -> None:
+def _layer(stage: Stage, line: list[Point], foot: float) -> None:
+    colour = stage.shade(stage.tint("mountains", _ROCK), 0.86)
     fill = stage.canvas.vertical(
         [(0, colour), (1, stage.light.haze)],
         min(y for _, y in line),
         stage.horizon + 30 * stage.unit,
     )
-    stage.canvas.path(ground_under(line, stage.horizon + 170 * stage.unit), fill)
+    stage.canvas.path(ground_under(line, foot), fill)
 
 
 def _range(
-    stage: Stage, chance: random.Random, rock: str, shape: tuple[float, float, float, int]
+    stage: Stage, chance: random.Random, shape: tuple[float, float, float, int], foot: float
 ) -> None:
+    rock = stage.tint("mountains", _ROCK)
+    base = min(foot, stage.horizon + 70 * stage.unit)
     depth, tall, broad, count = shape
     count = max(3, round(count * stage.width / stage.height * 0.75 + count * 0.25))
     order = list(range(count))
@@ -100,7 +109,7 @@ def _range(
         peak(
             stage,
             chance,
-            ((x, stage.horizon - size), width, stage.horizon + 70 * stage.unit),
+            ((x, stage.horizon - size), width, base),
             (rock, depth),
         )
 
