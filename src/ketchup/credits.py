@@ -243,8 +243,9 @@ def audit(conn: Connection, workspace_id: WorkspaceId) -> Audit:
     """Compare the account with its entries and holds. Reads every one of them."""
     return Audit(
         account=find_account(conn, workspace_id),
-        entries_sum=Credits(conn.scalar(_SUM_ENTRIES, {"workspace": workspace_id}) or 0),
-        open_holds_sum=Credits(conn.scalar(_SUM_HOLDS, {"workspace": workspace_id}) or 0),
+        # PostgreSQL sums integers to a decimal.
+        entries_sum=Credits(int(conn.scalar(_SUM_ENTRIES, {"workspace": workspace_id}) or 0)),
+        open_holds_sum=Credits(int(conn.scalar(_SUM_HOLDS, {"workspace": workspace_id}) or 0)),
     )
 
 

@@ -27,8 +27,6 @@ DeliveryId = NewType("DeliveryId", str)
 Entropy = Callable[[int], bytes]
 """Returns that many random bytes: `os.urandom`, or a seeded source in simulations."""
 
-TASK_ID_LENGTH: Final = 36
-
 
 def task_id(now_micros: int, entropy: Entropy = os.urandom) -> TaskId:
     """Mint a time-ordered task id. 74 bits are random."""

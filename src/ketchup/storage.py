@@ -156,10 +156,6 @@ class Storage:
             pages = self._store.list(f"{folder}/")
             return sorted([meta["path"] async for page in pages for meta in page])
 
-    async def image_numbers(self) -> list[int]:
-        """Return the numbers of the workspaces that have images here, for the sweep."""
-        return sorted(int(name) for name in await self._folders(IMAGES) if name.isdecimal())
-
     async def sweep(self, folder: str, before: Micros, *, limit: int = 500) -> int:
         """Delete blobs made before a time, oldest days first, and return how many.
 

@@ -100,6 +100,8 @@ class Worker:
         self._work = asyncio.Event()
         self._sender: DeliverySender | None = None
         self._running: dict[Attempt, asyncio.Task[None]] = {}
+        # A claim whose commit was not confirmed may have leased something all the same.
+        self._unsure = False
 
     def wake(self) -> None:
         """Say that a task may be ready."""
@@ -218,8 +220,14 @@ class Worker:
 
     async def _claim(self, worker_id: WorkerId, free: int) -> list[Lease]:
         try:
+            if self._unsure:
+                missed = await self._runner.find_missed(worker_id, list(self._running))
+                self._unsure = False
+                if missed:
+                    return missed
             return await self._runner.claim(worker_id, free)
         except Unavailable as error:
+            self._unsure = True
             log.warning("cannot claim", cause=str(error.__cause__))
             await self._pause(_RETRY_SECONDS)
             return []

@@ -162,7 +162,7 @@ async def test_an_answer_from_before_the_revocation_is_not_remembered_after_it(
     waiting = asyncio.create_task(door.opens())
     await asyncio.sleep(0)  # the question is asked
     behind = behind_it(None)
-    await asyncio.sleep(0)  # what a turn of the loop has asked goes to the reader at its end
+    await asyncio.sleep(0)  # both are in the reader's queue
     # The loop stands still here: the answer is known, but nobody has seen it yet.
     assert asked.wait(DEADLINE)
     door.database._writer.put(revoke)

@@ -273,14 +273,6 @@ async def test_the_sweep_leaves_foreign_folders_alone(storage: Storage, tmp_path
     assert files_in(tmp_path) == ["note.txt"]
 
 
-async def test_the_workspaces_that_have_images_are_listed(storage: Storage) -> None:
-    assert await storage.image_numbers() == []
-    for number in (10, 9):
-        await storage.put(key_at(NOW, number), b"x")
-    await storage.put(reference_key(NOW, name_bits()), b"x")
-    assert await storage.image_numbers() == [9, 10]
-
-
 async def test_blobs_are_put_while_their_folders_come_and_go(storage: Storage) -> None:
     async def put_and_delete(index: int) -> None:
         key = key_at(Micros(NOW + index * SECOND))

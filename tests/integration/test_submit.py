@@ -389,7 +389,7 @@ async def test_old_keys_are_forgotten_and_young_ones_are_not(service: Service) -
     service.clock.advance(0.000_001)
 
     forgotten = await service.database.write(
-        lambda conn: tasks.forget_keys(conn, service.clock.now())
+        lambda conn: tasks.forget_keys(conn, service.clock.now(), 10)
     )
 
     assert forgotten == 1

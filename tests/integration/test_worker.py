@@ -177,7 +177,7 @@ async def test_what_an_attempt_renders_after_its_lease_was_lost_is_thrown_away(
 
         assert (await service.query(task_id))["status"] == "in_progress"
         assert await paid(service) == []
-        assert await service.runtime.storage.keys(storage.image_folder(1)) == []
+        assert await service.runtime.storage.keys(storage.IMAGES) == []
         gate.waiting[1].set()
         assert (await service.ended(other))["status"] == "success"
 

@@ -36,8 +36,10 @@ def run(limit: RateLimit, at: list[float]) -> list[float | None]:
         (RateLimit(60, 2), [0, 0, 100, 100, 100], [None, None, None, None, 1.0]),
         # one in two seconds
         (RateLimit(30, 1), [0, 1, 2], [None, 1.0, None]),
-        # a wall clock that is set back keeps the caller waiting no longer than it went back
-        (RateLimit(60, 1), [10, 5, 11], [None, 6.0, None]),
+        # a wall clock that is set back an hour keeps nobody waiting, and gives no second burst
+        (RateLimit(60, 3), [3600, 3600, 3600, 0, 0, 1], [None, None, None, None, 1.0, None]),
+        # one that is set back a little keeps the caller waiting no longer than it went back
+        (RateLimit(60, 3), [10, 10, 9.5], [None, None, 0.5]),
     ],
 )
 def test_the_table(limit: RateLimit, at: list[float], answers: list[float | None]) -> None:

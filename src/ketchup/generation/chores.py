@@ -1,11 +1,15 @@
-"""Chores: what has to be tidied up now and then, in small portions."""
+"""Chores: what has to be tidied up now and then.
+
+Everything is done in small portions, and until nothing is left: others have the database and the
+disk in between, and what comes in faster than a portion per round does not pile up.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 from ketchup import storage, tasks, workspaces
-from ketchup.clock import Clock, after
+from ketchup.clock import Clock, Micros, after
 from ketchup.db import Database
 from ketchup.storage import Storage
 from ketchup.workspaces import Authenticator
@@ -13,6 +17,10 @@ from ketchup.workspaces import Authenticator
 _DAY: Final = 86_400.0
 # Their tasks have ended long before: what is this old was left by a crash.
 _KEEP_REFERENCES_SECONDS: Final = 7 * _DAY
+# An image past its time is no longer served. To look for such files goes through every folder, and
+# time is kept in days.
+_SWEEP_FILES_EVERY: Final = 3600.0
+PORTION: Final = 500
 
 
 class Chores:
@@ -25,13 +33,30 @@ class Chores:
         self._storage = store
         self._authenticator = authenticator
         self._clock = clock
+        self._sweep_files_at = clock.monotonic()
 
     async def run(self) -> None:
-        """Do all of it once. Raises Unavailable; what is left is done the next time."""
+        """Do what is due. Raises Unavailable; what is left is done the next time."""
         now = self._clock.now()
         await self._authenticator.write_uses()
-        await self._database.write(lambda conn: tasks.forget_keys(conn, now))
+        await self._forget_keys(now)
+        if self._clock.monotonic() >= self._sweep_files_at:
+            await self._sweep_files(now)
+            self._sweep_files_at = self._clock.monotonic() + _SWEEP_FILES_EVERY
+
+    async def _forget_keys(self, now: Micros) -> None:
+        forgotten = PORTION
+        while forgotten == PORTION:
+            forgotten = await self._database.write(
+                lambda conn: tasks.forget_keys(conn, now, PORTION)
+            )
+
+    async def _sweep_files(self, now: Micros) -> None:
         for workspace in await self._database.read(workspaces.list_all):
             kept_since = after(now, -workspace.retention_days * _DAY)
-            await self._storage.sweep(storage.image_folder(workspace.number), kept_since)
-        await self._storage.sweep(storage.REFERENCES, after(now, -_KEEP_REFERENCES_SECONDS))
+            await self._sweep(storage.image_folder(workspace.number), kept_since)
+        await self._sweep(storage.REFERENCES, after(now, -_KEEP_REFERENCES_SECONDS))
+
+    async def _sweep(self, folder: str, before: Micros) -> None:
+        while await self._storage.sweep(folder, before, limit=PORTION) == PORTION:
+            pass

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -135,6 +135,11 @@ class Runner:
             lambda conn: tasks.claim(conn, worker_id, limit, self._clock.now())
         )
 
+    async def find_missed(self, worker_id: WorkerId, running: Collection[Attempt]) -> list[Lease]:
+        """Return what a claim leased without an answer: held by this worker, and not running."""
+        held = await self._database.read(lambda conn: tasks.list_leases(conn, worker_id))
+        return [lease for lease in held if lease.attempt not in running]
+
     async def run(self, lease: Lease) -> None:
         """Run one task to its end, or back to the queue. Raises nothing but CancelledError."""
         bound = log.bind(task_id=lease.attempt.task_id, request_id=lease.request_id)
@@ -247,7 +252,7 @@ class Runner:
     async def _end(self, lease: Lease, end: End, shown: Sequence[str] | None) -> bool:
         callback = _callback(lease, end, shown)
         finished = await self._insist(lambda: self._finish(Ending(lease, end, callback)))
-        if isinstance(finished, LeaseLost):
+        if isinstance(finished, LeaseLost) and not await self._was_ended(end):
             return False
         self._ended()
         try:
@@ -255,6 +260,15 @@ class Runner:
         except Unavailable as error:
             log.warning("references are left to the sweep", cause=str(error.__cause__))
         return True
+
+    async def _was_ended(self, end: End) -> bool:
+        """Whether the lease is gone because we ended it ourselves, in a commit without an answer.
+
+        The task then names our images, and its customer has paid for them.
+        """
+        return await self._insist(
+            lambda: self._database.read(lambda conn: tasks.was_ended(conn, end))
+        )
 
     async def _remove(self, keys: Sequence[str]) -> None:
         try:

@@ -91,19 +91,18 @@ class Submitter:
         key = _idempotency_key(request)
         kept = await self._inputs.keep(request.images)
         try:
-            decision = await self._submitted(_Submission(request, key, kept))
+            deciding = self._decide(_Submission(request, key, kept))
         except Unavailable:
             await self._inputs.discard(kept)
             raise
-        # Refused or replayed: no row names these blobs.
-        if not isinstance(decision, Accepted) or decision.replayed:
-            await self._inputs.discard(kept)
-        return decision
-
-    async def _submitted(self, submission: _Submission) -> Decision:
-        decision = await self._decide(submission)
+        # When the store fails now, nobody knows whether a row names the blobs: they are left to
+        # the sweep, and whoever repeats the request by its key finds its task whole.
+        decision = await deciding
         if isinstance(decision, Accepted) and not decision.replayed:
             self._accepted()
+            return decision
+        # Refused or replayed: no row names these blobs.
+        await self._inputs.discard(kept)
         return decision
 
     def _submit(self, conn: Connection, submissions: Sequence[_Submission]) -> list[Decision]:

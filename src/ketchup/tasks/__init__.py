@@ -39,10 +39,12 @@ from ketchup.tasks.queue import (
     finish,
     hand_back,
     list_holders,
+    list_leases,
     promote_due,
     requeue_lost,
     retry,
     start,
+    was_ended,
 )
 from ketchup.tasks.table import Options, Status
 
@@ -69,10 +71,12 @@ __all__ = [
     "get_many",
     "hand_back",
     "list_holders",
+    "list_leases",
     "promote_due",
     "remember_keys",
     "requeue_lost",
     "retry",
     "start",
     "take_turns",
+    "was_ended",
 ]

@@ -86,8 +86,12 @@ class RateLimit:
     def admit(self, arrival_at: int, now: Micros) -> int | TooSoon:
         """Return the new theoretical arrival time, or how long to wait."""
         interval = 60 * SECOND // self.per_minute
+        burst = interval * self.burst
+        if arrival_at > now + burst:
+            # Submits never lead further: the clock was set back or the limit was raised since.
+            arrival_at = now + burst - interval
         arrival = max(arrival_at, now) + interval
-        early = arrival - now - interval * self.burst
+        early = arrival - now - burst
         return TooSoon(early / SECOND) if early > 0 else arrival
 
 
@@ -145,10 +149,10 @@ def remember_keys(
     )
 
 
-def forget_keys(conn: Connection, now: Micros) -> int:
-    """Remove keys that are past their 48 hours, and return how many."""
+def forget_keys(conn: Connection, now: Micros, limit: int) -> int:
+    """Remove up to `limit` keys that are past their 48 hours, and return how many."""
     oldest = after(now, -IDEMPOTENCY_SECONDS)
-    return conn.execute(delete(idempotency).where(idempotency.c.created_at < oldest)).rowcount
+    return conn.execute(_FORGET_KEYS, {"oldest": oldest, "most": limit}).rowcount
 
 
 def take_turns(
@@ -255,3 +259,11 @@ _FIND_KEYS: Final = select(idempotency).where(
     _SAME_KEY, idempotency.c.created_at >= bindparam("oldest")
 )
 _DROP_KEYS: Final = delete(idempotency).where(_SAME_KEY)
+_FORGET_KEYS: Final = delete(idempotency).where(
+    tuple_(idempotency.c.workspace_id, idempotency.c.key).in_(
+        select(idempotency.c.workspace_id, idempotency.c.key)
+        .where(idempotency.c.created_at < bindparam("oldest"))
+        .order_by(idempotency.c.created_at)
+        .limit(bindparam("most"))
+    )
+)

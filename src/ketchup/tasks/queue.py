@@ -135,6 +135,15 @@ def finish(conn: Connection, ends: Sequence[End], now: Micros) -> list[End | Lea
     return decided
 
 
+def was_ended(conn: Connection, end: End) -> bool:
+    """Whether this very end was written, by a commit that nobody heard of.
+
+    An attempt's number is never used again, so whoever has the task now has another one.
+    """
+    row = conn.execute(_ENDED_AS, {"id": end.attempt.task_id}).first()
+    return row is not None and (row.attempt, row.status) == (end.attempt.number, end.status)
+
+
 def retry(conn: Connection, a: Attempt, run_at: Micros, detail: str, now: Micros) -> bool:
     """Let the task run again, not before `run_at`; uses up a try. False when the lease is lost."""
     values = {
@@ -162,6 +171,11 @@ def promote_due(conn: Connection, now: Micros) -> int:
     return conn.execute(due.values({**_back_to(QueueState.READY), "run_at": null()})).rowcount
 
 
+def list_leases(conn: Connection, worker_id: WorkerId) -> list[Lease]:
+    """Return everything that is leased to a worker."""
+    return [_lease(row) for row in conn.execute(_LEASED_TO, {"workers": [worker_id]})]
+
+
 def list_holders(conn: Connection) -> set[WorkerId]:
     """Return every worker that has leased something."""
     held = select(task.c.worker_id).where(in_state(QueueState.LEASED)).distinct()
@@ -176,10 +190,11 @@ def requeue_lost(
     Returns the leases that were lost too often, still held by their dead worker: the caller must
     `finish` them as failed in the same transaction. Something about such a task kills workers.
     """
-    conn.execute(_CLOSE_LOST, {"dead": list(dead), "now": now})
-    conn.execute(_COUNT_LOSS, {"dead": list(dead)})
-    conn.execute(_REQUEUE_LOST, {"dead": list(dead), "most": max_losses})
-    return [_lease(row) for row in conn.execute(_STILL_LEASED, {"dead": list(dead)})]
+    # Tasks before their attempts, as in `start` and `finish`: one order of locks everywhere.
+    conn.execute(_COUNT_LOSS, {"workers": list(dead)})
+    conn.execute(_CLOSE_LOST, {"workers": list(dead), "now": now})
+    conn.execute(_REQUEUE_LOST, {"workers": list(dead), "most": max_losses})
+    return [_lease(row) for row in conn.execute(_LEASED_TO, {"workers": list(dead)})]
 
 
 def _lock_held(conn: Connection, attempts: Sequence[Attempt]) -> set[Attempt]:
@@ -279,9 +294,9 @@ _FENCED: Final[tuple[ColumnElement[bool], ...]] = (
     # literal forbids, and they find each row by its key.
     task.c.queue_state == QueueState.LEASED.value,
 )
-_OF_THE_DEAD: Final[tuple[ColumnElement[bool], ...]] = (
+_HELD_BY_THEM: Final[tuple[ColumnElement[bool], ...]] = (
     in_state(QueueState.LEASED),
-    task.c.worker_id.in_(bindparam("dead", expanding=True)),
+    task.c.worker_id.in_(bindparam("workers", expanding=True)),
 )
 _CLAIM: Final = (
     update(task)
@@ -351,13 +366,16 @@ _CLOSE_ATTEMPT: Final = (
 )
 _CLOSE_LOST: Final = (
     update(attempt)
-    .where(attempt.c.worker_id.in_(bindparam("dead", expanding=True)), attempt.c.outcome.is_(None))
+    .where(
+        attempt.c.worker_id.in_(bindparam("workers", expanding=True)), attempt.c.outcome.is_(None)
+    )
     .values(outcome=Outcome.UNKNOWN.value, finished_at=bindparam("now"))
 )
-_COUNT_LOSS: Final = update(task).where(*_OF_THE_DEAD).values(losses=task.c.losses + 1)
+_COUNT_LOSS: Final = update(task).where(*_HELD_BY_THEM).values(losses=task.c.losses + 1)
 _REQUEUE_LOST: Final = (
     update(task)
-    .where(*_OF_THE_DEAD, task.c.losses < bindparam("most"))
+    .where(*_HELD_BY_THEM, task.c.losses < bindparam("most"))
     .values(_back_to(QueueState.READY))
 )
-_STILL_LEASED: Final = select(*_LEASE_COLUMNS).where(*_OF_THE_DEAD)
+_LEASED_TO: Final = select(*_LEASE_COLUMNS).where(*_HELD_BY_THEM)
+_ENDED_AS: Final = select(task.c.attempt, task.c.status).where(task.c.id == bindparam("id"))

@@ -33,11 +33,6 @@ class Status(StrEnum):
     SUCCESS = "success"
     FAILED = "failed"
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the task is over and never changes again."""
-        return self in {Status.SUCCESS, Status.FAILED}
-
 
 class QueueState(StrEnum):
     """Who may take the task."""

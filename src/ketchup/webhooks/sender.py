@@ -17,13 +17,13 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Final, Protocol, assert_never
 
-import structlog
 from sqlalchemy import Connection
 
-from ketchup import signing
+from ketchup import signing, telemetry
 from ketchup.backoff import exponential
 from ketchup.clock import SECOND, Clock
 from ketchup.db import Database
+from ketchup.errors import Unavailable
 from ketchup.ids import DeliveryId, WorkerId, WorkspaceId
 from ketchup.webhooks.decision import (
     SCHEDULE,
@@ -55,7 +55,7 @@ _STOPPED: Final = Unanswered("the worker stopped during this attempt")
 _PAUSE_PER_CLAIM_TIME: Final = 9.0
 _LONGEST_PAUSE: Final = 1.0
 
-_log: Final = structlog.get_logger()
+log = telemetry.logger(__name__)
 
 Secrets = Callable[[WorkspaceId], Awaitable[Sequence[str]]]
 """Returns the `whsec_…` secrets that sign a workspace's callbacks: two during a rotation."""
@@ -197,10 +197,9 @@ class Sender:
             claimed, took = await self._database.write(
                 lambda conn: self._claim(conn, free, running)
             )
-        except Exception:  # noqa: BLE001 the top of the loop: it is logged and counted
+        except Exception as error:  # noqa: BLE001 the top of the loop: it is logged and counted
             self._unsure = True
-            self.tally.faulty()
-            _log.exception("deliveries could not be claimed")
+            self._tell_fault("deliveries could not be claimed", error)
             return _LONGEST_PAUSE
         self._unsure = False
         for pending in claimed:
@@ -264,7 +263,7 @@ class Sender:
             self._tell(pending, result)
         else:
             self.tally.unrecordable()
-            _log.warning("an attempt was not recorded", **_names(pending))
+            log.warning("an attempt was not recorded", **_names(pending))
 
     async def _attempt(self, pending: Pending) -> tuple[Outcome, Decision | HandedBack]:
         self._posting.add(pending.lease)
@@ -288,9 +287,8 @@ class Sender:
             return Unanswered(_reason(error))
         except TimeoutError:
             return Unanswered(f"no answer within {self._settings.timeout:g} s")
-        except Exception:  # noqa: BLE001 the top of one delivery: it is logged and counted
-            self.tally.faulty()
-            _log.exception("a delivery failed inside", **_names(pending))
+        except Exception as error:  # noqa: BLE001 the top of one delivery: logged and counted
+            self._tell_fault("a delivery failed inside", error, **_names(pending))
             return Unanswered("internal error")
         return Answered(reply.status, reply.retry_after)
 
@@ -317,10 +315,10 @@ class Sender:
         while True:
             try:
                 recording = await self._record(result)
-            except Exception:  # noqa: BLE001 whatever it is, the lease must be ended
+            except Exception as error:  # noqa: BLE001 whatever it is, the lease must be ended
                 failures += 1
-                self.tally.faulty()
-                _log.exception("an attempt could not be recorded", delivery_id=result.lease.id)
+                delivery_id = result.lease.id
+                self._tell_fault("an attempt could not be recorded", error, delivery_id=delivery_id)
                 if self._stopped.is_set():
                     return False
                 await self._pause(exponential(failures, self._random))
@@ -330,13 +328,21 @@ class Sender:
     def _tell(self, pending: Pending, result: Attempted) -> None:
         """Count and log what came of an attempt. The URL stays out: it may hold a secret."""
         self.tally.attempted(result.decision)
-        _log.info(
+        log.info(
             "a delivery was attempted",
             **_names(pending),
             **asdict(result.outcome),
             decision=type(result.decision).__name__,
             duration_ms=result.duration_ms,
         )
+
+    def _tell_fault(self, event: str, error: Exception, **fields: str | int) -> None:
+        """Count and log what should not have happened, and a store that is down in one line."""
+        self.tally.faulty()
+        if isinstance(error, Unavailable):
+            log.warning(event, cause=str(error.__cause__), **fields)
+        else:
+            log.error(event, exc_info=error, **fields)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not beyond `stop`."""

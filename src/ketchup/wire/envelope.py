@@ -79,7 +79,7 @@ def error_reply(error: KetchupError, dialect: Dialect) -> Reply:
             return _reply(_status(error, dialect), _detailed(error))
 
 
-async def respond(send: Send, reply: Reply, request_id: str, *, head: bool = False) -> None:
+async def respond(send: Send, reply: Reply, request_id: str) -> None:
     """Send the answer with its request id."""
     await send(
         {
@@ -93,7 +93,7 @@ async def respond(send: Send, reply: Reply, request_id: str, *, head: bool = Fal
             ],
         }
     )
-    await send({"type": "http.response.body", "body": b"" if head else reply.body})
+    await send({"type": "http.response.body", "body": reply.body})
 
 
 def not_allowed(methods: Iterable[str]) -> Reply:

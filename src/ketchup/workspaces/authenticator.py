@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from ketchup.clock import Clock, Micros
 from ketchup.db import Database
-from ketchup.errors import Unauthenticated
+from ketchup.errors import Unauthenticated, Unavailable
 from ketchup.ids import KeyId
 from ketchup.workspaces.keys import (
     Caller,
@@ -84,10 +84,15 @@ class Authenticator:
         self._known = {}
 
     async def write_uses(self) -> None:
-        """Store when keys were last used. Called now and then; a crash forgets a minute at most."""
+        """Store when keys were last used. A crash forgets what came since the last call."""
         used, self._used = self._used, {}
-        if used:
+        if not used:
+            return
+        try:
             await self._database.write(lambda conn: touch_keys(conn, sorted(used.items())))
+        except Unavailable:
+            self._used = {**used, **self._used}
+            raise
 
     def _find_callers(self, conn: Connection, digests: Sequence[KeyDigest]) -> list[Caller | None]:
         return find_callers(conn, digests, self._clock.now())

@@ -1,0 +1,150 @@
+"""Chores: what is past its time goes, all of it, and nothing younger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, insert, select, text
+
+from ketchup import storage, tasks, workspaces
+from ketchup.clock import FrozenClock, after
+from ketchup.db import Database
+from ketchup.errors import Unavailable
+from ketchup.generation import Chores
+from ketchup.generation.chores import PORTION
+from ketchup.ids import name_bits
+from ketchup.providers.base import ImageFormat
+from ketchup.storage import Storage
+from ketchup.tasks.table import idempotency
+from ketchup.workspaces import Authenticator, NewKey
+from tests.support.database import temporary_database
+from tests.support.factories import PEPPER, new_workspace
+
+DAY = 86_400.0
+TOO_MANY = 2 * PORTION + 1
+"""More than one portion, and not a whole number of them."""
+
+
+@dataclass
+class House:
+    """All that is to be tidied."""
+
+    database: Database
+    storage: Storage
+    authenticator: Authenticator
+    clock: FrozenClock
+    chores: Chores
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    clock, store = FrozenClock(), Storage(tmp_path / "blobs")
+    async with temporary_database(tmp_path) as database:
+        authenticator = Authenticator(database, PEPPER, clock)
+        chores = Chores(database, store, authenticator, clock)
+        yield House(database, store, authenticator, clock, chores)
+
+
+async def remember(house: House, count: int, *, name: str) -> None:
+    rows = [
+        {
+            "workspace_id": "ws_one",
+            "key": f"{name}-{number}",
+            "fingerprint": b"",
+            "task_id": "ta",
+            "created_at": house.clock.now(),
+        }
+        for number in range(count)
+    ]
+    await house.database.write(lambda conn: conn.execute(insert(idempotency), rows))
+
+
+async def test_all_old_keys_are_forgotten_in_one_round_however_many_there_are(
+    house: House,
+) -> None:
+    await remember(house, TOO_MANY, name="old")
+    house.clock.advance(2 * DAY + 1)
+    await remember(house, 1, name="young")
+
+    await house.chores.run()
+
+    assert await house.database.read(_keys) == ["young-0"]
+
+
+async def test_a_portion_of_keys_is_the_oldest_and_no_more(house: House) -> None:
+    for name in ("b", "a", "c"):
+        await remember(house, 1, name=name)
+        house.clock.advance(1)
+    house.clock.advance(2 * DAY)
+
+    forgotten = await house.database.write(
+        lambda conn: tasks.forget_keys(conn, house.clock.now(), 2)
+    )
+
+    assert forgotten == 2
+    assert await house.database.read(_keys) == ["c-0"]
+
+
+def _keys(conn: Connection) -> list[str]:
+    return list(conn.execute(select(idempotency.c.key)).scalars())
+
+
+async def test_all_files_past_their_time_go_in_one_round_however_many_there_are(
+    house: House,
+) -> None:
+    workspace = await house.database.write(new_workspace)
+    folder = storage.image_folder(workspace.number)
+
+    def key() -> str:
+        return storage.image_key(workspace.number, house.clock.now(), ImageFormat.PNG, name_bits())
+
+    for _ in range(PORTION + 1):
+        await house.storage.put(key(), b"old")
+    house.clock.advance(workspace.retention_days * DAY + 1)
+    young = key()
+    await house.storage.put(young, b"young")
+
+    await house.chores.run()
+
+    assert await house.storage.keys(folder) == [young]
+
+
+async def test_files_are_looked_through_once_an_hour(house: House) -> None:
+    await house.chores.run()
+    reference = storage.reference_key(after(house.clock.now(), -8 * DAY), name_bits())
+    await house.storage.put(reference, b"left by a crash")
+
+    house.clock.advance(3599)
+    await house.chores.run()
+    assert await house.storage.keys(storage.REFERENCES) == [reference]
+
+    house.clock.advance(1)
+    await house.chores.run()
+    assert await house.storage.keys(storage.REFERENCES) == []
+
+
+async def test_uses_that_could_not_be_written_are_written_the_next_time(
+    house: House,
+) -> None:
+    workspace = await house.database.write(new_workspace)
+    key, secret = await house.database.write(
+        lambda conn: workspaces.create_key(
+            conn, PEPPER, workspace.id, NewKey("a key"), house.clock.now()
+        )
+    )
+    await house.authenticator.authenticate([f"Bearer {secret}".encode()])
+
+    # The connection that refuses this is not used again.
+    await house.database.write(lambda conn: conn.execute(text("PRAGMA query_only=ON")))
+    with pytest.raises(Unavailable):
+        await house.chores.run()
+    await house.chores.run()
+
+    def used(conn: Connection) -> list[int | None]:
+        return [k.last_used_at for k in workspaces.list_keys(conn, workspace.id)]
+
+    assert await house.database.read(used) == [house.clock.now()]
+    assert key.last_used_at is None

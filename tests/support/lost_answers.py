@@ -1,0 +1,42 @@
+"""A commit that reaches the disk and is not heard of: as when a connection breaks in that moment."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import OperationalError
+
+from ketchup.db import Database
+
+
+@contextmanager
+def answer_lost(database: Database, statement: str) -> Iterator[threading.Event]:
+    """Lose the answer to the next commit of a transaction with such a statement, a pattern.
+
+    The event that is returned is set when it has happened.
+    """
+    engine = database._writer._engine
+    pattern, happened = re.compile(statement, re.DOTALL), threading.Event()
+    matched = False
+
+    def look(_conn: Connection, _cursor: object, text: str, *_: object) -> None:
+        nonlocal matched
+        matched = matched or pattern.search(text) is not None
+
+    def commit(conn: Connection) -> None:
+        if matched and not happened.is_set():
+            conn.connection.driver_connection.execute("COMMIT")  # type: ignore[union-attr] # it is open
+            happened.set()
+            raise OperationalError("COMMIT", None, ConnectionError("the answer was lost"))
+
+    event.listen(engine, "before_cursor_execute", look)
+    event.listen(engine, "commit", commit)
+    try:
+        yield happened
+    finally:
+        event.remove(engine, "before_cursor_execute", look)
+        event.remove(engine, "commit", commit)
