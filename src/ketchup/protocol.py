@@ -3,6 +3,14 @@
 uvicorn reads the protocol; this stands in front of it. What is not HTTP, has a head without end or
 too many headers gets the contract's 400 and the connection is closed. A client that connects and
 does not send a whole head in time is dropped without an answer: there is nothing to answer yet.
+
+Three things that a parser lets through would be at our cost or somebody else's:
+
+- What surrounds a body (the sizes of chunks, their extensions, trailers) is bounded as a head is,
+  and trailers are dropped: they come after the key was judged.
+- A body that nobody reads any more, because the answer has been sent, is waited for only briefly.
+- An offer to change the protocol (`Upgrade`) is ignored, as RFC 9110, section 7.8, allows. The
+  parser would take the request for bodiless, and its body for the next request.
 """
 
 from __future__ import annotations
@@ -10,14 +18,19 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+import httptools
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ketchup.ids import RequestIds
 from ketchup.wire.envelope import NOT_HTTP
 
 MAX_HEADERS: Final = 100
 MAX_HEAD_BYTES: Final = 64 * 1024
+
+# An honest client sends a byte in a chunk of its own at worst: `1\r\nx\r\n`.
+_FRAMING_PER_BYTE: Final = 8
+_FRAMING_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 _request_ids: Final = RequestIds()
 
@@ -31,56 +44,147 @@ class HttpProtocol(HttpToolsProtocol):
 
     head_seconds: float = 20.0
     """How long a client may take to send the head of a request."""
+    rest_seconds: float = 10.0
+    """How long it may go on sending a body after it was answered."""
 
-    # Bytes that came since the head began; None between a head's end and the next one's start.
-    _head_bytes: int | None = 0
+    # Until the head is whole, or until the body is that nobody reads; None while we are at work.
     _deadline: asyncio.TimerHandle | None = None
+    # Bytes that came since the last message, less what became of its body.
+    _overhead: int = 0
+    _in_head = False
+    _in_body = False
+    # The head has been read already: what the parser tells of it again is not news.
+    _repeating = False
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's signature
         super().connection_made(transport)
-        self._await_head()
+        self._expect_within(self.head_seconds)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_is_whole()
+        self._expect_nothing()
         super().connection_lost(exc)
 
     @override
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._overhead += len(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self.logger.debug("Invalid HTTP request received.")
+            self.send_400_response("not HTTP")
+        if self.transport.is_closing():
+            return
         # After parsing: what came with the head may be its body.
-        if self._head_bytes is not None and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.send_400_response("head without end")
+        if self._overhead > MAX_HEAD_BYTES:
+            self.send_400_response("head without end")
+        elif self._deadline is None and self._is_idle():
+            # Bytes that begin no request ended the wait for one.
+            self._expect_within(self.head_seconds)
 
     @override
     def on_message_begin(self) -> None:
+        if self._repeating:
+            return
         super().on_message_begin()
-        if self._head_bytes is None:
-            self._await_head()
+        self._in_head = True
+        if self._deadline is None:
+            self._expect_within(self.head_seconds)
+
+    @override
+    def on_url(self, url: bytes) -> None:
+        if not self._repeating:
+            super().on_url(url)
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Any other header is a trailer.
+        if self._in_head:
+            super().on_header(name, value)
 
     @override
     def on_headers_complete(self) -> None:
-        self._head_is_whole()
+        if self._repeating:
+            return
+        self._expect_nothing()
+        self._in_head = False
         if len(self.headers) > MAX_HEADERS:
             # The parser ends here, and asks for the 400 below.
             raise TooManyHeaders
         super().on_headers_complete()
+        self._in_body = True
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        self._overhead = max(0, self._overhead - len(body) * (1 + _FRAMING_PER_BYTE))
+        super().on_body(body)
+
+    @override
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # only the parser thinks so
+        self._in_body = False
+        self._overhead = 0
+        super().on_message_complete()
+        if self.cycle.response_complete:
+            self._expect_nothing()
+            self._expect_within(self.head_seconds)
+
+    @override
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
+            self._expect_within(self.rest_seconds)
 
     @override
     def send_400_response(self, msg: str) -> None:
-        request_id = _request_ids.mint()
-        self.transport.write(_HEAD % (len(NOT_HTTP), request_id.encode()) + NOT_HTTP)
+        if self._owes_this_answer():
+            request_id = _request_ids.mint()
+            self.transport.write(_HEAD % (len(NOT_HTTP), request_id.encode()) + NOT_HTTP)
         self.transport.close()
 
-    def _await_head(self) -> None:
-        self._head_bytes = 0
-        self._deadline = self.loop.call_later(self.head_seconds, self.transport.close)
+    def _feed(self, data: bytes) -> None:
+        """Parse, past every offer to upgrade."""
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                data = data[offer.args[0] :]
+                self._read_on_without_upgrade()
+            else:
+                return
 
-    def _head_is_whole(self) -> None:
-        self._head_bytes = None
+    def _read_on_without_upgrade(self) -> None:
+        """Go on behind a head, in a parser that has not seen its `Upgrade`."""
+        framing = [b"%b: %b\r\n" % h for h in self.headers if h[0] in _FRAMING_HEADERS]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._repeating = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(framing) + b"\r\n")
+        self._repeating = False
+
+    def _is_idle(self) -> bool:
+        return not self._in_body and self._has_answered_all()
+
+    def _has_answered_all(self) -> bool:
+        latest: RequestResponseCycle | None = self.cycle
+        return latest is None or latest.response_complete
+
+    def _owes_this_answer(self) -> bool:
+        """Whether the next answer on this connection is the one to what was just read.
+
+        Before an earlier request is answered, a 400 would be taken for the answer to that.
+        """
+        if self._in_body:
+            return not self.cycle.response_started and not self.pipeline
+        return self._has_answered_all()
+
+    def _expect_within(self, seconds: float) -> None:
+        self._deadline = self.loop.call_later(seconds, self.transport.close)
+
+    def _expect_nothing(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
