@@ -33,8 +33,7 @@ def main() -> int:
         folder = Path(name)
         starts = startup.measure(folder, options.starts)
         folders = {
-            contestant: asyncio.run(prepare(folder / contestant, plan.tasks))
-            for contestant in Name
+            contestant: asyncio.run(prepare(folder / contestant, plan.tasks)) for contestant in Name
         }
         results = accept.measure(plan, folders, cores)
     print(report.markdown(results, starts, cores))

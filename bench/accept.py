@@ -14,6 +14,7 @@ from statistics import median
 from typing import Final
 
 from sqlalchemy import Connection, func, select
+from typing_extensions import override
 
 from bench.contestants import Contestant, Cores, Name, started
 from bench.load import Job, Outcome
@@ -48,6 +49,7 @@ class Work:
     kind: str
     connections: int
 
+    @override
     def __str__(self) -> str:
         return f"{self.kind} at {self.connections} connection{'s' * (self.connections != 1)}"
 
@@ -91,9 +93,7 @@ def measure(plan: Plan, folders: dict[Name, Prepared], cores: Cores) -> Results:
     return results
 
 
-def _round(
-    plan: Plan, contestants: Sequence[Contestant], cores: Cores, results: Results
-) -> None:
+def _round(plan: Plan, contestants: Sequence[Contestant], cores: Cores, results: Results) -> None:
     created: dict[Name, list[str]] = {one.name: [] for one in contestants}
     for connections in plan.posts:
         job = _job(plan, cores, connections)

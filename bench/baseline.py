@@ -19,15 +19,20 @@ import msgspec
 from fastapi import Depends, FastAPI, Header, HTTPException, Query
 from pydantic import AnyHttpUrl, BaseModel, Field
 from sqlalchemy import Connection, event, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped
 
 from bench.serving import runner, serve
 from ketchup import credits, ids
-from ketchup.clock import SystemClock, iso
+from ketchup.clock import Micros, SystemClock, iso
 from ketchup.data_folder import paths
 from ketchup.db import metadata
-from ketchup.money import decimal
+from ketchup.money import Credits, decimal
 from ketchup.tasks import table
 from ketchup.workspaces import Pepper, digest, keys, tenants
 
@@ -121,7 +126,7 @@ class TaskEnvelope(BaseModel):
     data: TaskView
 
 
-def create_app(folder: Path) -> FastAPI:
+def create_app(folder: Path) -> FastAPI:  # noqa: C901 one function, as in FastAPI's own guides
     """Build the application on a prepared folder."""
     reads = _sessions(folder, begin="BEGIN")
     writes = _sessions(folder, begin="BEGIN IMMEDIATE")
@@ -266,8 +271,8 @@ def _view(task: Task) -> TaskView:
         task_id=task.id,
         status=task.status,
         result=None if names is None else [Image(image=f"{BASE_URL}/{name}") for name in names],
-        consumed=decimal(credits.Credits(task.consumed), 8),
-        created_at=iso(credits.Micros(task.created_at)),
+        consumed=decimal(Credits(task.consumed), 8),
+        created_at=iso(Micros(task.created_at)),
         status_reason=StatusReason(message=task.reason),
     )
 
@@ -278,4 +283,4 @@ REQUEST_IDS: Final = ids.RequestIds()
 
 if __name__ == "__main__":
     with runner() as loop:
-        loop.run(serve(create_app(Path(sys.argv[1]))))
+        loop.run(serve(create_app(Path(sys.argv[1])), "httptools"))

@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -72,11 +73,14 @@ class Contestant:
 
     def _send(self, job: Job) -> Outcome:
         sent = msgspec.structs.replace(job, port=self.port, key=self.prepared.key)
-        command = [sys.executable, "-m", "bench.load"]
-        done = subprocess.run(
-            command, input=msgspec.json.encode(sent), stdout=subprocess.PIPE, check=True
-        )
-        return msgspec.json.decode(done.stdout, type=Outcome)
+        # Files, not pipes: both are far larger than a pipe, and neither side shall wait for it.
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as made:
+            given.write(msgspec.json.encode(sent))
+            given.seek(0)
+            command = [sys.executable, "-m", "bench.load"]
+            subprocess.run(command, stdin=given, stdout=made, check=True)
+            made.seek(0)
+            return msgspec.json.decode(made.read(), type=Outcome)
 
 
 @contextlib.contextmanager

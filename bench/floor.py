@@ -25,7 +25,9 @@ from ketchup.db import DEFAULT_CAPACITY, Batcher, Database, Flush, Item, Result
 from ketchup.generation import Accepted, Decision, GenerationRequest, Submitter
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import Credits
+from ketchup.protocol import HttpProtocol
 from ketchup.server import create_app
+from ketchup.service import settle_memory
 from ketchup.tasks import Status, Task
 
 
@@ -37,7 +39,9 @@ async def main(folder: Path) -> None:
             without = dataclasses.replace(
                 real, submitter=_AcceptsAll(clock), database=_FindsAll(clock)
             )
-            await serve(create_app(without))
+            app = create_app(without)
+            settle_memory()
+            await serve(app, HttpProtocol)
 
 
 class _AcceptsAll(Submitter):

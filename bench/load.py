@@ -81,6 +81,7 @@ def main() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         outcome = runner.run(_run(job))
     sys.stdout.buffer.write(msgspec.json.encode(outcome))
+    sys.stdout.buffer.flush()
 
 
 async def _run(job: Job) -> Outcome:
@@ -89,7 +90,7 @@ async def _run(job: Job) -> Outcome:
     busy_from = time.process_time()
     clients = [_Client(tally) for _ in range(job.connections)]
     for client in clients:
-        await loop.create_connection(lambda made=client: made, "127.0.0.1", job.port)
+        await loop.create_connection(client.itself, "127.0.0.1", job.port)
     async with asyncio.timeout(job.warm_up + job.seconds + _HURRY_SECONDS):
         await asyncio.gather(*(client.ended for client in clients))
     busy = (time.process_time() - busy_from) / (job.warm_up + job.seconds)
@@ -133,6 +134,9 @@ class _Client(asyncio.Protocol):
         self._began = 0.0
         self._asked: bytes | None = None
 
+    def itself(self) -> _Client:
+        return self
+
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of asyncio.Transport, but not its class.
@@ -161,7 +165,7 @@ class _Client(asyncio.Protocol):
         if exc is None and self._transport.is_closing():
             self.ended.set_result(None)
         else:
-            self.ended.set_exception(ConnectionError("the server closed a connection"))
+            self.ended.set_exception(ConnectionError(f"the server closed a connection: {exc}"))
 
     def _send(self, now: float) -> None:
         self._began = now

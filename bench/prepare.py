@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -53,7 +54,7 @@ async def prepare(folder: Path, tasks: int) -> Prepared:
             rows = list(_ended_tasks(made, tasks, clock.now()))
             for start in range(0, len(rows), _CHUNK):
                 chunk = rows[start : start + _CHUNK]
-                await r.database.write(lambda conn, rows=chunk: _insert(conn, rows))
+                await r.database.write(partial(_insert, rows=chunk))
     return Prepared(folder, made.workspace_id, made.key, [str(row["id"]) for row in rows])
 
 

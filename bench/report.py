@@ -35,11 +35,11 @@ def goals(results: Results, starts: Starts) -> list[Goal]:
     if POST_GOAL in works:
         to_baseline = results.ratio(POST_GOAL, Name.KETCHUP, Name.BASELINE)
         to_floor = results.ratio(POST_GOAL, Name.KETCHUP, Name.FLOOR)
-        judged.append(_at_least(f"{POST_GOAL}: ≥ 25 × baseline", to_baseline, 25))
-        judged.append(_at_least(f"{POST_GOAL}: ≥ 0.45 × floor", to_floor, 0.45))
+        judged.append(_at_least(f"{POST_GOAL}: ≥ 25 times the baseline", to_baseline, 25))
+        judged.append(_at_least(f"{POST_GOAL}: ≥ 0.45 of the floor", to_floor, 0.45))
     if GET_GOAL in works:
         polls = results.ratio(GET_GOAL, Name.KETCHUP, Name.BASELINE)
-        judged.append(_at_least(f"{GET_GOAL}: ≥ 25 × baseline", polls, 25))
+        judged.append(_at_least(f"{GET_GOAL}: ≥ 25 times the baseline", polls, 25))
     both = starts.cold + starts.warm
     if both:
         slower = max(median_seconds(starts.cold), median_seconds(starts.warm))
@@ -102,7 +102,10 @@ def machine(cores: Cores) -> str:
 
 
 def _rates(results: Results) -> Iterator[str]:
-    yield "| work | server | req/s median (best) | p50 ms | p99 ms | × baseline | × floor | CPU µs | load |"
+    yield (
+        "| work | server | req/s median (best) | p50 ms | p99 ms "
+        "| to baseline | to floor | CPU µs | load |"
+    )
     yield "|---|---|---|---|---|---|---|---|---|"
     for (work, name), outcomes in results.outcomes.items():
         middle = sorted(outcomes, key=lambda outcome: outcome.per_second)[len(outcomes) // 2]

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
+from ketchup.protocol import HttpProtocol
 from ketchup.service import bind
 
+Http = Literal["httptools"] | type[HttpProtocol]
+"""The protocol class: uvicorn's own, or Ketchup's on top of it."""
 
-async def serve(app: ASGIApp) -> None:
+
+async def serve(app: ASGIApp, http: Http) -> None:
     """Serve on a free port, told on standard output, until SIGTERM."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=http,
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         backlog=2048,
     )
     with bind("127.0.0.1", 0) as listener:
@@ -30,5 +36,3 @@ async def serve(app: ASGIApp) -> None:
 def runner() -> asyncio.Runner:
     """Return the event loop that `ketchup serve` uses too."""
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
-
-

@@ -53,7 +53,7 @@ ENTRIES: Final = (
     Entry("rocket", "A rocket passing a ringed planet in deep space"),
     Entry("bottle", "Product shot of a teal lotion bottle"),
     Entry("coffee", "A cup of coffee by the window on a rainy morning"),
-    Entry("cat", "A black cat at the window under a full moon"),
+    Entry("tent", "A tent by a mountain lake at night"),
     Entry("oak", "An old oak tree on a hill in autumn"),
     Entry("reef", "Orange fish above a coral reef"),
     Entry("silence", "The sound of silence in indigo and gold"),
@@ -65,6 +65,8 @@ ENTRIES: Final = (
 def main() -> None:
     """Render everything, write the page, and print how long each picture took."""
     FOLDER.mkdir(parents=True, exist_ok=True)
+    for old in FOLDER.glob("*.webp"):
+        old.unlink()
     render(Job("warm up", 0, 64, 64, 1, "png"))
     times = []
     for entry in ENTRIES:

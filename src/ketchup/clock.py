@@ -72,4 +72,6 @@ def iso(at: Micros) -> str:
     """Format as the contract shows times: `2025-09-10T10:22:20.010Z`."""
     # Integer arithmetic: a float of today's microseconds is already rounded in its last digits.
     seconds, micros = divmod(at, SECOND)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros // 1000:03d}Z"
+    # Without a zone, `isoformat` writes none, and is three times as fast as a format string.
+    whole = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
+    return f"{whole}.{micros // 1000:03d}Z"

@@ -103,6 +103,8 @@ class Database:
         lanes = (self._writer, self._hot_reader, self._reader)
         for lane in lanes:
             lane.refuse()
+        # A batcher hands over what it was given at the end of the turn: not behind the lane's end.
+        await asyncio.sleep(0)
         for lane in lanes:
             await asyncio.to_thread(lane.finish)
 
@@ -150,21 +152,21 @@ class Batcher(Generic[Item, Result]):
         # The item is in the queue before the flag is read, and the lane clears the flag before it
         # drains: whichever thread comes second, the item is seen.
         self._waiting.append((item, future))
-        self._schedule()
-        return future
-
-    def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._lane.put(self._drain)
+            # At the end of this turn of the event loop: what is called in one turn shares a batch,
+            # and the thread is woken once for all of it.
+            self._loop.call_soon(self._lane.put, self._drain)
+        return future
 
     def _drain(self) -> None:
         self._scheduled = False
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
         while self._waiting and len(batch) < BATCH_LIMIT:
             batch.append(self._waiting.popleft())
-        if self._waiting:
-            self._schedule()
+        if self._waiting and not self._scheduled:
+            self._scheduled = True
+            self._lane.put(self._drain)
         if batch:
             outcomes = self._outcomes([item for item, _ in batch])
             self._loop.call_soon_threadsafe(_resolve, batch, outcomes)

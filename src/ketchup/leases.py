@@ -5,6 +5,10 @@ It moves `expires_at` forward every third of the time to live (`ttl`). Any worke
 that has expired: what it had leased goes back to the queue under a new attempt number, and the old
 attempt can write nothing any more, because every write names (id, attempt, worker).
 
+A lease is only as good as its worker's row. A worker that slept through its own reaping may still
+claim before it notices, and one may leave something behind when it stops: what is held by a worker
+without a row is lost too, and goes back at the next sweep.
+
 The row is judged by the wall clock, because several processes share it. The worker judges itself by
 its monotonic clock, from the moment *before* it sent the renewal, and lets go `margin` earlier:
 
@@ -16,7 +20,7 @@ a wall clock that jumps forward would make it throw away its own work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,6 +103,12 @@ def reap_expired(conn: Connection, now: Micros, *, reaper: WorkerId) -> list[Wor
 def remove(conn: Connection, worker_ids: Sequence[WorkerId]) -> None:
     """Take workers off the list that are known to have ended."""
     conn.execute(delete(worker).where(worker.c.id.in_(worker_ids)))
+
+
+def without_row(conn: Connection, holders: Collection[WorkerId]) -> list[WorkerId]:
+    """Return those of these workers that have no row: what they hold is nobody's."""
+    known = set(conn.execute(select(worker.c.id).where(worker.c.id.in_(holders))).scalars())
+    return sorted(set(holders) - known)
 
 
 def list_others(conn: Connection, worker_id: WorkerId) -> list[WorkerId]:

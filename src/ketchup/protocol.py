@@ -1,8 +1,10 @@
 """HTTP as clients really send it: bounded, with deadlines, and answered in the envelope.
 
 uvicorn reads the protocol; this stands in front of it. What is not HTTP, has a head without end or
-too many headers gets the contract's 400 and the connection is closed. A client that connects and
-does not send a whole head in time is dropped without an answer: there is nothing to answer yet.
+too many headers gets the contract's 400 and the connection is closed. A client that does not send a
+whole head in time, or stops or dawdles in the middle of a body, is dropped without an answer.
+
+A request that comes in one piece costs no timer.
 
 Three things that a parser lets through would be at our cost or somebody else's:
 
@@ -44,11 +46,17 @@ class HttpProtocol(HttpToolsProtocol):
 
     head_seconds: float = 20.0
     """How long a client may take to send the head of a request."""
+    pause_seconds: float = 20.0
+    """How long it may pause in the middle of a body."""
+    slowest_body: float = 16 * 1024.0
+    """Bytes per second that a body must have on average, once it takes longer than a pause."""
     rest_seconds: float = 10.0
     """How long it may go on sending a body after it was answered."""
 
-    # Until the head is whole, or until the body is that nobody reads; None while we are at work.
     _deadline: asyncio.TimerHandle | None = None
+    # Where the body is that is coming in: its bytes, and when its first pieces were seen.
+    _body_bytes: int = 0
+    _body_since: float | None = None
     # Bytes that came since the last message, less what became of its body.
     _overhead: int = 0
     _in_head = False
@@ -59,11 +67,11 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's signature
         super().connection_made(transport)
-        self._expect_within(self.head_seconds)
+        self._close_in(self.head_seconds)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._expect_nothing()
+        self._take_your_time()
         super().connection_lost(exc)
 
     @override
@@ -80,9 +88,8 @@ class HttpProtocol(HttpToolsProtocol):
         # After parsing: what came with the head may be its body.
         if self._overhead > MAX_HEAD_BYTES:
             self.send_400_response("head without end")
-        elif self._deadline is None and self._is_idle():
-            # Bytes that begin no request ended the wait for one.
-            self._expect_within(self.head_seconds)
+        else:
+            self._set_deadline()
 
     @override
     def on_message_begin(self) -> None:
@@ -90,8 +97,6 @@ class HttpProtocol(HttpToolsProtocol):
             return
         super().on_message_begin()
         self._in_head = True
-        if self._deadline is None:
-            self._expect_within(self.head_seconds)
 
     @override
     def on_url(self, url: bytes) -> None:
@@ -108,16 +113,18 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._repeating:
             return
-        self._expect_nothing()
+        self._take_your_time()
         self._in_head = False
         if len(self.headers) > MAX_HEADERS:
             # The parser ends here, and asks for the 400 below.
             raise TooManyHeaders
         super().on_headers_complete()
         self._in_body = True
+        self._body_bytes, self._body_since = 0, None
 
     @override
     def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
         self._overhead = max(0, self._overhead - len(body) * (1 + _FRAMING_PER_BYTE))
         super().on_body(body)
 
@@ -127,16 +134,15 @@ class HttpProtocol(HttpToolsProtocol):
             return  # only the parser thinks so
         self._in_body = False
         self._overhead = 0
+        self._take_your_time()
         super().on_message_complete()
-        if self.cycle.response_complete:
-            self._expect_nothing()
-            self._expect_within(self.head_seconds)
 
     @override
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
-            self._expect_within(self.rest_seconds)
+            # Set once: what still comes must not put it off.
+            self._close_in(self.rest_seconds)
 
     @override
     def send_400_response(self, msg: str) -> None:
@@ -165,9 +171,6 @@ class HttpProtocol(HttpToolsProtocol):
         self.parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(framing) + b"\r\n")
         self._repeating = False
 
-    def _is_idle(self) -> bool:
-        return not self._in_body and self._has_answered_all()
-
     def _has_answered_all(self) -> bool:
         latest: RequestResponseCycle | None = self.cycle
         return latest is None or latest.response_complete
@@ -181,10 +184,29 @@ class HttpProtocol(HttpToolsProtocol):
             return not self.cycle.response_started and not self.pipeline
         return self._has_answered_all()
 
-    def _expect_within(self, seconds: float) -> None:
+    def _set_deadline(self) -> None:
+        answered = self._has_answered_all()
+        if self._in_body:
+            if not answered:
+                self._close_in(self._seconds_for_more())
+        elif not self._in_head and not answered:
+            self._take_your_time()  # the next word is ours
+        elif self._deadline is None:
+            # Once for all of the head: one byte at a time must not put it off.
+            self._close_in(self.head_seconds)
+
+    def _seconds_for_more(self) -> float:
+        now = self.loop.time()
+        if self._body_since is None:
+            self._body_since = now
+        latest = self._body_since + self.pause_seconds + self._body_bytes / self.slowest_body
+        return min(self.pause_seconds, latest - now)
+
+    def _close_in(self, seconds: float) -> None:
+        self._take_your_time()
         self._deadline = self.loop.call_later(seconds, self.transport.close)
 
-    def _expect_nothing(self) -> None:
+    def _take_your_time(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

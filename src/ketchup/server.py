@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ketchup.api import ApiDependencies, create_api
 from ketchup.bootstrap import Runtime
 from ketchup.ids import RequestId, RequestIds
-from ketchup.wire import BodyLimits, Pace, Surface, Wire
+from ketchup.wire import BodyLimits, Pace, Surface, Wire, describe
 from ketchup.wire.files import ImageFiles
 
 
@@ -27,7 +27,8 @@ def create_app(runtime: Runtime) -> ASGIApp:
             admin_token=runtime.admin_token,
             clock=runtime.clock,
             retention_days=runtime.settings.storage.retention_days,
-        )
+        ),
+        beside=describe(runtime.catalog, status),
     )
     return _App(Wire(_surface(runtime), files, status), api)
 

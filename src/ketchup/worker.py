@@ -158,7 +158,7 @@ class Worker:
         labour = asyncio.create_task(self._labour(worker_id, sender))
         try:
             if await self._keep_lease(worker_id, trust, labour):
-                await self._database.write(lambda conn: leases.remove(conn, [worker_id]))
+                await self._runner.leave(worker_id)
             else:
                 log.error("lease lost: abandoning what runs", running=len(self._running))
         finally:
@@ -228,9 +228,12 @@ class Worker:
         running = asyncio.create_task(self._runner.run(lease))
         self._running[lease.attempt] = running
 
-        def ended(_task: asyncio.Task[None]) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
             self._running.pop(lease.attempt, None)
             self._work.set()  # a place is free
+            if not task.cancelled() and (error := task.exception()):
+                # It stays leased until this worker leaves: somebody must look at it first.
+                log.error("a task cannot be ended", task_id=lease.attempt.task_id, exc_info=error)
 
         running.add_done_callback(ended)
 

@@ -12,6 +12,7 @@ from ketchup.config.page import example, page
 from ketchup.config.schema import ModelSettings, Settings
 
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+SOURCE = Path(__file__).parents[2] / "src" / "ketchup"
 EVERY = {".".join(place): info for place, info in leaves().items()} | {
     f"models.*.{name}": info for name, info in ModelSettings.model_fields.items()
 }
@@ -41,3 +42,15 @@ def test_the_example_says_what_the_defaults_say(tmp_path: Path) -> None:
     loaded = load({}, folder=tmp_path)
     assert loaded.settings == Settings()
     assert loaded.origin("webhooks.schedule").kind == "file"
+
+
+@pytest.mark.parametrize("place", leaves(), ids=".".join)
+def test_every_setting_is_read_by_something(place: tuple[str, ...]) -> None:
+    read = "".join(
+        path.read_text(encoding="utf-8")
+        for path in SOURCE.rglob("*.py")
+        if path.parent.name != "config"
+    )
+    group, name = place if len(place) > 1 else ("settings", place[0])
+    in_settings = f"self.{name}" in (SOURCE / "config" / "schema.py").read_text(encoding="utf-8")
+    assert f"{group}.{name}" in read or (group == "settings" and in_settings)

@@ -380,3 +380,29 @@ async def test_headers_without_end_are_refused(alice: RunningService) -> None:
     answer = await exchange(alice.base_url, endless)
     assert answer.status == 400
     assert REQUEST_ID.fullmatch(answer.headers["x-request-id"])
+
+
+# -- the document ----------------------------------------------------------------------------------
+
+
+async def test_the_openapi_document_lists_the_contract_and_the_admin_api(
+    service: RunningService,
+) -> None:
+    document = (await service.client.get("/openapi.json")).json()
+    paths = list(document["paths"])
+    assert paths[:3] == ["/api/image/gen", "/api/task/query", "/api/user"]
+    assert "/admin/v1/workspaces" in paths
+    assert {"ApiKey", "AdminToken"} <= set(document["components"]["securitySchemes"])
+    assert {"GenerateImage", "TaskEnvelope", "Problem"} <= set(document["components"]["schemas"])
+    operations = [
+        one["operationId"] for item in document["paths"].values() for one in item.values()
+    ]
+    assert len(operations) == len(set(operations))
+
+
+async def test_the_document_promises_no_status_that_does_not_come(alice: RunningService) -> None:
+    document = (await alice.client.get("/openapi.json")).json()
+    responses = document["paths"]["/api/image/gen"]["post"]["responses"]
+    for fields in (GOOD, {}, {**GOOD, "n": 800}, {**GOOD, "n": 8}):
+        answer = await alice.client.post(GEN, json=fields)
+        assert str(answer.status_code) in responses

@@ -446,18 +446,18 @@ async def test_the_settings_of_a_strict_service(tmp_path: Path) -> None:
         "models.google/gempix2.max_reference_images": 5,
     }
     async with running_service(tmp_path, settings=settings) as service:
-        async with customer(service, credit="0") as poor:
+        async with customer(service, credit="1") as owner:
+            refused = await send(owner, n=3)
+            expected = (400, failure("insufficient credits"))
+            assert (refused.status_code, refused.content) == expected
             for _ in range(2):
-                answer = await send(poor)
-                assert (answer.status_code, answer.content) == (
-                    400,
-                    failure("insufficient credits"),
-                )
-            answer = await send(poor)
-            assert (answer.status_code, answer.content) == (429, failure("rate limit exceeded"))
-            assert 1 <= int(answer.headers["retry-after"]) <= 60
-            # The other fields come before the rate.
-            assert (await send(poor, n=9)).status_code == 400
+                assert (await send(owner)).status_code == 200
+            # Too soon and too poor: the rate answers.
+            refused = await send(owner)
+            assert (refused.status_code, refused.content) == (429, failure("rate limit exceeded"))
+            assert 1 <= int(refused.headers["retry-after"]) <= 60
+            # A wrong field comes before both.
+            assert (await send(owner, n=9)).status_code == 400
         async with customer(service) as rich:
             assert (await send(rich, images=[PICTURE] * 5)).status_code == 200
             answer = await send(rich, images=[PICTURE] * 6)

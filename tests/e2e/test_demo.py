@@ -27,7 +27,8 @@ def test_the_demo_renders_remixes_calls_back_and_exits_0(tmp_path: Path) -> None
 
     assert done.returncode == 0, done.stderr
     assert "signature verified" in done.stdout
-    assert "98.00000000 left of 100, ledger consistent: True" in done.stdout
+    assert "98.00000000 left of 100, and the ledger adds up" in done.stdout
+    assert "not an AI model" in done.stdout
     pictures = sorted((tmp_path / "pictures").iterdir())
     assert [p.stem for p in pictures] == ["basket", "boat", "bottle-pink", "bottle-teal"]
     for picture in pictures:

@@ -398,6 +398,27 @@ async def test_a_closed_database_refuses_and_writes_nothing(path: Path) -> None:
     assert on_disk(path) == []
 
 
+async def test_a_call_just_before_the_close_is_written(path: Path) -> None:
+    database = Database(path)
+    await database.write(lambda conn: conn.execute(text("CREATE TABLE note (word TEXT UNIQUE)")))
+    batcher = database.write_batcher(Notes())
+
+    answer = batcher("last")
+    async with asyncio.timeout(DEADLINE):
+        await database.close()
+        assert await answer == "LAST"
+    assert on_disk(path) == ["last"]
+
+
+async def test_calls_of_one_turn_share_a_batch(database: Database) -> None:
+    notes = Notes()
+    batcher = database.write_batcher(notes)
+
+    await asyncio.gather(*(batcher(f"word {n}") for n in range(50)))
+
+    assert notes.batches == [50]
+
+
 async def test_a_call_during_the_close_is_refused_or_written_but_never_lost(path: Path) -> None:
     database = Database(path)
     await database.write(lambda conn: conn.execute(text("CREATE TABLE note (word TEXT UNIQUE)")))

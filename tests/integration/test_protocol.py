@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import uvicorn
@@ -15,6 +15,8 @@ from tests.support.exchange import Connection
 
 class HastyProtocol(HttpProtocol):
     head_seconds = 0.05
+    pause_seconds = 0.4
+    slowest_body = 1000.0
     rest_seconds = 0.05
 
 
@@ -31,6 +33,8 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         more = message.get("more_body", False)
     if scope["path"] == "/names":
         body = b",".join(name for name, _ in scope["headers"])
+    if scope["path"] == "/slow":
+        await asyncio.sleep(2 * HastyProtocol.pause_seconds)
     length = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": length})
     await send({"type": "http.response.body", "body": body})
@@ -38,7 +42,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def connected() -> AsyncIterator[Connection]:
-    """Connect to a server that gives a head a twentieth of a second."""
+    """Connect to a server that waits a moment for a head, and a little longer within a body."""
     config = uvicorn.Config(echo, lifespan="off", log_config=None, access_log=False, ws="none")
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(
@@ -68,12 +72,59 @@ async def test_the_head_of_a_second_request_is_not_waited_for_either() -> None:
         assert await connection.is_closed_by_server()
 
 
+async def test_one_byte_at_a_time_does_not_put_the_deadline_off() -> None:
+    async with connected() as connection:
+        closed = asyncio.ensure_future(connection.is_closed_by_server())
+        for byte in b"GET /" + b"a" * 10_000:
+            if closed.done():
+                break
+            with suppress(ConnectionError):  # it may close just now
+                await connection.send(bytes([byte]))
+            await asyncio.sleep(HastyProtocol.head_seconds / 5)
+        assert await closed
+
+
 async def test_a_body_may_take_longer_than_a_head() -> None:
     async with connected() as connection:
         await connection.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1")
         await asyncio.sleep(3 * HastyProtocol.head_seconds)  # what must not happen has its time
         await connection.send(b"2")
         assert (await connection.response()).body == b"12"
+
+
+@pytest.mark.parametrize("begun", [b"", b"1"])
+async def test_a_body_that_stops_is_not_waited_for(begun: bytes) -> None:
+    async with connected() as connection:
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
+        await connection.send(head + begun)
+        assert await connection.is_closed_by_server()
+
+
+async def test_an_answer_may_take_its_time() -> None:
+    async with connected() as connection:
+        slow = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"
+        await connection.send(slow)
+        assert (await connection.response()).status == 200
+
+
+async def test_requests_on_one_connection_have_their_own_deadlines() -> None:
+    async with connected() as connection:
+        for _ in range(3):
+            await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n")
+            await asyncio.sleep(HastyProtocol.head_seconds / 5)
+            await connection.send(b"\r\n")
+            assert (await connection.response()).status == 200
+            await asyncio.sleep(2 * HastyProtocol.head_seconds)  # idle between two is no head
+
+
+async def test_a_large_body_and_the_next_head_in_one_piece_are_two_requests() -> None:
+    async with connected() as connection:
+        body = b"x" * 200_000
+        first = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+        await connection.send(first + body + b"GET / HTTP/1.1\r\n")
+        await connection.send(b"Host: a\r\n\r\n")
+        assert (await connection.response()).body == body
+        assert (await connection.response()).status == 200
 
 
 async def test_trailers_are_not_headers() -> None:
@@ -103,10 +154,15 @@ async def test_what_surrounds_a_body_is_bounded(
             b"POST %b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%b" % (path, beginning)
         )
         with pytest.raises(OSError, match=r"."):
-            for _ in range(10 * MAX_HEAD_BYTES // len(piece)):
-                await connection.send(piece)
-                await asyncio.sleep(0)
-            await connection.is_closed_by_server()
+            await flooded(connection, piece)
+
+
+async def flooded(connection: Connection, piece: bytes) -> None:
+    """Send far more than a head may have, and wait for the end."""
+    for _ in range(10 * MAX_HEAD_BYTES // len(piece)):
+        await connection.send(piece)
+        await asyncio.sleep(0)
+    await connection.is_closed_by_server()
 
 
 async def test_a_body_may_come_in_the_smallest_chunks() -> None:
@@ -182,3 +238,16 @@ async def test_garbage_behind_a_request_is_not_answered_before_it() -> None:
     async with connected() as connection:
         await connection.send(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n12\0\0\r\n\r\n")
         assert await connection.is_closed_by_server()
+
+
+async def test_a_body_that_dawdles_is_not_waited_for() -> None:
+    async with connected() as connection:
+        closed = asyncio.ensure_future(connection.is_closed_by_server())
+        await connection.send(b"POST / HTTP/1.1\r\nContent-Length: 10000\r\n\r\n")
+        for _ in range(1000):
+            if closed.done():
+                break
+            with suppress(ConnectionError):  # it may close just now
+                await connection.send(b"x")
+            await asyncio.sleep(HastyProtocol.pause_seconds / 10)
+        assert await closed

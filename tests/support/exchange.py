@@ -47,7 +47,10 @@ class Connection:
     async def is_closed_by_server(self) -> bool:
         """Wait until the server ends the connection; whatever it still says is an error."""
         async with asyncio.timeout(DEADLINE_SECONDS):
-            return await self._reader.read() == b""
+            try:
+                return await self._reader.read() == b""
+            except ConnectionResetError:
+                return True
 
     async def close(self) -> None:
         self._writer.close()

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -118,6 +119,7 @@ class Descendants:
 
     def __init__(self, pid: int) -> None:
         self._descriptors: dict[int, int] = {}
+        weakref.finalize(self, _close_all, self._descriptors)
         for child in _descendants(pid):
             with suppress(ProcessLookupError):
                 self._descriptors[child] = os.pidfd_open(child)
@@ -135,9 +137,14 @@ class Descendants:
             waiting.register(descriptor, select.POLLIN)
             if not waiting.poll(max(end - monotonic(), 0.0) * 1000):
                 left.append(pid)
-            os.close(descriptor)
-        self._descriptors.clear()
+        _close_all(self._descriptors)
         return left
+
+
+def _close_all(descriptors: dict[int, int]) -> None:
+    for descriptor in descriptors.values():
+        os.close(descriptor)
+    descriptors.clear()
 
 
 def _descendants(pid: int) -> list[int]:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ketchup.errors import InvalidRequest, TooLarge
+from ketchup.errors import TooLarge
 from ketchup.wire.body import BodyLimits, Disconnected, read_body, refuse_by_length
 from ketchup.wire.envelope import Message, Receive, Scope
 
@@ -94,19 +93,6 @@ async def test_an_endless_body_is_refused_where_its_limit_is(chunk: bytes, most:
 async def test_a_client_that_goes_away_is_noticed(chunks: list[bytes]) -> None:
     with pytest.raises(Disconnected):
         await read_body(Wire(chunks, hangs_up=True).receive, LIMITS)
-
-
-@pytest.mark.parametrize("pieces", [0, 1, 3])
-async def test_a_body_that_stalls_is_not_waited_for(pieces: int) -> None:
-    wire = Wire([b"x"] * pieces, hangs_up=True)
-
-    async def receive() -> Message:
-        if wire.taken == pieces:
-            await asyncio.Event().wait()
-        return await wire.receive()
-
-    with pytest.raises(InvalidRequest, match="request body did not arrive in time"):
-        await read_body(receive, BodyLimits(pause_seconds=0.01))
 
 
 def scope(*lengths: bytes) -> Scope:

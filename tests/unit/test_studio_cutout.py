@@ -67,6 +67,27 @@ def test_a_label_of_the_backgrounds_colour_stays() -> None:
     assert _alpha(reference, 0.5, (360 - 60) / 500) > 240
 
 
+def test_a_highlight_that_reaches_the_edge_opens_no_way_inside() -> None:
+    image = _product()
+    ImageDraw.Draw(image).rectangle((110, 470, 290, 484), fill="white")
+    reference = cutout.read(_bytes(image))
+    assert _alpha(reference, 0.5, (477 - 60) / 500) > 240
+
+
+def test_the_shadow_under_a_thing_becomes_shade_without_the_old_background() -> None:
+    image = _product()
+    shade = Image.new("RGB", image.size, "white")
+    ImageDraw.Draw(shade).ellipse((90, 546, 310, 584), fill=(205, 205, 205))
+    thing = image.crop((120, 60, 281, 561))
+    shade.paste(thing, (120, 60))
+    reference = cutout.read(_bytes(shade))
+    x, y = reference.image.width // 2, reference.image.height - 8
+    pixel = reference.image.getpixel((x, y))
+    assert isinstance(pixel, tuple)
+    assert max(pixel[:3]) < 60
+    assert 40 < pixel[3] < 200
+
+
 def test_one_can_see_through_the_eye_of_a_handle() -> None:
     reference = cutout.read(_bytes(_mug()))
     assert reference.free

@@ -141,7 +141,7 @@ def test_a_prompt_of_unknown_words_is_empty_but_keeps_its_colours() -> None:
     assert scene.palette == (COLOURS["indigo"], COLOURS["gold"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=400))
 def test_no_text_makes_it_fail(prompt: str) -> None:
     parse(prompt)

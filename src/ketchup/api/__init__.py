@@ -7,6 +7,7 @@ the log and the problems, and never made.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -21,11 +22,18 @@ from ketchup.api.health import Readiness, health_routes
 __all__ = ["ApiDependencies", "create_api"]
 
 
-def create_api(dependencies: ApiDependencies) -> FastAPI:
-    """Build the application. It opens and closes nothing."""
+def create_api(
+    dependencies: ApiDependencies, *, beside: Mapping[str, Any] | None = None
+) -> FastAPI:
+    """Build the application. It opens and closes nothing.
+
+    `beside` describes what the same server answers besides: OpenAPI's `paths` and `components`,
+    which `/openapi.json` lists first.
+    """
     if not dependencies.admin_token:
         raise ValueError("the admin API needs a token")
     app = _Api(
+        beside or {},
         title="Ketchup",
         version=__version__,
         description="Operate Ketchup: workspaces, API keys, webhook secrets and credits.",
@@ -43,12 +51,20 @@ def create_api(dependencies: ApiDependencies) -> FastAPI:
 
 
 class _Api(FastAPI):
-    """An application whose document describes its problems too."""
+    """An application whose document describes its problems and its neighbours too."""
+
+    def __init__(self, beside: Mapping[str, Any], **options: Any) -> None:  # noqa: ANN401 FastAPI's
+        super().__init__(**options)
+        self._beside = beside
 
     @override
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
-        document["components"]["schemas"].update(problems.schemas())
+        components = document["components"]
+        components["schemas"].update(problems.schemas())
+        document["paths"] = {**self._beside.get("paths", {}), **document["paths"]}
+        for kind, named in self._beside.get("components", {}).items():
+            components[kind] = {**named, **components.get(kind, {})}
         return document
 
 

@@ -49,4 +49,5 @@ _KNOWN = (
     ("ketchup.config.sources", "SettingsError", Exit.SETTINGS),
     ("ketchup.data_folder", "DataFolderError", Exit.DATA_FOLDER),
     ("ketchup.migrations", "SchemaTooNew", Exit.DATA_FOLDER),
+    ("ketchup.migrations", "DatabaseUnusable", Exit.DATA_FOLDER),
 )

@@ -73,7 +73,14 @@ async def _serve_until_signal(service: Service) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, service.stop)
-    await service.run(_print_ready)
+    await service.run(_ready)
+
+
+def _ready(started: Started) -> None:
+    from ketchup.service import settle_memory
+
+    settle_memory()
+    _print_ready(started)
 
 
 def _print_ready(started: Started) -> None:

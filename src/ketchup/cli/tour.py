@@ -152,7 +152,7 @@ async def _check_callback(
     body = json.loads(received.body)
     if body["task_id"] != tour.remix.task_id or body["status"] != "success":
         raise Failure(f"the callback tells of something else: {body}")
-    return f"{received.headers['webhook-id']} for {body['task_id']}, signature verified"
+    return f"for the basket, signature verified ({received.headers['webhook-id']})"
 
 
 async def _print_summary(
@@ -169,13 +169,14 @@ async def _print_summary(
     print(f"\nCallback  {callback}")
     credit = _data(await client.get("/api/user"))["credit"]
     audit = (await admin.get(f"/admin/v1/workspaces/{workspace_id}/audit")).json()
-    print(f"Credits   {credit} left of 100, ledger consistent: {audit['consistent']}")
-    print("Pictures")
+    if not audit["consistent"]:
+        raise Failure("the ledger does not add up")
+    print(f"Credits   {credit} left of 100, and the ledger adds up")
+    print("\nPictures, by the built-in engine: it draws by rules and is not an AI model")
     for journey in (*tour.journeys, tour.remix):
         for path in journey.files:
             print(f"  {path}  {journey.prompt}")
-    if not audit["consistent"]:
-        raise Failure("the ledger does not add up")
+    print("\nNext: `make serve` keeps a server running; README.md goes on there.")
 
 
 @asynccontextmanager
@@ -227,7 +228,6 @@ class _Show:
                 print(f"  {journey.name:<12} {journey.status}")
 
     def _table(self) -> Table:
-
         table = Table("", "", "", Column(no_wrap=True), box=None, pad_edge=False, show_header=False)
         for journey in self._journeys:
             colour, mark = _LOOK.get(journey.status, ("yellow", None))
@@ -257,5 +257,4 @@ def _bearer(secret: str) -> dict[str, str]:
 
 
 def _unix_seconds() -> int:
-
     return SystemClock().now() // SECOND

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ketchup import credits, tasks, webhooks
+from ketchup import credits, leases, tasks, webhooks
 from ketchup.clock import Micros
 from ketchup.credits import Settlement
 from ketchup.db import Connection
@@ -49,6 +49,19 @@ def recover(
     webhooks.requeue_lost(conn, dead, now)
     hopeless = tasks.requeue_lost(conn, dead, max_losses, now)
     finish(conn, [_given_up(lease, failed_callback) for lease in hopeless], now)
+
+
+def recover_lost(
+    conn: Connection,
+    max_losses: int,
+    failed_callback: Callable[[Lease, str], bytes | None],
+    now: Micros,
+) -> int:
+    """Recover what is held by workers that have no row any more; return how many they were."""
+    holders = tasks.list_holders(conn) | webhooks.list_holders(conn)
+    dead = leases.without_row(conn, holders)
+    recover(conn, dead, max_losses, failed_callback, now)
+    return len(dead)
 
 
 def failed_end(lease: Lease, reason: str, detail: str) -> End:

@@ -12,7 +12,7 @@ from typing import Final
 
 from ketchup import storage
 from ketchup.clock import Clock
-from ketchup.errors import NotFound
+from ketchup.errors import NotFound, Unavailable
 from ketchup.ids import name_bits
 from ketchup.providers.base import ReferenceImage
 from ketchup.references import (
@@ -38,8 +38,18 @@ class Inputs:
         self._clock = clock
 
     async def keep(self, references: Sequence[Reference]) -> tuple[str, ...]:
-        """Return what the task's row keeps of each. Raises Unavailable when blobs do not fit."""
-        return tuple([await self._keep(reference) for reference in references])
+        """Return what the task's row keeps of each.
+
+        Raises Unavailable when blobs do not fit; then none is kept.
+        """
+        kept: list[str] = []
+        try:
+            for reference in references:
+                kept.append(await self._keep(reference))  # noqa: PERF401 known when the next one fails
+        except Unavailable:
+            await self.discard(kept)
+            raise
+        return tuple(kept)
 
     async def load(self, kept: str) -> ReferenceImage:
         """Return the decoded image, or raise ReferenceFailed with a sentence for the customer."""

@@ -13,6 +13,7 @@ import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Final, TypeVar, assert_never
 
@@ -20,7 +21,7 @@ from ketchup import backoff, ids, leases, storage, tasks, telemetry, webhooks, w
 from ketchup.clock import Clock, after
 from ketchup.db import Connection, Database
 from ketchup.errors import Unavailable
-from ketchup.generation.finish import Ending, failed_end, finish, recover
+from ketchup.generation.finish import Ending, failed_end, finish, recover_lost
 from ketchup.generation.inputs import Inputs
 from ketchup.generation.results import Results
 from ketchup.ids import WorkerId, WorkspaceId
@@ -139,19 +140,12 @@ class Runner:
         bound = log.bind(task_id=lease.attempt.task_id, request_id=lease.request_id)
         bound.debug("task started", attempt=lease.attempt.number, prompt=lease.prompt)
         outcome = await self._attempt(lease)
-        match outcome:
-            case _Succeeded(images):
-                await self._succeed(lease, images)
-            case _Failed(reason, detail):
-                bound.warning("task failed", reason=reason, detail=detail)
-                await self._fail(lease, reason, detail)
-            case _Retry():
-                bound.warning("attempt failed", detail=outcome.detail, tries=lease.tries + 1)
-                await self._retry(lease, outcome)
-            case _Gone():
-                bound.warning("lease lost", attempt=lease.attempt.number)
-            case _:
-                assert_never(outcome)
+        try:
+            await self._conclude(lease, outcome, bound)
+        except Exception as error:
+            # A task that stayed leased to a living worker would never run again.
+            log.exception("the end of an attempt crashed", task_id=lease.attempt.task_id)
+            await self._retry(lease, _Retry(f"its end: {type(error).__name__}: {error}"))
 
     async def hand_back(self, attempt: Attempt) -> None:
         """Return an interrupted task to the queue, without using up a try."""
@@ -164,6 +158,10 @@ class Runner:
     async def take_over(self, worker_id: WorkerId) -> None:
         """Recover everything that other workers held: they are known to be dead."""
         await self._database.write(lambda conn: self._take_over(conn, worker_id))
+
+    async def leave(self, worker_id: WorkerId) -> None:
+        """End this worker's lease. What it could not finish or hand back goes to others at once."""
+        await self._database.write(lambda conn: self._leave(conn, worker_id))
 
     # -- one attempt ------------------------------------------------------------------------------
 
@@ -201,18 +199,34 @@ class Runner:
 
     # -- its end ----------------------------------------------------------------------------------
 
+    async def _conclude(self, lease: Lease, outcome: _Outcome, bound: telemetry.Log) -> None:
+        match outcome:
+            case _Succeeded(images):
+                await self._succeed(lease, images)
+            case _Failed(reason, detail):
+                bound.warning("task failed", reason=reason, detail=detail)
+                await self._fail(lease, reason, detail)
+            case _Retry():
+                bound.warning("attempt failed", detail=outcome.detail, tries=lease.tries + 1)
+                await self._retry(lease, outcome)
+            case _Gone():
+                bound.warning("lease lost", attempt=lease.attempt.number)
+            case _:
+                assert_never(outcome)
+
     async def _succeed(self, lease: Lease, images: Sequence[GeneratedImage]) -> None:
         try:
-            keys = await self._store(lease, images)
-        except Unavailable as error:
-            await self._retry(lease, _Retry(f"storage: {error}"))
+            # What was rendered was paid for: a disk that is full for a moment is waited for.
+            async with asyncio.timeout(self._rules.timeout_seconds):
+                keys = await self._store(lease, images)
+        except TimeoutError:
+            await self._retry(lease, _Retry("the images could not be stored"))
             return
         end = End(lease.attempt, images=keys, consumed=lease.price, reason=None)
         shown = await self._results.show(lease.model, keys) if lease.callback_url else None
         if not await self._end(lease, end, shown):
             # Another attempt's images count; nothing names these.
-            for key in keys:
-                await self._storage.delete(key)
+            await self._remove(keys)
 
     async def _fail(self, lease: Lease, reason: str, detail: str) -> None:
         await self._end(lease, failed_end(lease, reason, detail), None)
@@ -235,12 +249,22 @@ class Runner:
         finished = await self._insist(lambda: self._finish(Ending(lease, end, callback)))
         if isinstance(finished, LeaseLost):
             return False
-        await self._inputs.discard(lease.images)
         self._ended()
+        try:
+            await self._inputs.discard(lease.images)
+        except Unavailable as error:
+            log.warning("references are left to the sweep", cause=str(error.__cause__))
         return True
 
+    async def _remove(self, keys: Sequence[str]) -> None:
+        try:
+            for key in keys:
+                await self._storage.delete(key)
+        except Unavailable as error:
+            log.warning("images are left to the sweep", cause=str(error.__cause__))
+
     async def _store(self, lease: Lease, images: Sequence[GeneratedImage]) -> tuple[str, ...]:
-        number = await self._number_of(lease.workspace_id)
+        number = await self._insist(partial(self._number_of, lease.workspace_id))
         keys = tuple(
             storage.image_key(
                 number, self._clock.now(), image.format, ids.name_bits(), sequence=place
@@ -248,7 +272,7 @@ class Runner:
             for place, image in enumerate(images)
         )
         for key, image in zip(keys, images, strict=True):
-            await self._storage.put(key, image.data)
+            await self._insist(partial(self._storage.put, key, image.data))
         return keys
 
     async def _number_of(self, workspace_id: WorkspaceId) -> int:
@@ -280,15 +304,19 @@ class Runner:
         return finish(conn, endings, self._clock.now())
 
     def _sweep(self, conn: Connection, worker_id: WorkerId) -> int:
-        now = self._clock.now()
-        dead = leases.reap_expired(conn, now, reaper=worker_id)
-        recover(conn, dead, self._rules.max_losses, _failed_callback, now)
-        return len(dead) + tasks.promote_due(conn, now)
+        leases.reap_expired(conn, self._clock.now(), reaper=worker_id)
+        return self._recover_lost(conn) + tasks.promote_due(conn, self._clock.now())
 
     def _take_over(self, conn: Connection, worker_id: WorkerId) -> None:
-        dead = leases.list_others(conn, worker_id)
-        recover(conn, dead, self._rules.max_losses, _failed_callback, self._clock.now())
-        leases.remove(conn, dead)
+        leases.remove(conn, leases.list_others(conn, worker_id))
+        self._recover_lost(conn)
+
+    def _leave(self, conn: Connection, worker_id: WorkerId) -> None:
+        leases.remove(conn, [worker_id])
+        self._recover_lost(conn)
+
+    def _recover_lost(self, conn: Connection) -> int:
+        return recover_lost(conn, self._rules.max_losses, _failed_callback, self._clock.now())
 
 
 _EXPECTED: Final = (ReferenceFailed, ProviderError, Unavailable, TimeoutError)

@@ -11,12 +11,17 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 HEAD: Final = "0001"
 
 
 class SchemaTooNew(Exception):
     """The database was written by a newer Ketchup; this one must not touch it."""
+
+
+class DatabaseUnusable(Exception):
+    """The database cannot be opened, read or written; `str(error)` is one sentence."""
 
 
 def current(conn: Connection) -> str | None:
@@ -30,14 +35,21 @@ def current(conn: Connection) -> str | None:
 def upgrade(engine: Engine) -> bool:
     """Bring the database to `HEAD` in one transaction; False when it was there already.
 
-    Raises SchemaTooNew for a step that this release does not know.
+    Raises SchemaTooNew for a step that this release does not know, and DatabaseUnusable.
     """
-    with engine.begin() as conn:
-        at = current(conn)
-        if at == HEAD:
-            return False
-        _apply(conn, at)
-        return True
+    try:
+        with engine.begin() as conn:
+            at = current(conn)
+            if at == HEAD:
+                return False
+            _apply(conn, at)
+            return True
+    except DatabaseError as error:
+        # The other kinds are mistakes in a step: those keep their traceback.
+        if type(error) not in {DatabaseError, OperationalError}:
+            raise
+        where = engine.url.database
+        raise DatabaseUnusable(f"the database {where} cannot be used: {error.orig}") from error
 
 
 def _apply(conn: Connection, at: str | None) -> None:

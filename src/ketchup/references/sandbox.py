@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import resource
+import signal
 import struct
 import sys
 import warnings
@@ -86,6 +87,8 @@ class Refusal(Exception):
 
 def main(memory_bytes: int, cpu_seconds: int) -> None:
     """Give up all rights, then answer one request after the other."""
+    # A supervisor's stop reaches every process of the service; the server ends its tasks first.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     warnings.simplefilter("ignore")
     warnings.simplefilter("error", Image.DecompressionBombWarning)

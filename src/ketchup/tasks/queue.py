@@ -162,6 +162,12 @@ def promote_due(conn: Connection, now: Micros) -> int:
     return conn.execute(due.values({**_back_to(QueueState.READY), "run_at": null()})).rowcount
 
 
+def list_holders(conn: Connection) -> set[WorkerId]:
+    """Return every worker that has leased something."""
+    held = select(task.c.worker_id).where(in_state(QueueState.LEASED)).distinct()
+    return {WorkerId(row.worker_id) for row in conn.execute(held)}
+
+
 def requeue_lost(
     conn: Connection, dead: Sequence[WorkerId], max_losses: int, now: Micros
 ) -> list[Lease]:

@@ -125,6 +125,12 @@ def record(conn: Connection, results: Sequence[Attempted]) -> list[Recording]:
     return [Recording.WRITTEN if result.lease in held else Recording.LATE for result in results]
 
 
+def list_holders(conn: Connection) -> set[WorkerId]:
+    """Return every worker that has leased something."""
+    held = select(delivery.c.worker_id).where(delivery.c.worker_id.is_not(None)).distinct()
+    return {WorkerId(row.worker_id) for row in conn.execute(held)}
+
+
 def requeue_lost(
     conn: Connection,
     worker_ids: Collection[WorkerId],

@@ -8,6 +8,7 @@ from ketchup.wire.app import Wire
 from ketchup.wire.body import BodyLimits
 from ketchup.wire.endpoints import Surface
 from ketchup.wire.envelope import Receive, Reply, Scope, Send, respond
+from ketchup.wire.openapi import describe
 from ketchup.wire.pace import Pace
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Send",
     "Surface",
     "Wire",
+    "describe",
     "respond",
 ]

@@ -7,15 +7,13 @@ anywhere is refused there, while the rest of it has not been read.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from ketchup.errors import InvalidRequest, TooLarge
+from ketchup.errors import TooLarge
 from ketchup.wire.envelope import Message, Receive, Scope
 
 TOO_LARGE: Final = "request body is too large"
-TOO_SLOW: Final = "request body did not arrive in time"
 _MARK: Final = b'"data:'
 
 
@@ -25,12 +23,11 @@ class Disconnected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """The most bytes a body may have, and the longest pause between two pieces of it."""
+    """The most bytes that a body may have."""
 
     total: int = 40 * 1024 * 1024
     plain: int = 1024 * 1024
     """Without data URIs."""
-    pause_seconds: float = 20.0
 
 
 def refuse_by_length(scope: Scope, limits: BodyLimits) -> None:
@@ -46,11 +43,8 @@ def refuse_by_length(scope: Scope, limits: BodyLimits) -> None:
 
 
 async def read_body(receive: Receive, limits: BodyLimits) -> bytes:
-    """Return the whole body.
-
-    Raises TooLarge as soon as that is known, InvalidRequest when it stalls, and Disconnected.
-    """
-    message = await _next(receive, limits)
+    """Return the whole body. Raises TooLarge as soon as that is known, and Disconnected."""
+    message = await _next(receive)
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
         _check_whole(body, limits)
@@ -67,19 +61,15 @@ async def _read_stream(receive: Receive, limits: BodyLimits, body: bytearray) ->
             searched = len(body)
         if len(body) > limits.total or (len(body) > limits.plain and not may_be_large):
             raise TooLarge(TOO_LARGE)
-        message = await _next(receive, limits)
+        message = await _next(receive)
         body += message.get("body", b"")
         if not message.get("more_body"):
             _check_whole(body, limits)
             return bytes(body)
 
 
-async def _next(receive: Receive, limits: BodyLimits) -> Message:
-    try:
-        async with asyncio.timeout(limits.pause_seconds):
-            message = await receive()
-    except TimeoutError as error:
-        raise InvalidRequest(TOO_SLOW) from error
+async def _next(receive: Receive) -> Message:
+    message = await receive()
     if message["type"] == "http.disconnect":
         raise Disconnected
     return message

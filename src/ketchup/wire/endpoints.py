@@ -29,7 +29,7 @@ from ketchup.generation import Accepted, Decision, Results, Submitter
 from ketchup.ids import RequestId
 from ketchup.money import decimal
 from ketchup.providers.catalog import Catalog
-from ketchup.tasks import Conflicting, Task, TooSoon
+from ketchup.tasks import Conflicting, Status, Task, TooSoon
 from ketchup.wire.body import BodyLimits, read_body, refuse_by_length
 from ketchup.wire.envelope import Receive, Reply, Scope
 from ketchup.wire.pace import Pace
@@ -71,7 +71,7 @@ class TaskView(msgspec.Struct, frozen=True):
     """`data` of a queried task: always all of it."""
 
     task_id: str
-    status: str
+    status: Status
     result: list[Image] | None
     consumed: str
     created_at: str
@@ -187,7 +187,7 @@ def _accepted(decision: Decision) -> Accepted:
 def _view(task: Task, images: list[Image] | None) -> TaskView:
     return TaskView(
         task_id=task.id,
-        status=task.status.value,
+        status=task.status,
         result=images,
         consumed=decimal(task.consumed, 8),
         created_at=iso(task.created_at),

@@ -38,7 +38,9 @@ METHOD_NOT_ALLOWED: Final = b'{"code":1,"message":"method not allowed"}'
 NOT_HTTP: Final = b'{"code":1,"message":"failed","detail":"request is not valid HTTP"}'
 
 
-class _Failure(msgspec.Struct, frozen=True):
+class Failure(msgspec.Struct, frozen=True):
+    """Every error. `detail` says what is wrong where `message` is only `failed`."""
+
     code: int
     message: str
     detail: str | msgspec.UnsetType = msgspec.UNSET
@@ -66,9 +68,9 @@ def error_reply(error: KetchupError, dialect: Dialect) -> Reply:
     """Write an error as the contract has it."""
     match error:
         case Unauthenticated():
-            return _reply(401, _Failure(dialect.unauthenticated_code, "Invalid API key"))
+            return _reply(401, Failure(dialect.unauthenticated_code, "Invalid API key"))
         case NotFound():
-            return _reply(404, _Failure(1, str(error)))
+            return _reply(404, Failure(1, str(error)))
         case RateLimited() | Unavailable():
             status = 429 if isinstance(error, RateLimited) else 503
             seconds = max(1, math.ceil(error.retry_after))
@@ -99,8 +101,8 @@ def not_allowed(methods: Iterable[str]) -> Reply:
     return Reply(405, METHOD_NOT_ALLOWED, ((b"allow", ", ".join(methods).encode()),))
 
 
-def _detailed(error: KetchupError) -> _Failure:
-    return _Failure(1, "failed", str(error))
+def _detailed(error: KetchupError) -> Failure:
+    return Failure(1, "failed", str(error))
 
 
 def _status(error: KetchupError, dialect: Dialect) -> int:
@@ -109,7 +111,7 @@ def _status(error: KetchupError, dialect: Dialect) -> int:
     return next(status for kind, status in _STATUS.items() if isinstance(error, kind))
 
 
-def _reply(status: int, failure: _Failure, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Reply:
+def _reply(status: int, failure: Failure, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Reply:
     return Reply(status, _ENCODER.encode(failure), headers)
 
 

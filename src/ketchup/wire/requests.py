@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -25,10 +26,14 @@ from ketchup.workspaces import Caller
 
 MAX_PROMPT: Final = 20_000
 MAX_SEED: Final = 2**32 - 1
+MAX_IDEMPOTENCY_KEY: Final = 255
 NOT_JSON: Final = "request body is not valid JSON"
 NOT_AN_OBJECT: Final = "request body must be a JSON object"
 OUT_OF_RANGE: Final = "request body has a number that is out of range"
 CALLBACK_NOT_URL: Final = "callback_url must be an http or https URL"
+BAD_IDEMPOTENCY_KEY: Final = (
+    f"Idempotency-Key must be 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters"
+)
 MODEL_FORBIDDEN: Final = "the API key is not allowed to use this model"
 
 
@@ -65,8 +70,8 @@ def parse_idempotency_key(values: Sequence[bytes]) -> str | None:
     if not values:
         return None
     value = values[0]
-    if len(values) > 1 or not 1 <= len(value) <= 255 or not _is_visible(value):  # noqa: PLR2004 the contract's
-        raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters")
+    if len(values) > 1 or not 1 <= len(value) <= MAX_IDEMPOTENCY_KEY or not _is_visible(value):
+        raise InvalidRequest(BAD_IDEMPOTENCY_KEY)
     return value.decode("ascii")
 
 
@@ -154,29 +159,34 @@ def _callback_url(value: object) -> str | None:
 
 def _options(fields: _Fields, model: Model) -> Options:
     return Options(
-        aspect_ratio=_choice("aspect_ratio", fields.aspect_ratio, _ratios(model)),
-        image_size=_choice("image_size", fields.image_size, _sizes(model)),
+        aspect_ratio=_choice("aspect_ratio", fields.aspect_ratio, _ratios(model.aspect_ratios)),
+        image_size=_choice("image_size", fields.image_size, _sizes(model.image_sizes)),
         n=1 if fields.n is None else _integer("n", fields.n, 1, model.max_count),
         seed=None if fields.seed is None else _integer("seed", fields.seed, 0, MAX_SEED),
-        output_format=_choice("output_format", fields.output_format, list(ImageFormat)),
+        output_format=_choice("output_format", fields.output_format, _FORMATS),
     )
 
 
-def _ratios(model: Model) -> list[str]:
-    return ["auto", *(ratio for ratio in AspectRatio if ratio in model.aspect_ratios)]
+# Kept, because going through an enumeration is slow and a catalogue has few different sets.
+@lru_cache(maxsize=128)
+def _ratios(offered: frozenset[AspectRatio]) -> tuple[str, ...]:
+    return ("auto", *(ratio.value for ratio in AspectRatio if ratio in offered))
 
 
-def _sizes(model: Model) -> list[str]:
-    return [size for size in ImageSize if size in model.image_sizes]
+@lru_cache(maxsize=128)
+def _sizes(offered: frozenset[ImageSize]) -> tuple[str, ...]:
+    return tuple(size.value for size in ImageSize if size in offered)
 
 
 def _choice(name: str, value: object, choices: Sequence[str]) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
+        if value in choices:
+            return value
         for choice in choices:
             if choice.lower() == value.lower():
-                return str(choice)
+                return choice
     raise InvalidRequest(f"{name} must be one of {', '.join(choices)}")
 
 
@@ -189,3 +199,6 @@ def _integer(name: str, value: object, least: int, most: int) -> int:
 
 def _is_visible(value: bytes) -> bool:
     return all(0x21 <= byte <= 0x7E for byte in value)  # noqa: PLR2004 the visible ASCII characters
+
+
+_FORMATS: Final = tuple(format_.value for format_ in ImageFormat)

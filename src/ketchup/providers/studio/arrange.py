@@ -5,6 +5,7 @@ True sizes rule, evened out: a cat beside a house is small, but never a dot.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -59,6 +60,12 @@ def arrange(stage: Stage, mentions: Sequence[Mention], nearest: Setting) -> list
     return _aloft(stage, high, nearest) + (stand(stage, low, nearest) if low else [])
 
 
+def _measure(stage: Stage) -> float:
+    """Return what a stature of 1.0 is: the short side, and more in long pictures, to fill them."""
+    short, long = sorted((stage.width, stage.height))
+    return short * min(1.3, math.pow(long / short, 0.35))
+
+
 def _flies(subject: Subject, nearest: Setting) -> bool:
     return subject.place is Place.SKY or nearest.surface in {Surface.VOID, Surface.DEEP}
 
@@ -70,7 +77,7 @@ def _aloft(stage: Stage, singles: Sequence[_Single], nearest: Setting) -> list[P
     for number, one in enumerate(singles):
         aside, down = _ALOFT[number % len(_ALOFT)]
         scale = chance.uniform(0.62, 0.74) * 0.86**number if number else 1.0
-        height = one.subject.stature * 1000 * unit * scale
+        height = one.subject.stature * _measure(stage) * scale
         x = stage.width * (0.5 + stage.side * aside) + chance.uniform(-20, 20) * unit
         foot = max(height * 1.02, stage.horizon * down + height * 0.45) + sink
         placed.append(one.at((x, foot), height))
@@ -80,14 +87,14 @@ def _aloft(stage: Stage, singles: Sequence[_Single], nearest: Setting) -> list[P
 def _on_ground(stage: Stage, singles: Sequence[_Single], nearest: Setting) -> list[Placed]:
     """Stand them on land or water: the largest gives the scale, a lone one stands aside."""
     del nearest
-    chance, unit, total = stage.stream("ground"), stage.unit, len(singles)
+    chance, total = stage.stream("ground"), len(singles)
     hero = max((one.subject for one in singles), key=lambda subject: subject.metres)
     placed = []
     for number, (one, x) in enumerate(zip(singles, _slots(stage, total), strict=True)):
         share = _line(one.subject, hero, number) + chance.uniform(-0.03, 0.03)
         near = 0.55 + 0.75 * share if total > 1 else 1.0
         relative = (one.subject.metres / hero.metres) ** 0.36 / (1 + 0.06 * (total - 1))
-        height = hero.stature * 1000 * unit * relative * near
+        height = hero.stature * _measure(stage) * relative * near
         placed.append(one.at((x, stage.ground(share)), height))
     return placed
 

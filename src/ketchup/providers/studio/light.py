@@ -143,7 +143,7 @@ AIRS: Final[dict[Weather, Air]] = {
     Weather.CLEAR: Air(grey=0, tone="#9fb0bd", darkness=0, sun=1, clouds=0, murk=0),
     Weather.CLOUDY: Air(grey=0.3, tone="#a9b6c0", darkness=0.04, sun=0.35, clouds=0.55, murk=0.15),
     Weather.RAIN: Air(grey=0.55, tone="#7f919e", darkness=0.14, sun=0.1, clouds=0.6, murk=0.55),
-    Weather.STORM: Air(grey=0.74, tone="#3c495c", darkness=0.34, sun=0, clouds=0.9, murk=0.35),
+    Weather.STORM: Air(grey=0.82, tone="#313d50", darkness=0.34, sun=0, clouds=0.9, murk=0.35),
     Weather.FOG: Air(grey=0.5, tone="#c3ccd0", darkness=0.02, sun=0.4, clouds=0, murk=1.0),
     Weather.SNOW: Air(grey=0.4, tone="#c6d3de", darkness=0.02, sun=0.3, clouds=0.35, murk=0.5),
     Weather.WIND: Air(grey=0.05, tone="#b4c2cb", darkness=0, sun=1, clouds=0.3, murk=0.05),

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from ketchup.providers.base import Unavailable
+from ketchup.providers.base import TimedOut, Unavailable
 from ketchup.providers.studio.job import Job, Rendered
 
 _LENGTH_BYTES: Final = 4
@@ -25,9 +25,13 @@ _KEPT_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR", "VIR
 
 
 class Pool:
-    """At most `processes` renderers. Belongs to one event loop."""
+    """At most `processes` renderers. Belongs to one event loop.
 
-    def __init__(self, processes: int) -> None:
+    `deadline`, in seconds, is how long one picture may take before its process is ended.
+    """
+
+    def __init__(self, processes: int, *, deadline: float) -> None:
+        self._deadline = deadline
         self._free = asyncio.Semaphore(processes)
         self._idle: list[_Renderer] = []
         self._all: set[_Renderer] = set()
@@ -38,11 +42,16 @@ class Pool:
 
         Raises:
             Unavailable: the process died, or the pool is closed.
+            TimedOut: it took longer than the deadline.
         """
         async with self._free:
             renderer = await self._take()
             try:
-                answer = await renderer.ask(job)
+                async with asyncio.timeout(self._deadline):
+                    answer = await renderer.ask(job)
+            except TimeoutError as error:
+                await self._discard(renderer)
+                raise TimedOut(f"No picture from the studio in {self._deadline} s.") from error
             except BaseException:
                 # Its answer would be read by the next job.
                 await self._discard(renderer)
@@ -106,7 +115,8 @@ class _Renderer:
 
     @property
     def alive(self) -> bool:
-        return self._process.returncode is None
+        # Its pipe closes at once; that the process was reaped is heard of later.
+        return self._process.returncode is None and not self._answers.at_eof()
 
     @property
     def pid(self) -> int:
@@ -124,7 +134,7 @@ class _Renderer:
         return msgspec.msgpack.decode(answer, type=Rendered)
 
     async def stop(self) -> None:
-        if self.alive:
+        if self._process.returncode is None:
             # It may end by itself between the two lines.
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()

@@ -24,11 +24,11 @@ T = TypeVar("T")
 class StudioProvider:
     """Renders with `processes` processes, which start with the first request.
 
-    Image i of a request is drawn from `seed + i`.
+    Image i of a request is drawn from `seed + i`. `deadline` is in seconds, for one picture.
     """
 
-    def __init__(self, *, processes: int) -> None:
-        self._pool = Pool(processes)
+    def __init__(self, *, processes: int, deadline: float = 120.0) -> None:
+        self._pool = Pool(processes, deadline=deadline)
 
     async def generate(
         self, request: ImageRequest, *, progress: Progress, cancelled: asyncio.Event

@@ -18,6 +18,8 @@ _COLOURS: Final[dict[Colour, str]] = {
     "#d8a534": "gold golden gouden goud 金色 金",
     "#b4622f": "copper bronze terracotta rust kupfer",
     "#f2cb3a": "yellow gelb geel gele 黄色い 黄色",
+    "#e0bd72": "blonde blond blonder",
+    "#c9692c": "ginger",
     "#3c9a57": "green grün groen groene 緑の 緑 緑色",
     "#12855f": "emerald jade smaragd",
     "#7f8b3c": "olive khaki",

@@ -105,7 +105,7 @@ def _snow(stage: Stage, chance: random.Random) -> None:
 def _fog(stage: Stage, chance: random.Random) -> None:
     """Hang banks of mist over the ground, thickest at the horizon."""
     unit, haze = stage.unit, lighter(stage.light.haze, 0.2)
-    for share, alpha in ((-0.12, 0.3), (0.0, 0.5), (0.14, 0.42), (0.34, 0.32), (0.6, 0.26)):
+    for share, alpha in ((-0.12, 0.3), (0.0, 0.5), (0.14, 0.38), (0.34, 0.22), (0.6, 0.15)):
         for way in (-0.34, 0.34):
             x = stage.width * (0.5 + way + chance.uniform(-0.2, 0.2))
             radii = (stage.width * chance.uniform(0.6, 0.95), unit * chance.uniform(190, 300))

@@ -25,8 +25,10 @@ _NICENESS: Final = 5
 
 def main() -> None:
     """Serve until the input ends."""
-    # Ctrl+C reaches the whole process group; the server decides when its renderers stop.
+    # Ctrl+C reaches the whole process group, and a supervisor's stop every process of the service;
+    # the server decides when its renderers stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Pictures wait for the API and never the other way round.
     os.nice(_NICENESS)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")

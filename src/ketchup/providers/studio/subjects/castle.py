@@ -42,8 +42,9 @@ def draw(pen: Pen) -> None:
         "M-118 14C-92 4 -72 -3 -56 -3C-30 -1 -12 -5 4 -3C30 -1 48 -4 60 -2C78 2 96 6 118 14"
         "C80 40 -80 40 -118 14Z"
     )
-    fade = [(0, grass.light), (0.4, grass.base), (1, grass.base, 0)]
-    canvas.path(mound, canvas.linear(fade))
+    canvas.path(
+        mound, canvas.linear([(0, grass.light, 1), (0.4, grass.base, 1), (1, grass.base, 0)])
+    )
 
 
 def _tower(pen: Pen, shape: tuple[float, float, float], stone: str) -> None:

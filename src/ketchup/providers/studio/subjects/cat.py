@@ -1,70 +1,60 @@
-"""A cat that sits and looks out at the view, its tail curled around it."""
+"""A cat that sits and looks out at the view, its tail curled beside it."""
 
 from __future__ import annotations
 
 from ketchup.providers.studio.colour import lightness
 from ketchup.providers.studio.model import Pen, Place, Subject
 
-_STRIPED = 0.42
+_BODY = (
+    "M-13 -71C-19 -62 -29 -45 -30 -25C-31 -8 -27 0 -17 0H19C29 0 33 -9 32 -25C31 -45 21 -62 15 -71Z"
+)
+_HEAD = (
+    "M-17 -76C-17 -85 -17 -92 -16 -99C-12 -98 -8 -94 -5 -90Q1 -91.6 7 -90C10 -94 14 -98 18 -99"
+    "C19 -92 19 -85 19 -76C19 -66 11 -61 1 -61C-9 -61 -17 -66 -17 -76Z"
+)
+_RIM = (
+    "M19 -97C19 -90 19.6 -83 19 -75C18.6 -70 17 -67 15.6 -65C23 -54 31 -42 31.6 -25C32 "
+    "-14 31 -5 26 -1.4"
+)
+_TAIL = "M23 -6C42 -2 52 -14 46 -25C42 -32 35 -29 37 -23"
+_STRIPED_FROM = 0.42
+"""The lightness from which stripes can be seen."""
 
 
 def draw(pen: Pen) -> None:
-    """Draw it from behind, a little from the side, with the light on its rim."""
+    """Draw it from behind, with the light on its rim."""
     canvas, tone, side = pen.canvas, pen.tone(), pen.side
     fill = canvas.radial(
-        [(0, tone.light), (0.45, tone.base), (1, tone.deep)], (0.5 + side * 0.2, 0.3), 0.75
+        [(0, tone.light), (0.42, tone.base), (1, tone.deep)], (0.5 + side * 0.3, 0.3), 0.85
     )
-    body = (
-        "M-6 -61C-16 -56 -25 -40 -27 -22C-29 -8 -26 0 -18 0H20C29 0 31 -9 29 -22C26 -40 "
-        "18 -56 9 -61Z"
-    )
-    head = (
-        "M-17 -93Q-19 -99 -15.5 -97L-7 -88.5Q1 -91 9 -88.5L17.5 -97Q21 -99 19 -93L18.6 "
-        "-78C18 -66 10 -59 1 -59S-16 -66 -16.6 -78Z"
-    )
+    canvas.line(_TAIL, tone.dark, 7)
+    canvas.line(_TAIL, tone.base, 4.6)
+    canvas.path(_BODY, fill)
+    canvas.path("M-13 -69C-8 -60 10 -60 15 -69C10 -64 -8 -64 -13 -69Z", tone.deep, alpha=0.5)
+    canvas.path(_HEAD, fill)
     canvas.path(
-        "M22 -9C38 -8 44 -18 40 -30C38 -37 31 -38 30 -33C29 -29 35 -29 34 -22C33 -15 "
-        "26 -14 20 -15Z",
-        tone.dark,
+        "M-14.6 -96L-13.6 -84L-7.6 -89.4ZM16.6 -96L15.6 -84L9.6 -89.4Z", tone.deep, alpha=0.6
     )
-    canvas.path(body, fill)
-    canvas.path(head, fill)
-    canvas.path("M-15.4 -93L-13.6 -83L-8 -87ZM17.4 -93L15.6 -83L10 -87Z", pen.tone("#d98f88").dark)
     canvas.line(
-        "M-19 -6C-17 -18 -12 -24 -6 -26M21 -6C19 -18 14 -24 8 -26", tone.deep, 1.2, alpha=0.55
+        "M-23 -4C-22 -18 -16 -26 -8 -29M25 -4C24 -18 18 -26 10 -29", tone.deep, 1.3, alpha=0.5
     )
-    stripes = (
-        "M-5 -84Q1 -81 7 -84M-4 -79Q1 -76 6 -79M-16 -45Q-11 -42 -7 -43M-20 -34Q-13 -31 -9"
-        " -32M18 -45Q13 -42 9 -43M22 -34Q15 -31 11 -32"
-    )
-    canvas.line(stripes, tone.deep, 1.8, alpha=0.4 if lightness(pen.colour) > _STRIPED else 0)
+    if lightness(pen.colour) > _STRIPED_FROM:
+        back = "M-3 -54Q1 -51 5 -54M-5 -46Q1 -42.6 7 -46M-6 -38Q1 -34.4 8 -38"
+        flanks = (
+            "M-27 -36Q-20 -36 -17 -40M-29 -27Q-21 -26 -18 -30M29 -36Q22 -36 19 -40M31 -27"
+            "Q23 -26 20 -30"
+        )
+        canvas.line(back + flanks, tone.dark, 2.2, alpha=0.8)
     canvas.line(
-        "M-17 -70L-27 -68M-17 -67L-26 -63M19 -70L29 -68M19 -67L28 -63", tone.glint, 0.45, alpha=0.7
+        "M-16 -73L-27 -71M-16 -70L-26 -66M18 -73L29 -71M18 -70L28 -66", tone.glint, 0.4, alpha=0.7
     )
-    rim = (
-        "M9 -88.6L17.5 -97Q21 -99 19 -93L18.6 -78C18 -68 14 -62 10 -60C19 -55 27 -40 29 "
-        "-22C30 -12 29 -4 25 -1"
-    )
-    flipped = (
-        "M-7 -88.6L-15.5 -97Q-19 -99 -17 -93L-16.6 -78C-16 -68 -12 -62 -8 -60C-17 -55 -25"
-        " -40 -27 -22C-28 -12 -27 -4 -23 -1"
-    )
-    canvas.line(rim if side > 0 else flipped, tone.glint, 1.1, alpha=0.85)
+    with canvas.moved(1, 0, scale=(side, 1)), canvas.moved(-1, 0):
+        canvas.line(_RIM, tone.glint, 1.1, alpha=0.85)
 
 
 SUBJECT = Subject(
     name="cat",
-    words=(
-        "cat",
-        "kitten",
-        "kitty",
-        "katze",
-        "kätzchen",
-        "kat",
-        "poes",
-        "猫",
-        "子猫",
-    ),
+    words=("cat", "kitten", "kitty", "katze", "kätzchen", "kat", "poes", "猫", "子猫"),
     place=Place.LAND,
     home="room",
     colour="#33323c",

@@ -36,7 +36,7 @@ def draw(pen: Pen) -> None:
             pen.chance, (x + side * rx * 0.34, y - ry * 0.5), (rx * 0.34, ry * 0.28), 9
         )
     tones = (pen.tone(leaves[2]).dark, pen.tone(leaves[0]).base, pen.tone(leaves[0]).light)
-    for discs, tone in zip(layers, (*tones, pen.tone(leaves[1]).glint), strict=True):
+    for discs, tone in zip(layers, (*tones, pen.tone(leaves[1]).light), strict=True):
         canvas.path(circles(discs), tone)
     for discs, tone in ((layers[0], tones[0]), (layers[1], tones[1]), (layers[2], tones[2])):
         canvas.path(_leafage(pen, discs), tone)

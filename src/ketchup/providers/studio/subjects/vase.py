@@ -64,7 +64,7 @@ def _flowers(pen: Pen) -> tuple[Colour, ...]:
     first = pen.part("flowers", pen.colour)
     if len(pen.colours) > 1:
         return pen.colours
-    return first, mix(first, "#fff1ea", 0.55), turn(first, 24), mix(first, "#fff1ea", 0.25)
+    return first, mix(first, "#fff1ea", 0.55), turn(first, -22), mix(first, "#fff1ea", 0.25)
 
 
 def _bloom(pen: Pen, head: tuple[float, float, float], colour: Colour) -> None:

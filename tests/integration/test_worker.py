@@ -1,0 +1,461 @@
+"""The worker in a whole service: what it does when leases, engines, stores and disks fail it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import Connection, text
+from structlog.testing import capture_logs
+
+from ketchup import storage
+from ketchup.generation import finish as finish_module
+from ketchup.generation import run as run_module
+from ketchup.providers.base import (
+    GeneratedImage,
+    ImageRequest,
+    Misconfigured,
+    Progress,
+    Provider,
+    RateLimited,
+    Refused,
+    Unavailable,
+)
+from tests.support.engines import ScriptedProvider, plain_image
+from tests.support.receiver import Receiver
+from tests.support.service import DEADLINE_SECONDS, RunningService, running_service
+
+PRICE: Final = 500_000
+
+
+class Gate:
+    """An engine that holds every request until it is let go, and counts them."""
+
+    def __init__(self) -> None:
+        self.waiting: list[asyncio.Event] = []
+        self.entered = 0
+        self.inside = 0
+        self.most_inside = 0
+        self.cancelled = 0
+
+    async def generate(
+        self,
+        request: ImageRequest,
+        *,
+        progress: Progress,  # noqa: ARG002 the protocol has it
+        cancelled: asyncio.Event,  # noqa: ARG002 as above
+    ) -> Sequence[GeneratedImage]:
+        go = asyncio.Event()
+        self.waiting.append(go)
+        self.entered += 1
+        self.inside += 1
+        self.most_inside = max(self.most_inside, self.inside)
+        try:
+            await go.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.inside -= 1
+        return [plain_image(request, request.seed)]
+
+    async def close(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def service_with(
+    data: Path, engine: Provider, **settings: object
+) -> AsyncIterator[RunningService]:
+    named = {name.replace("__", "."): value for name, value in settings.items()}
+    async with running_service(data, providers={"studio": engine}, settings=named) as service:
+        yield service
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            holds = condition()
+            if holds if isinstance(holds, bool) else await holds:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def rows(service: RunningService, sql: str, **values: object) -> list[tuple[Any, ...]]:
+    def read(conn: Connection) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in conn.execute(text(sql), values)]
+
+    return await service.runtime.database.read(read)
+
+
+async def change(service: RunningService, *statements: str, **values: object) -> None:
+    def write(conn: Connection) -> None:
+        for sql in statements:
+            conn.execute(text(sql), values)
+
+    await service.runtime.database.write(write)
+
+
+async def outcomes(service: RunningService, task_id: str) -> list[str | None]:
+    found = await rows(
+        service, "SELECT outcome FROM attempt WHERE task_id = :id ORDER BY number", id=task_id
+    )
+    return [outcome for (outcome,) in found]
+
+
+async def paid(service: RunningService) -> list[int]:
+    """Every capture; and the audit must agree."""
+    audit = (await service.admin.get(f"/admin/v1/workspaces/{service.workspace_id}/audit")).json()
+    assert audit["consistent"] is True
+    return [amount for (amount,) in await rows(service, _CAPTURES)]
+
+
+_CAPTURES: Final = "SELECT amount FROM entry WHERE kind = 'capture'"
+_REAP: Final = (
+    "UPDATE attempt SET outcome = 'unknown', finished_at = sent_at WHERE outcome IS NULL",
+    """UPDATE task SET queue_state = 'ready', worker_id = NULL, losses = losses + 1
+       WHERE queue_state = 'leased'""",
+    "DELETE FROM worker",
+)
+"""What another worker does that holds us for dead."""
+
+
+async def test_a_worker_that_was_taken_for_dead_starts_anew_and_is_paid_once(
+    tmp_path: Path,
+) -> None:
+    gate = Gate()
+    async with service_with(tmp_path / "data", gate, worker__lease_seconds=2) as service:
+        task_id = await service.submit()
+        await until(lambda: gate.entered == 1)
+        before = await rows(service, "SELECT id FROM worker")
+
+        await change(service, *_REAP)
+
+        await until(lambda: gate.cancelled >= 1)
+        await until(lambda: gate.inside == 1)
+        gate.waiting[-1].set()
+        await _ended_however_often_it_starts(service, gate, task_id)
+        assert (await service.query(task_id))["status"] == "success"
+        found = await outcomes(service, task_id)
+        assert found[-1] == "success"
+        assert set(found[:-1]) == {"unknown"}
+        assert await paid(service) == [-PRICE]
+        assert await rows(service, "SELECT id FROM worker") != before
+
+
+async def _ended_however_often_it_starts(service: RunningService, gate: Gate, task_id: str) -> None:
+    async def ended() -> bool:
+        for go in gate.waiting:
+            go.set()
+        return (await service.query(task_id))["status"] in {"success", "failed"}
+
+    await until(ended)
+
+
+async def test_what_an_attempt_renders_after_its_lease_was_lost_is_thrown_away(
+    tmp_path: Path,
+) -> None:
+    gate = Gate()
+    async with service_with(tmp_path / "data", gate, concurrency=1) as service:
+        task_id = await service.submit()
+        await until(lambda: gate.entered == 1)
+
+        # Lost to a worker that does not exist: nobody runs it while the first attempt ends.
+        await change(
+            service,
+            "UPDATE task SET worker_id = 'wrk_other', attempt = attempt + 1",
+            "INSERT INTO worker VALUES ('wrk_other', 1, 9000000000000000)",
+        )
+        gate.waiting[0].set()
+        other = await service.submit()
+        await until(lambda: gate.entered == 2)
+
+        assert (await service.query(task_id))["status"] == "in_progress"
+        assert await paid(service) == []
+        assert await service.runtime.storage.keys(storage.image_folder(1)) == []
+        gate.waiting[1].set()
+        assert (await service.ended(other))["status"] == "success"
+
+
+async def test_a_store_that_is_down_for_longer_than_the_lease_costs_an_attempt_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    gate = Gate()
+    async with service_with(tmp_path / "data", gate, worker__lease_seconds=2) as service:
+        task_id = await service.submit()
+        await until(lambda: gate.entered == 1)
+
+        with closing(sqlite3.connect(tmp_path / "data/ketchup.db", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            await until(lambda: gate.cancelled == 1)
+            assert (await service.query(task_id))["status"] == "in_progress"
+            other.execute("ROLLBACK")
+
+        await until(lambda: gate.entered == 2)
+        gate.waiting[1].set()
+        assert (await service.ended(task_id))["status"] == "success"
+        assert await outcomes(service, task_id) == ["unknown", "success"]
+        assert await paid(service) == [-PRICE]
+
+
+async def test_no_more_tasks_run_at_once_than_allowed(tmp_path: Path) -> None:
+    gate = Gate()
+    async with service_with(tmp_path / "data", gate, concurrency=2) as service:
+        task_ids = [await service.submit() for _ in range(5)]
+        for done in range(5):
+            await until(lambda done=done: gate.entered >= min(done + 2, 5))  # type: ignore[misc] # mypy knows no defaults in lambdas
+            gate.waiting[done].set()
+        for task_id in task_ids:
+            assert (await service.ended(task_id))["status"] == "success"
+
+    assert gate.most_inside == 2
+
+
+async def test_without_concurrency_tasks_are_accepted_and_wait(tmp_path: Path) -> None:
+    gate = Gate()
+    async with service_with(tmp_path / "data", gate, concurrency=0) as service:
+        task_id = await service.submit()
+        await until(lambda: _has_swept(service))
+
+        assert (await service.query(task_id))["status"] == "pending"
+        assert gate.entered == 0
+
+
+async def _has_swept(service: RunningService) -> bool:
+    """Whether the worker has done something since: it makes due what was delayed."""
+    if not await rows(service, "SELECT 1 FROM task WHERE id = 'marker'"):
+        await change(service, _MARKER)
+    return bool(await rows(service, "SELECT 1 FROM task WHERE id = 'marker' AND run_at IS NULL"))
+
+
+_MARKER: Final = """
+    INSERT INTO task (id, workspace_id, key_id, request_id, model, prompt, images, options, status,
+        queue_state, price, vtime, priority, run_at, attempt, tries, losses, consumed, created_at)
+    SELECT 'marker', workspace_id, key_id, request_id, model, prompt, images, options, status,
+        'delayed', 0, vtime, priority, 1, attempt, tries, losses, consumed, created_at FROM task"""
+
+
+async def test_an_engine_that_is_down_for_a_moment_is_tried_again(tmp_path: Path) -> None:
+    engine = ScriptedProvider(Unavailable("connection refused"))
+    async with service_with(tmp_path / "data", engine) as service:
+        task_id = await service.submit()
+
+        assert (await service.ended(task_id))["status"] == "success"
+        assert await outcomes(service, task_id) == ["retry", "success"]
+        assert await paid(service) == [-PRICE]
+
+
+async def test_an_engine_that_asks_for_a_pause_gets_it(tmp_path: Path) -> None:
+    engine = ScriptedProvider(RateLimited("slow down", retry_after=2.5))
+    async with service_with(tmp_path / "data", engine) as service:
+        task_id = await service.submit()
+
+        assert (await service.ended(task_id))["status"] == "success"
+        [(paused,)] = await rows(service, _PAUSE, id=task_id)
+        assert paused >= 2_500_000
+
+
+_PAUSE: Final = """
+    SELECT later.sent_at - earlier.finished_at FROM attempt earlier
+    JOIN attempt later ON later.task_id = earlier.task_id AND later.number = earlier.number + 1
+    WHERE earlier.task_id = :id"""
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (Refused("The prompt was refused."), "The prompt was refused."),
+        (Misconfigured("401 from upstream"), run_module.NOT_SET_UP),
+        (0, run_module.NO_IMAGES),
+        (2, run_module.NO_IMAGES),
+    ],
+)
+async def test_what_cannot_get_better_fails_at_once_for_free_and_calls_back(
+    tmp_path: Path, step: Exception | int, reason: str
+) -> None:
+    engine = ScriptedProvider(step)
+    async with Receiver() as receiver, service_with(tmp_path / "data", engine) as service:
+        task_id = await service.submit(callback_url=receiver.url)
+        data = await service.ended(task_id)
+        await receiver.received(1)
+
+        assert (data["status"], data["status_reason"]["message"]) == ("failed", reason)
+        assert len(engine.requests) == 1
+        assert await paid(service) == []
+        assert (await service.client.get("/api/user")).json()["data"]["credit"] == "100.00000000"
+        assert reason in receiver.requests[0].body.decode()
+
+
+async def test_a_task_that_keeps_failing_is_given_up_after_its_tries_and_costs_nothing(
+    tmp_path: Path,
+) -> None:
+    engine = ScriptedProvider(Unavailable("down"), RuntimeError("a bug in the engine"))
+    async with service_with(tmp_path / "data", engine, worker__max_tries=2) as service:
+        task_id = await service.submit()
+        data = await service.ended(task_id)
+
+        assert data["status_reason"]["message"] == run_module.TRIED_TOO_OFTEN
+        assert await outcomes(service, task_id) == ["retry", "failed"]
+        assert await paid(service) == []
+        assert (await service.client.get("/api/user")).json()["data"]["credit"] == "100.00000000"
+
+
+async def test_an_engine_that_never_answers_is_given_up(tmp_path: Path) -> None:
+    gate = Gate()
+    limits = {"worker__task_timeout_seconds": 0.2, "worker__max_tries": 1}
+    async with service_with(tmp_path / "data", gate, **limits) as service:
+        task_id = await service.submit()
+        data = await service.ended(task_id)
+
+        assert data["status_reason"]["message"] == run_module.TRIED_TOO_OFTEN
+        assert gate.cancelled == 1
+
+
+async def test_a_task_that_loses_its_workers_too_often_is_given_up_and_calls_back(
+    tmp_path: Path,
+) -> None:
+    idle = service_with(tmp_path / "data", Gate(), concurrency=0)
+    async with Receiver() as receiver, idle as service:
+        task_id = await service.submit(callback_url=receiver.url)
+        await change(
+            service, "UPDATE task SET queue_state = 'leased', worker_id = 'wrk_gone', losses = 9"
+        )
+        data = await service.ended(task_id)
+        await receiver.received(1)
+
+        assert data["status_reason"]["message"] == finish_module.LOST_TOO_OFTEN
+        assert await paid(service) == []
+
+
+async def test_what_a_worker_without_a_row_holds_is_taken_up_by_the_next_sweep(
+    tmp_path: Path,
+) -> None:
+    async with (
+        Receiver() as receiver,
+        service_with(tmp_path / "data", ScriptedProvider()) as service,
+    ):
+        task_id = await service.submit(callback_url=receiver.url)
+        await service.ended(task_id)
+        await receiver.received(1)
+        await until(lambda: _is(service, "SELECT 1 FROM delivery WHERE state = 'delivered'"))
+
+        await change(
+            service,
+            """UPDATE delivery SET state = 'pending', worker_id = 'wrk_gone', claimed_at = 1,
+               finished_at = NULL, attempt = attempt + 1""",
+        )
+
+        await receiver.received(2)
+        assert receiver.requests[0].body == receiver.requests[1].body
+
+
+async def _is(service: RunningService, sql: str) -> bool:
+    return bool(await rows(service, sql))
+
+
+async def test_what_a_worker_without_a_row_holds_is_taken_up_by_the_next_start(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    async with service_with(data, Gate(), concurrency=0) as service:
+        task_id, key = await service.submit(), service.key
+    with closing(sqlite3.connect(data / "ketchup.db")) as db, db:
+        db.execute("UPDATE task SET queue_state = 'leased', worker_id = 'wrk_gone', attempt = 1")
+
+    async with service_with(data, ScriptedProvider()) as service:
+        service.client.headers["Authorization"] = f"Bearer {key}"
+        assert (await service.ended(task_id))["status"] == "success"
+
+
+async def test_a_stop_leaves_nothing_to_a_worker_that_is_gone(tmp_path: Path) -> None:
+    gate = Gate()
+    async with service_with(tmp_path / "data", gate, worker__drain_seconds=0) as service:
+        task_id = await service.submit()
+        await until(lambda: gate.entered == 1)
+
+    with closing(sqlite3.connect(tmp_path / "data" / "ketchup.db")) as db:
+        assert db.execute("SELECT queue_state, tries, losses FROM task").fetchall() == [
+            ("ready", 0, 0)
+        ]
+        assert db.execute("SELECT task_id, outcome FROM attempt").fetchall() == [
+            (task_id, "interrupted")
+        ]
+        assert db.execute("SELECT id FROM worker").fetchall() == []
+
+
+async def test_a_picture_waits_for_a_disk_that_is_broken_for_a_moment(tmp_path: Path) -> None:
+    engine = ScriptedProvider()
+    async with service_with(tmp_path / "data", engine, worker__max_tries=1) as service:
+        in_the_way = tmp_path / "data" / "blobs" / "fileSystem"
+        in_the_way.write_text("no folder can be made here")
+        task_id = await service.submit()
+        await engine.started.wait()
+        other = await service.submit()
+        await until(lambda: len(engine.requests) == 2)
+        in_the_way.unlink()
+
+        assert (await service.ended(task_id))["status"] == "success"
+        assert (await service.ended(other))["status"] == "success"
+        # What was rendered, and will once have been paid for, was not thrown away.
+        assert len(engine.requests) == 2
+
+
+async def test_a_disk_that_stays_broken_ends_the_task_for_free(tmp_path: Path) -> None:
+    limits = {"worker__task_timeout_seconds": 0.5, "worker__max_tries": 1}
+    async with service_with(tmp_path / "data", ScriptedProvider(), **limits) as service:
+        (tmp_path / "data" / "blobs" / "fileSystem").write_text("no folder can be made here")
+        data = await service.ended(await service.submit())
+
+        assert data["status_reason"]["message"] == run_module.TRIED_TOO_OFTEN
+        assert await paid(service) == []
+
+
+async def test_an_end_that_crashes_is_tried_again_and_blocks_nobody(tmp_path: Path) -> None:
+    gate = Gate()
+    async with service_with(tmp_path / "data", gate, concurrency=1) as service:
+        task_id = await service.submit()
+        await until(lambda: gate.entered == 1)
+        [(amount,)] = await rows(service, "SELECT amount FROM hold")
+        # A ledger that does not agree with the task: nothing may be kept.
+        await change(service, "UPDATE hold SET amount = 0")
+        gate.waiting[0].set()
+        await until(lambda: _is(service, "SELECT 1 FROM task WHERE queue_state = 'delayed'"))
+
+        await change(service, "UPDATE hold SET amount = :amount", amount=amount)
+        await until(lambda: gate.entered == 2)
+        gate.waiting[1].set()
+
+        assert (await service.ended(task_id))["status"] == "success"
+        assert await outcomes(service, task_id) == ["retry", "success"]
+        assert await paid(service) == [-PRICE]
+
+
+async def test_a_reference_that_cannot_be_removed_does_not_hold_up_the_end(
+    tmp_path: Path,
+) -> None:
+    gate = Gate()
+    picture = "data:image/png;base64," + _PNG
+    async with Receiver() as receiver, service_with(tmp_path / "data", gate) as service:
+        task_id = await service.submit(images=[picture], callback_url=receiver.url)
+        await until(lambda: gate.entered == 1)
+        [blob] = (tmp_path / "data" / "blobs" / "references").rglob("*.blob")
+        blob.unlink()
+        (blob / "in the way").mkdir(parents=True)
+        with capture_logs() as events:
+            gate.waiting[0].set()
+            assert (await service.ended(task_id))["status"] == "success"
+            await receiver.received(1)
+
+        assert "references are left to the sweep" in [event["event"] for event in events]
+        assert "the end of an attempt crashed" not in [event["event"] for event in events]
+
+
+_PNG: Final = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR4nGP8z4AdMOEQH7QSDAwAOMMBD1n6h2EAAAAA"
+    "SUVORK5CYII="
+)
