@@ -552,7 +552,7 @@ def test_every_step_finds_its_rows_by_an_index_and_nothing_reads_all_tasks(
         tasks.take_turns(conn, [ACME], None, NOW)
         tasks.remember_keys(conn, [(key, lease.attempt.task_id)], NOW)
         tasks.find_keys(conn, [key], NOW)
-        tasks.forget_keys(conn, NOW)
+        tasks.forget_keys(conn, NOW, 10)
         credits.audit(conn, ACME)
         credits.hold(conn, [credits.HoldRequest(TaskId("ta"), ACME, Credits(0))], NOW)
         credits.settle(conn, [credits.Settlement(TaskId("ta"), ACME, Credits(0))], NOW)

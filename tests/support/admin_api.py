@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,14 +11,15 @@ import httpx2
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ketchup import credits, migrations
+from ketchup import credits
 from ketchup.api import ApiDependencies, create_api
 from ketchup.clock import FrozenClock
 from ketchup.credits import Held, HoldRequest
-from ketchup.db import Database, sqlite_engine
+from ketchup.db import Database
 from ketchup.ids import WorkspaceId, task_id
 from ketchup.money import Credits
 from ketchup.workspaces import Authenticator, Pepper
+from tests.support.database import migrated_file
 
 TOKEN = "dk-admin_the-token-of-these-tests"
 PEPPER = Pepper(b"p" * 32)
@@ -65,8 +64,7 @@ class AdminApi:
 
 @asynccontextmanager
 async def open_admin_api(folder: Path) -> AsyncIterator[AdminApi]:
-    path = folder / "ketchup.db"
-    path.write_bytes(_migrated())
+    path = migrated_file(folder)
     database, clock = Database(path), FrozenClock()
     authenticator = Authenticator(database, PEPPER, clock)
     app = create_api(ApiDependencies(database, authenticator, PEPPER, TOKEN, clock, 30))
@@ -76,17 +74,6 @@ async def open_admin_api(folder: Path) -> AsyncIterator[AdminApi]:
             yield AdminApi(app, path, database, authenticator, clock, client)
     finally:
         await database.close()
-
-
-@functools.cache
-def _migrated() -> bytes:
-    """Return an empty database's file: migrating takes longer than most tests."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "ketchup.db"
-        engine = sqlite_engine(path)
-        migrations.upgrade(engine)
-        engine.dispose()
-        return path.read_bytes()
 
 
 def _client(app: ASGIApp) -> httpx2.AsyncClient:

@@ -228,7 +228,9 @@ class Runner:
             await self._retry(lease, _Retry("the images could not be stored"))
             return
         end = End(lease.attempt, images=keys, consumed=lease.price, reason=None)
-        shown = await self._results.show(lease.model, keys) if lease.callback_url else None
+        shown = None
+        if lease.callback_url:
+            shown = await self._insist(partial(self._results.show, lease.model, keys))
         if not await self._end(lease, end, shown):
             # Another attempt's images count; nothing names these.
             await self._remove(keys)
