@@ -59,7 +59,9 @@ class PromptedProvider:
         self._plain = ScriptedProvider()
         self._scripts: dict[str, ScriptedProvider] = {}
 
-    def script(self, prompt: str, *steps: Exception | asyncio.Event | int) -> ScriptedProvider:
+    def script(
+        self, prompt: str, *steps: Exception | asyncio.Event | int | bytes
+    ) -> ScriptedProvider:
         """Decide what happens to a prompt, and return who will have seen its requests."""
         self._scripts[prompt] = ScriptedProvider(*steps)
         return self._scripts[prompt]
