@@ -2,9 +2,17 @@
 
 uvicorn reads the protocol; this stands in front of it. What is not HTTP, has a head without end or
 too many headers gets the contract's 400 and the connection is closed. A client that does not send a
-whole head in time, or stops in the middle of a body, is dropped without an answer.
+whole head in time, or stops or dawdles in the middle of a body, is dropped without an answer.
 
 A request that comes in one piece costs no timer.
+
+Three things that a parser lets through would be at our cost or somebody else's:
+
+- What surrounds a body (the sizes of chunks, their extensions, trailers) is bounded as a head is,
+  and trailers are dropped: they come after the key was judged.
+- A body that nobody reads any more, because the answer has been sent, is waited for only briefly.
+- An offer to change the protocol (`Upgrade`) is ignored, as RFC 9110, section 7.8, allows. The
+  parser would take the request for bodiless, and its body for the next request.
 """
 
 from __future__ import annotations
@@ -12,14 +20,19 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+import httptools
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ketchup.ids import RequestIds
 from ketchup.wire.envelope import NOT_HTTP
 
 MAX_HEADERS: Final = 100
 MAX_HEAD_BYTES: Final = 64 * 1024
+
+# An honest client sends a byte in a chunk of its own at worst: `1\r\nx\r\n`.
+_FRAMING_PER_BYTE: Final = 8
+_FRAMING_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 _request_ids: Final = RequestIds()
 
@@ -35,11 +48,21 @@ class HttpProtocol(HttpToolsProtocol):
     """How long a client may take to send the head of a request."""
     pause_seconds: float = 20.0
     """How long it may pause in the middle of a body."""
+    slowest_body: float = 16 * 1024.0
+    """Bytes per second that a body must have on average, once it takes longer than a pause."""
+    rest_seconds: float = 10.0
+    """How long it may go on sending a body after it was answered."""
 
-    # Bytes that came since the head began; None from a head's end to the next one's start.
-    _head_bytes: int | None = 0
-    _is_whole: bool = False
     _deadline: asyncio.TimerHandle | None = None
+    # Where the body is that is coming in: its bytes, and when its first pieces were seen.
+    _body_bytes: int = 0
+    _body_since: float | None = None
+    # Bytes that came since the last message, less what became of its body.
+    _overhead: int = 0
+    _in_head = False
+    _in_body = False
+    # The head has been read already: what the parser tells of it again is not news.
+    _repeating = False
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's signature
@@ -53,51 +76,131 @@ class HttpProtocol(HttpToolsProtocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        before = self._head_bytes
-        super().data_received(data)
+        self._overhead += len(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self.logger.debug("Invalid HTTP request received.")
+            self.send_400_response("not HTTP")
         if self.transport.is_closing():
             return
-        # After parsing: what came with the head may be its body, or the body before.
-        if before is not None and self._head_bytes is not None:
-            self._head_bytes = before + len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.send_400_response("head without end")
-                return
-        self._set_deadline()
+        # After parsing: what came with the head may be its body.
+        if self._overhead > MAX_HEAD_BYTES:
+            self.send_400_response("head without end")
+        else:
+            self._set_deadline()
 
     @override
     def on_message_begin(self) -> None:
+        if self._repeating:
+            return
         super().on_message_begin()
-        self._is_whole = False
-        self._head_bytes = 0
+        self._in_head = True
+
+    @override
+    def on_url(self, url: bytes) -> None:
+        if not self._repeating:
+            super().on_url(url)
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Any other header is a trailer.
+        if self._in_head:
+            super().on_header(name, value)
 
     @override
     def on_headers_complete(self) -> None:
-        self._head_bytes = None
+        if self._repeating:
+            return
+        self._take_your_time()
+        self._in_head = False
         if len(self.headers) > MAX_HEADERS:
             # The parser ends here, and asks for the 400 below.
             raise TooManyHeaders
         super().on_headers_complete()
+        self._in_body = True
+        self._body_bytes, self._body_since = 0, None
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        self._overhead = max(0, self._overhead - len(body) * (1 + _FRAMING_PER_BYTE))
+        super().on_body(body)
 
     @override
     def on_message_complete(self) -> None:
-        self._is_whole = True
+        if self.parser.should_upgrade():
+            return  # only the parser thinks so
+        self._in_body = False
+        self._overhead = 0
+        self._take_your_time()
         super().on_message_complete()
 
     @override
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
+            # Set once: what still comes must not put it off.
+            self._close_in(self.rest_seconds)
+
+    @override
     def send_400_response(self, msg: str) -> None:
-        request_id = _request_ids.mint()
-        self.transport.write(_HEAD % (len(NOT_HTTP), request_id.encode()) + NOT_HTTP)
+        if self._owes_this_answer():
+            request_id = _request_ids.mint()
+            self.transport.write(_HEAD % (len(NOT_HTTP), request_id.encode()) + NOT_HTTP)
         self.transport.close()
 
+    def _feed(self, data: bytes) -> None:
+        """Parse, past every offer to upgrade."""
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                data = data[offer.args[0] :]
+                self._read_on_without_upgrade()
+            else:
+                return
+
+    def _read_on_without_upgrade(self) -> None:
+        """Go on behind a head, in a parser that has not seen its `Upgrade`."""
+        framing = [b"%b: %b\r\n" % h for h in self.headers if h[0] in _FRAMING_HEADERS]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._repeating = True
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(framing) + b"\r\n")
+        self._repeating = False
+
+    def _has_answered_all(self) -> bool:
+        latest: RequestResponseCycle | None = self.cycle
+        return latest is None or latest.response_complete
+
+    def _owes_this_answer(self) -> bool:
+        """Whether the next answer on this connection is the one to what was just read.
+
+        Before an earlier request is answered, a 400 would be taken for the answer to that.
+        """
+        if self._in_body:
+            return not self.cycle.response_started and not self.pipeline
+        return self._has_answered_all()
+
     def _set_deadline(self) -> None:
-        if self._is_whole and not self.cycle.response_complete:
+        answered = self._has_answered_all()
+        if self._in_body:
+            if not answered:
+                self._close_in(self._seconds_for_more())
+        elif not self._in_head and not answered:
             self._take_your_time()  # the next word is ours
-        elif self._head_bytes is None:
-            self._close_in(self.pause_seconds)
         elif self._deadline is None:
             # Once for all of the head: one byte at a time must not put it off.
             self._close_in(self.head_seconds)
+
+    def _seconds_for_more(self) -> float:
+        now = self.loop.time()
+        if self._body_since is None:
+            self._body_since = now
+        latest = self._body_since + self.pause_seconds + self._body_bytes / self.slowest_body
+        return min(self.pause_seconds, latest - now)
 
     def _close_in(self, seconds: float) -> None:
         self._take_your_time()

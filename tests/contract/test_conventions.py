@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import re
 from datetime import UTC, datetime
 
@@ -20,7 +21,7 @@ from ketchup.server import create_app
 from ketchup.storage import Storage
 from ketchup.workspaces import Environment, NewKey, WorkspaceStatus, mint_secret
 from tests.support.customers import customer
-from tests.support.exchange import exchange, head, post
+from tests.support.exchange import Connection, exchange, head, post
 from tests.support.service import RunningService, client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -258,6 +259,20 @@ async def test_a_revoked_key_stops_at_once(alice: RunningService) -> None:
     keys = (await alice.admin.get(f"/admin/v1/workspaces/{alice.workspace_id}/keys")).json()
     await alice.admin.delete(f"/admin/v1/keys/{keys['items'][0]['id']}")
     await refused_everywhere(alice, bearer(alice.key))
+
+
+async def test_a_key_that_is_revoked_during_an_upload_pays_for_nothing(
+    alice: RunningService,
+) -> None:
+    body = json.dumps({"model": "google/gempix2", "prompt": "a red boat"}).encode()
+    connection = await Connection.to(alice.base_url)
+    await connection.send(post(alice.key, body)[:-1])
+    assert (await alice.client.get(USER)).status_code == 200
+    keys = (await alice.admin.get(f"/admin/v1/workspaces/{alice.workspace_id}/keys")).json()
+    await alice.admin.delete(f"/admin/v1/keys/{keys['items'][0]['id']}")
+    await connection.send(body[-1:])
+    assert (await connection.response()).status == 401
+    await connection.close()
 
 
 async def test_a_key_that_another_node_revoked_stops_within_a_second(

@@ -9,22 +9,30 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from ketchup.protocol import HttpProtocol
+from ketchup.protocol import MAX_HEAD_BYTES, HttpProtocol
 from tests.support.exchange import Connection
 
 
 class HastyProtocol(HttpProtocol):
     head_seconds = 0.05
     pause_seconds = 0.4
+    slowest_body = 1000.0
+    rest_seconds = 0.05
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the body, or at `/names` with the names of the headers as they are at the end.
+
+    At `/refuse` the body is not read.
+    """
     body = b""
-    more = True
+    more = scope["path"] != "/refuse"
     while more:
         message = await receive()
-        body += message["body"]
-        more = message["more_body"]
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    if scope["path"] == "/names":
+        body = b",".join(name for name, _ in scope["headers"])
     if scope["path"] == "/slow":
         await asyncio.sleep(2 * HastyProtocol.pause_seconds)
     length = [(b"content-length", b"%d" % len(body))]
@@ -117,3 +125,129 @@ async def test_a_large_body_and_the_next_head_in_one_piece_are_two_requests() ->
         await connection.send(b"Host: a\r\n\r\n")
         assert (await connection.response()).body == body
         assert (await connection.response()).status == 200
+
+
+async def test_trailers_are_not_headers() -> None:
+    async with connected() as connection:
+        await connection.send(
+            b"POST /names HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"1\r\nx\r\n0\r\nIdempotency-Key: a\r\n\r\n"
+        )
+        assert (await connection.response()).body == b"transfer-encoding"
+
+
+@pytest.mark.parametrize("path", [b"/", b"/refuse"])
+@pytest.mark.parametrize(
+    ("beginning", "piece"),
+    [
+        (b"0\r\n", b"a: b\r\n" * 1000),
+        (b"0\r\na: ", b"b" * 6000),
+        (b"1;", b"b" * 6000),
+    ],
+    ids=["trailers", "a trailer", "an extension"],
+)
+async def test_what_surrounds_a_body_is_bounded(
+    path: bytes, beginning: bytes, piece: bytes
+) -> None:
+    async with connected() as connection:
+        await connection.send(
+            b"POST %b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%b" % (path, beginning)
+        )
+        with pytest.raises(OSError, match=r"."):
+            await flooded(connection, piece)
+
+
+async def flooded(connection: Connection, piece: bytes) -> None:
+    """Send far more than a head may have, and wait for the end."""
+    for _ in range(10 * MAX_HEAD_BYTES // len(piece)):
+        await connection.send(piece)
+        await asyncio.sleep(0)
+    await connection.is_closed_by_server()
+
+
+async def test_a_body_may_come_in_the_smallest_chunks() -> None:
+    async with connected() as connection:
+        size = 2 * MAX_HEAD_BYTES
+        await connection.send(
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + b"1\r\nx\r\n" * size
+            + b"0\r\n\r\n"
+        )
+        assert (await connection.response()).body == b"x" * size
+
+
+@pytest.mark.parametrize("rest", [b"", b"x", b"xx", b"xx\r\n"])
+async def test_a_body_that_nobody_reads_is_not_waited_for(rest: bytes) -> None:
+    async with connected() as connection:
+        await connection.send(b"POST /refuse HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
+        assert (await connection.response()).status == 200
+        await connection.send(rest)
+        assert await connection.is_closed_by_server()
+
+
+async def test_an_empty_line_does_not_keep_a_connection() -> None:
+    async with connected() as connection:
+        await connection.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert (await connection.response()).status == 200
+        await connection.send(b"\r\n")
+        assert await connection.is_closed_by_server()
+
+
+async def test_after_an_unread_body_the_connection_serves_on() -> None:
+    async with connected() as connection:
+        await connection.send(b"POST /refuse HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
+        assert (await connection.response()).status == 200
+        await connection.send(b"xxPOST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
+        await asyncio.sleep(3 * HastyProtocol.head_seconds)  # what must not happen has its time
+        await connection.send(b"12")
+        assert (await connection.response()).body == b"12"
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"TLS/1.0"])
+@pytest.mark.parametrize(
+    ("framing", "sent"),
+    [
+        (b"Content-Length: 40\r\n", b"%b"),
+        (b"Transfer-Encoding: chunked\r\n", b"28\r\n%b\r\n0\r\n\r\n"),
+    ],
+    ids=["by length", "in chunks"],
+)
+async def test_a_body_behind_an_upgrade_is_a_body_and_not_the_next_request(
+    protocol: bytes, framing: bytes, sent: bytes
+) -> None:
+    inner = b"GET /names HTTP/1.1\r\nHost: smuggling\r\n\r\n"
+    async with connected() as connection:
+        await connection.send(
+            b"POST / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: %b\r\n%b\r\n" % (protocol, framing)
+        )
+        await connection.send(sent % inner)
+        assert (await connection.response()).body == inner
+        await connection.send(b"GET /names HTTP/1.1\r\nHost: b\r\n\r\n")
+        assert (await connection.response()).body == b"host"
+
+
+async def test_an_upgrade_in_one_piece_with_what_follows() -> None:
+    upgrade = b"GET /names HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    async with connected() as connection:
+        await connection.send(upgrade * 2)
+        for _ in range(2):
+            assert (await connection.response()).body == b"connection,upgrade"
+
+
+async def test_garbage_behind_a_request_is_not_answered_before_it() -> None:
+    async with connected() as connection:
+        await connection.send(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n12\0\0\r\n\r\n")
+        assert await connection.is_closed_by_server()
+
+
+async def test_a_body_that_dawdles_is_not_waited_for() -> None:
+    async with connected() as connection:
+        closed = asyncio.ensure_future(connection.is_closed_by_server())
+        await connection.send(b"POST / HTTP/1.1\r\nContent-Length: 10000\r\n\r\n")
+        for _ in range(1000):
+            if closed.done():
+                break
+            with suppress(ConnectionError):  # it may close just now
+                await connection.send(b"x")
+            await asyncio.sleep(HastyProtocol.pause_seconds / 10)
+        assert await closed

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ketchup.errors import TooLarge
-from ketchup.wire.body import BodyLimits, Disconnected, read_body, refuse_by_length
+from ketchup.errors import RateLimited, TooLarge, Unavailable
+from ketchup.wire.body import BodyLimits, Disconnected, LargeBodies, read_body, refuse_by_length
 from ketchup.wire.envelope import Message, Receive, Scope
 
 LIMITS = BodyLimits(total=400, plain=100)
@@ -61,14 +62,62 @@ async def test_a_body_in_pieces_is_judged_like_the_whole(body: bytes, places: li
         (MARK + b"x" * 394, True),
         (MARK + b"x" * 395, False),
         (b"x" * 94 + MARK, True),
-        (b"x" * 95 + MARK, True),
+        (b"x" * 95 + MARK, False),
+        (b"x" * 50 + MARK + b"x" * 100 + b'"' + b"x" * 49, True),
+        (b"x" * 50 + MARK + b"x" * 100 + b'"' + b"x" * 50, False),
+        (MARK + b"x" * 100 + b'"' + MARK + b"x" * 100 + b'"' + b"x" * 98, True),
+        (MARK + b"x" * 100 + b'"' + MARK + b"x" * 100 + b'"' + b"x" * 99, False),
+        ((MARK + b'",') * 12, True),
+        ((MARK + b'",') * 13, False),
         (b"", True),
     ],
-    ids=["plain", "plain + 1", "data", "data + 1", "mark ends", "mark crosses", "empty"],
+    ids=[
+        "plain",
+        "plain + 1",
+        "data",
+        "data + 1",
+        "mark ends",
+        "mark crosses",
+        "around data",
+        "around data + 1",
+        "behind data",
+        "behind data + 1",
+        "crumbs of data",
+        "crumbs of data + 1",
+        "empty",
+    ],
 )
 async def test_the_limit_depends_on_whether_there_are_data_uris(body: bytes, *, fits: bool) -> None:
     assert await read([body]) == (body if fits else None)
     assert await read(cut(body, range(len(body)))) == (body if fits else None)
+
+
+async def test_a_large_body_is_announced_once_and_before_it_is_read() -> None:
+    wire = Wire(cut(MARK + b"x" * 390, range(10, 396, 10)))
+    announced: list[int] = []
+    await read_body(wire.receive, LIMITS, lambda: announced.append(wire.taken * 10))
+    assert announced == [110]
+
+
+async def test_a_body_within_the_plain_limit_is_not_announced() -> None:
+    announced: list[None] = []
+    body = MARK + b"x" * 94
+    assert await read_body(Wire([body]).receive, LIMITS, lambda: announced.append(None)) == body
+    assert announced == []
+
+
+def test_places_for_large_bodies_are_few_and_not_for_one_alone() -> None:
+    large = LargeBodies(BodyLimits(large_at_once=3, large_of_one=2))
+    with ExitStack() as held:
+        for owner in ("a", "a"):
+            held.enter_context(large.place(owner))
+        with pytest.raises(RateLimited), large.place("a"):
+            pass
+        held.enter_context(large.place("b"))
+        with pytest.raises(Unavailable), large.place("c"):
+            pass
+    for owner in ("a", "a", "c"):
+        held.enter_context(large.place(owner))
 
 
 def endless(chunk: bytes) -> tuple[Receive, list[int]]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 import ketchup
 from ketchup.providers.base import AspectRatio, ImageSize, dimensions
-from ketchup.providers.studio import catalogue, placing
+from ketchup.providers.studio import catalogue, cutout, placing
 from ketchup.providers.studio.arrange import Placed
 from ketchup.providers.studio.colour import rgb
 from ketchup.providers.studio.compose import compose
@@ -218,3 +218,11 @@ def test_night_has_stars_and_lit_windows_and_day_has_not() -> None:
     assert _stage("a house at night").light.lamps
     assert _stage("a house at night").light.stars
     assert not _stage("a house at noon").light.lamps
+
+
+@pytest.mark.parametrize("prompt", ["a teal bottle on a plain white background", "a cup, isolated"])
+def test_a_thing_on_a_plain_background_can_be_cut_out_of_it(prompt: str) -> None:
+    reference = cutout.read(render(_job(prompt)))
+
+    assert reference.free
+    assert reference.image.width < SIDE * 0.7

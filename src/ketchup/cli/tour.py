@@ -33,7 +33,9 @@ from ketchup.data_folder import DataFolder
 from ketchup.service import Service, Started, bind
 
 BOAT: Final = "a red sailing boat on a calm sea at sunset"
-BOTTLES: Final = ("studio shot of a teal bottle", "studio shot of a pink bottle")
+BOTTLES: Final = tuple(
+    f"a {colour} bottle on a plain white background" for colour in ("teal", "pink")
+)
 REMIX: Final = "put them in a basket in a flower garden on a sunny morning"
 MODEL: Final = "google/gempix2"
 _DEADLINE_SECONDS: Final = 60.0

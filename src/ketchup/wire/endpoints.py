@@ -7,6 +7,7 @@ wrong as a KetchupError; `app` writes it down.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, assert_never
 from urllib.parse import parse_qsl
@@ -30,7 +31,7 @@ from ketchup.ids import RequestId
 from ketchup.money import decimal
 from ketchup.providers.catalog import Catalog
 from ketchup.tasks import Conflicting, Status, Task, TooSoon
-from ketchup.wire.body import BodyLimits, read_body, refuse_by_length
+from ketchup.wire.body import BodyLimits, LargeBodies, read_body, refuse_by_length
 from ketchup.wire.envelope import Receive, Reply, Scope
 from ketchup.wire.pace import Pace
 from ketchup.wire.requests import Sender, parse_request
@@ -119,6 +120,7 @@ class Endpoints:
     def __init__(self, surface: Surface) -> None:
         self._surface = surface
         self._get = surface.database.read_batcher(tasks.get_many)
+        self._large_bodies = LargeBodies(surface.limits)
 
     async def create(self, scope: Scope, receive: Receive, request_id: RequestId) -> Reply:
         """Create an image generation task and reserve its price.
@@ -128,10 +130,14 @@ class Endpoints:
         surface = self._surface
         refuse_by_length(scope, surface.limits)
         caller = await self._authenticate(scope, KeyScope.CREATE_IMAGES)
-        body = await read_body(receive, surface.limits)
-        keys = [value for name, value in scope["headers"] if name == b"idempotency-key"]
-        request = parse_request(body, surface.catalog, Sender(caller, request_id, keys))
-        accepted = _accepted(await surface.submitter.submit(request))
+        with ExitStack() as held:
+            place = self._large_bodies.place(caller.workspace_id)
+            body = await read_body(receive, surface.limits, lambda: held.enter_context(place))
+            # Again: a body may take minutes, and a key that was revoked meanwhile must not pay.
+            caller = await self._authenticate(scope, KeyScope.CREATE_IMAGES)
+            keys = [value for name, value in scope["headers"] if name == b"idempotency-key"]
+            request = parse_request(body, surface.catalog, Sender(caller, request_id, keys))
+            accepted = _accepted(await surface.submitter.submit(request))
         answer = _ENCODER.encode(CreatedEnvelope(0, "ok", Created(accepted.task_id)))
         return Reply(200, answer, REPLAYED if accepted.replayed else ())
 
