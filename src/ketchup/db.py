@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -55,11 +56,14 @@ BATCH_LIMIT: Final = 512
 DEFAULT_CAPACITY: Final = 10_000
 _BUSY: Final = "the service is busy; try again shortly"
 _DOWN: Final = "the store is unavailable; try again shortly"
+LOG_LIMIT_BYTES: Final = 64 * 1024 * 1024
+_LOG_WAIT_MS: Final = 250
+_BUSY_MS: Final = 5000
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
-    "PRAGMA busy_timeout=5000",
+    f"PRAGMA busy_timeout={_BUSY_MS}",
     "PRAGMA cache_size=-32768",
     "PRAGMA temp_store=MEMORY",
 )
@@ -68,9 +72,10 @@ _PRAGMAS: Final = (
 class Database:
     """An open SQLite database. Build it inside a running event loop; close it there too."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, log_limit: int = LOG_LIMIT_BYTES) -> None:
         self._loop = asyncio.get_running_loop()
-        self._writer = _Lane("ketchup-writer", sqlite_engine(path))
+        log = _Log(path.with_name(f"{path.name}-wal"), log_limit)
+        self._writer = _Lane("ketchup-writer", sqlite_engine(path), after=log.keep_short)
         self._hot_reader = _Lane("ketchup-hot-reader", sqlite_engine(path, read_only=True))
         self._reader = _Lane("ketchup-reader", sqlite_engine(path, read_only=True))
 
@@ -222,6 +227,42 @@ def _rewrite_version(conn: Connection) -> None:
     conn.execute(text("UPDATE alembic_version SET version_num = version_num"))
 
 
+class _Log:
+    """The write-ahead log of a SQLite file, kept from growing for ever.
+
+    SQLite starts its log over when it has been copied into the database and nobody reads from it.
+    Reads that overlap without a gap never leave it such a moment. Beyond a limit the writer waits a
+    little for one; the readers that come meanwhile read the database itself.
+    """
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self._path = path
+        self._step = limit
+        self._limit = limit
+
+    def keep_short(self, conn: Connection) -> None:
+        """Start the log over if it is long. Between transactions only, on the one writer."""
+        try:
+            size = self._path.stat().st_size
+        except OSError:
+            return
+        if size > self._limit:
+            # One that a long read forbids is tried again when the log has grown as much again.
+            self._limit = self._step + (0 if _start_log_over(conn) else size)
+
+
+def _start_log_over(conn: Connection) -> bool:
+    connection: Any = conn.connection.driver_connection
+    try:
+        connection.execute(f"PRAGMA busy_timeout={_LOG_WAIT_MS}")
+        (blocked, *_), *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+    except sqlite3.Error:
+        # The disk fails: the next transaction will say so.
+        return False
+    return not blocked
+
+
 class _Raised:
     """A call's exception, carried as a value from a lane to the event loop."""
 
@@ -234,8 +275,12 @@ class _Raised:
 class _Lane:
     """One thread, one connection, one job at a time, in order."""
 
-    def __init__(self, name: str, engine: Engine) -> None:
+    def __init__(
+        self, name: str, engine: Engine, *, after: Callable[[Connection], None] | None = None
+    ) -> None:
+        """Start the thread. `after` is called behind each commit, and must not raise."""
         self._engine = engine
+        self._after = after
         self._connection: Connection | None = None
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._refusing = False
@@ -256,7 +301,7 @@ class _Lane:
         try:
             connection = self._connected()
             with connection.begin():
-                return work(connection)
+                result = work(connection)
         except (OperationalError, InterfaceError) as error:
             self._discard()
             unavailable = Unavailable(_DOWN)
@@ -266,6 +311,9 @@ class _Lane:
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 self._discard()
             return _Raised(error)
+        if self._after is not None:
+            self._after(connection)
+        return result
 
     def refuse(self) -> None:
         """Take no new calls; on the event loop, so that none can slip in behind the end."""

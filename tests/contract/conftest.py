@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.support.customers import PromptedProvider, customer
+from tests.support.customers import customer
+from tests.support.engines import PromptedProvider
 from tests.support.service import RunningService, running_service
 
 

@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from ketchup.config import Settings
 from ketchup.providers.base import Refused
-from tests.support.customers import PromptedProvider, admin
+from tests.support.customers import admin
+from tests.support.engines import PromptedProvider
 from tests.support.loopback import Request, response, serving
 from tests.support.receiver import Answer, Received, Receiver
 from tests.support.service import DEADLINE_SECONDS, RunningService

@@ -21,9 +21,9 @@ from ketchup.ids import KeyId, WorkspaceId
 from ketchup.server import create_app
 from ketchup.storage import Storage
 from ketchup.workspaces import Environment, NewKey, WorkspaceStatus, mint_secret
-from tests.support.customers import client_of, customer
+from tests.support.customers import customer
 from tests.support.exchange import Connection, exchange, head, post
-from tests.support.service import RunningService
+from tests.support.service import RunningService, client_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -240,7 +240,7 @@ async def refused_everywhere(
     service: RunningService, headers: list[tuple[bytes, bytes]], query: str = ""
 ) -> None:
     """Send a good request to each endpoint with these headers alone: each says 401 its own way."""
-    async with client_of(service, None) as client:
+    async with client_of(service.base_url, None) as client:
         created = await client.post(f"{GEN}?{query}", json=GOOD, headers=headers)
         queried = await client.get(f"{QUERY}&{query}", headers=headers)
         told = await client.get(f"{USER}?{query}", headers=headers)

@@ -14,10 +14,11 @@ import pytest
 from sqlalchemy import text
 
 from ketchup.providers.base import ImageSize
-from tests.support.customers import PromptedProvider, client_of, customer
+from tests.support.customers import customer
+from tests.support.engines import PromptedProvider
 from tests.support.exchange import Connection, exchange, head, post
 from tests.support.pictures import png
-from tests.support.service import RunningService, running_service
+from tests.support.service import RunningService, client_of, running_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -491,7 +492,7 @@ async def test_503_when_the_queue_is_full_and_nothing_is_lost(tmp_path: Path) ->
 
 async def test_503_when_the_store_is_unavailable(tmp_path: Path) -> None:
     async with running_service(tmp_path, settings={"concurrency": 0}) as service:
-        async with client_of(service, service.key) as client:
+        async with client_of(service.base_url, service.key) as client:
             assert (await client.get("/api/user")).status_code == 200
             await service.runtime.database.close()
             for answer in (

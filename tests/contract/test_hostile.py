@@ -16,9 +16,8 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import text
 
-from tests.support.customers import client_of
 from tests.support.exchange import Connection, Response, exchange, head, post
-from tests.support.service import RunningService, running_service
+from tests.support.service import RunningService, client_of, running_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -281,7 +280,7 @@ async def test_a_body_that_stops_half_way(target: RunningService, kind: str, fra
     writer.write(begun)
     await writer.drain()
     # Answered on another connection: the server has seen this one begin.
-    async with client_of(target, target.key) as client:
+    async with client_of(target.base_url, target.key) as client:
         assert (await client.get("/api/user")).status_code == 200
     if kind == "reset":
         raw: socket.socket = writer.get_extra_info("socket")

@@ -19,7 +19,7 @@ from ketchup.clock import SECOND, after
 from ketchup.ids import WorkspaceId, name_bits
 from ketchup.providers.base import ImageFormat
 from ketchup.storage import image_key
-from tests.support.customers import PromptedProvider
+from tests.support.engines import PromptedProvider
 from tests.support.exchange import exchange
 from tests.support.pictures import png
 from tests.support.receiver import Receiver

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from ketchup.config import Settings
-from tests.support.customers import PromptedProvider
-from tests.support.engines import ScriptedProvider
+from tests.support.engines import PromptedProvider, ScriptedProvider
 from tests.support.service import RunningService, running_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from ketchup.providers.base import Refused
-from tests.support.customers import PromptedProvider, customer
+from tests.support.customers import customer
+from tests.support.engines import PromptedProvider
 from tests.support.pictures import opened, png
 from tests.support.receiver import Answer, Receiver
 from tests.support.service import DEADLINE_SECONDS, RunningService

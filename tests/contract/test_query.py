@@ -13,7 +13,8 @@ from ketchup.clock import FrozenClock
 from ketchup.errors import RateLimited
 from ketchup.providers.base import Refused, Unavailable
 from ketchup.wire import Pace
-from tests.support.customers import PromptedProvider, admin
+from tests.support.customers import admin
+from tests.support.engines import PromptedProvider
 from tests.support.service import DEADLINE_SECONDS, RunningService, running_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from ketchup.providers.base import Refused
-from tests.support.customers import PromptedProvider, admin, customer
+from tests.support.customers import admin, customer
+from tests.support.engines import PromptedProvider
 from tests.support.service import RunningService
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -256,6 +256,40 @@ async def test_a_reader_sees_one_moment(database: Database) -> None:
     assert await database.read(lambda conn: conn.scalar(count)) == 1
 
 
+async def test_the_log_that_a_long_read_keeps_is_cut_short_behind_it(path: Path) -> None:
+    limit = 5 * len(_BIG)
+    database = Database(path, log_limit=limit)
+    await database.write(lambda conn: conn.execute(text("CREATE TABLE note (word TEXT UNIQUE)")))
+    log = path.with_name(f"{path.name}-wal")
+    gate = Gate()
+
+    def read_for_long(conn: Connection) -> None:
+        conn.execute(text("SELECT count(*) FROM note"))
+        gate.hold(conn)
+
+    add = database.write_batcher(Notes())
+
+    async def write_ten(name: str) -> None:
+        for number in range(10):
+            await add(f"{name}{number}{_BIG}")
+
+    reading = asyncio.create_task(database.read(read_for_long))
+    await gate.entered()
+    await write_ten("during")
+    during = log.stat().st_size
+    gate.open()
+    await reading
+    await write_ten("behind")
+    await write_ten("later")
+
+    # Each word is there twice, in the table and in its index.
+    assert during > 10 * len(_BIG)
+    assert log.stat().st_size < limit + 5 * len(_BIG)
+    assert len(on_disk(path)) == 30
+    assert await database.write(lambda c: c.scalar(text("PRAGMA busy_timeout"))) == 5000
+    await database.close()
+
+
 async def test_a_slow_read_holds_up_neither_writes_nor_batched_reads(database: Database) -> None:
     gate = Gate()
     slow = asyncio.create_task(database.read(gate.hold))

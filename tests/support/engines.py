@@ -53,6 +53,30 @@ class ScriptedProvider:
         pass
 
 
+class PromptedProvider:
+    """An engine that many tests share: each scripts what becomes of its own prompts."""
+
+    def __init__(self) -> None:
+        self._plain = ScriptedProvider()
+        self._scripts: dict[str, ScriptedProvider] = {}
+
+    def script(
+        self, prompt: str, *steps: Exception | asyncio.Event | int | bytes
+    ) -> ScriptedProvider:
+        """Decide what happens to a prompt, and return who will have seen its requests."""
+        self._scripts[prompt] = ScriptedProvider(*steps)
+        return self._scripts[prompt]
+
+    async def generate(
+        self, request: ImageRequest, *, progress: Progress, cancelled: asyncio.Event
+    ) -> Sequence[GeneratedImage]:
+        engine = self._scripts.get(request.prompt, self._plain)
+        return await engine.generate(request, progress=progress, cancelled=cancelled)
+
+    async def close(self) -> None:
+        pass
+
+
 def plain_image(request: ImageRequest, seed: int) -> GeneratedImage:
     """Return a real image of the right shape, an eighth of the size, in one colour."""
     first = request.references[0] if request.references else None

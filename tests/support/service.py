@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 
@@ -105,13 +106,18 @@ async def _clients(
 ) -> AsyncIterator[tuple[httpx2.AsyncClient, httpx2.AsyncClient, str]]:
     key = started.first_start.key if started.first_start else ""
     async with (
-        httpx2.AsyncClient(base_url=base_url, headers=_bearer(key), trust_env=False) as client,
-        httpx2.AsyncClient(
-            base_url=base_url, headers=_bearer(started.runtime.admin_token), trust_env=False
-        ) as admin,
+        client_of(base_url, key or None) as client,
+        client_of(base_url, started.runtime.admin_token) as admin,
     ):
         yield client, admin, key
 
 
-def _bearer(secret: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {secret}"} if secret else {}
+def client_of(base_url: str, token: str | None) -> httpx2.AsyncClient:
+    """Return a client of a service; without a token it sends no `Authorization`."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return httpx2.AsyncClient(base_url=base_url, headers=headers, trust_env=False, verify=_NO_TLS)
+
+
+# Loopback is plain HTTP: reading the machine's certificates for each client takes longer than most
+# tests.
+_NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
