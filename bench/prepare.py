@@ -49,7 +49,7 @@ async def prepare(folder: Path, tasks: int) -> Prepared:
     clock = SystemClock()
     with DataFolder.open(folder, clock) as owned:
         async with open_runtime(settings, owned, base_url="http://127.0.0.1", providers=None) as r:
-            made = await first_start(r)
+            made = await first_start(r, settings)
             assert made is not None
             rows = list(_ended_tasks(made, tasks, clock.now()))
             for start in range(0, len(rows), _CHUNK):

@@ -1,8 +1,9 @@
 """Bootstrap: every long-lived object, built in order and closed in the opposite one.
 
-This is the only place, besides the command line, that knows the settings; everything else is given
-plain values. `open_runtime` takes an owned data folder and returns what the surfaces and the worker
-share. What varies between production, tests and benchmarks is a parameter: clock, engines, address.
+Besides the command line, which loads them, this is the only place that reads settings; everything
+else is given plain values. `open_runtime` takes an owned data folder and returns what the surfaces
+and the worker share. What varies between production, tests and benchmarks is a parameter: clock,
+engines, address.
 """
 
 from __future__ import annotations
@@ -45,10 +46,27 @@ STUDIO: Final = "studio"
 
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
-    """What the surfaces and the worker share."""
+class Rules:
+    """What the operator decided about the surfaces and the worker. Times are in seconds."""
 
-    settings: Settings
+    insufficient_credits_status: int
+    retention_days: int
+    """Of new workspaces."""
+    max_body_bytes: int
+    max_plain_body_bytes: int
+    polls_per_second: float
+    """0 for no limit."""
+    poll_burst: int
+    concurrency: int
+    lease_seconds: float
+    drain_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What the surfaces and the worker share. The settings are not here: see `rules`."""
+
+    rules: Rules
     clock: Clock
     database: Database
     storage: Storage
@@ -115,7 +133,7 @@ async def open_runtime(
             post_seconds=settings.webhooks.timeout_seconds,
         )
         closing.push_async_callback(egress.close)
-        decoder = Decoder(processes=concurrency(settings) or 1)
+        decoder = Decoder(processes=_concurrency(settings) or 1)
         closing.push_async_callback(decoder.close)
         engines = _engines(settings, providers)
         for provider in engines.providers.values():
@@ -126,7 +144,7 @@ async def open_runtime(
         authenticator = Authenticator(database, pepper, clock)
         accepted, ended = Wakeup(), Wakeup()
         yield Runtime(
-            settings=settings,
+            rules=_rules(settings),
             clock=clock,
             database=database,
             storage=store,
@@ -161,15 +179,15 @@ async def open_runtime(
         )
 
 
-async def first_start(runtime: Runtime) -> FirstStart | None:
+async def first_start(runtime: Runtime, settings: Settings) -> FirstStart | None:
     """Create the first workspace with credits and a key; None when there is one already."""
-    return await runtime.database.write(lambda conn: _first_start(conn, runtime))
+    return await runtime.database.write(lambda conn: _first_start(conn, runtime, settings))
 
 
-def _first_start(conn: Connection, runtime: Runtime) -> FirstStart | None:
+def _first_start(conn: Connection, runtime: Runtime, settings: Settings) -> FirstStart | None:
     if workspaces.list_all(conn):
         return None
-    settings, now = runtime.settings, runtime.clock.now()
+    now = runtime.clock.now()
     workspace = workspaces.create(
         conn, settings.start.workspace, settings.storage.retention_days, now
     )
@@ -179,7 +197,7 @@ def _first_start(conn: Connection, runtime: Runtime) -> FirstStart | None:
     return FirstStart(workspace.id, key)
 
 
-def concurrency(settings: Settings) -> int:
+def _concurrency(settings: Settings) -> int:
     """Return how many tasks render at once: by default one per core."""
     return settings.concurrency if settings.concurrency is not None else os.cpu_count() or 1
 
@@ -187,9 +205,9 @@ def concurrency(settings: Settings) -> int:
 def _engines(settings: Settings, providers: Mapping[str, Provider] | None) -> Engines:
     if providers is None:
         # Imported late: a benchmark or a test that brings its own engine does not pay for it.
-        from ketchup.providers.studio import StudioProvider  # noqa: PLC0415
+        from ketchup.providers.studio import StudioProvider  # noqa: PLC0415 as above
 
-        providers = {STUDIO: StudioProvider(processes=concurrency(settings) or 1)}
+        providers = {STUDIO: StudioProvider(processes=_concurrency(settings) or 1)}
     catalog = catalog_from(settings.models)
     for model in catalog:
         if model.provider not in providers:
@@ -221,6 +239,21 @@ def _sender_maker(
         )
 
     return make
+
+
+def _rules(settings: Settings) -> Rules:
+    limits, worker = settings.limits, settings.worker
+    return Rules(
+        insufficient_credits_status=settings.contract.insufficient_credits_status,
+        retention_days=settings.storage.retention_days,
+        max_body_bytes=limits.max_body_bytes,
+        max_plain_body_bytes=limits.max_plain_body_bytes,
+        polls_per_second=limits.polls_per_second,
+        poll_burst=limits.poll_burst,
+        concurrency=_concurrency(settings),
+        lease_seconds=worker.lease_seconds,
+        drain_seconds=worker.drain_seconds,
+    )
 
 
 def _run_rules(settings: Settings) -> RunRules:

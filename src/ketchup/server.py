@@ -23,7 +23,7 @@ from ketchup.wire.files import ImageFiles
 def create_app(runtime: Runtime) -> App:
     """Mount every surface on a runtime that is open as long as the application is."""
     files = ImageFiles(runtime.storage, runtime.clock, runtime.retention)
-    status = runtime.settings.contract.insufficient_credits_status
+    status = runtime.rules.insufficient_credits_status
     return App(Wire(_surface(runtime), files, status), lambda: _api(runtime))
 
 
@@ -37,17 +37,17 @@ def _api(runtime: Runtime) -> ASGIApp:
             pepper=runtime.pepper,
             admin_token=runtime.admin_token,
             clock=runtime.clock,
-            retention_days=runtime.settings.storage.retention_days,
+            retention_days=runtime.rules.retention_days,
         ),
-        beside=describe(runtime.catalog, runtime.settings.contract.insufficient_credits_status),
+        beside=describe(runtime.catalog, runtime.rules.insufficient_credits_status),
     )
 
 
 def _surface(runtime: Runtime) -> Surface:
-    limits = runtime.settings.limits
+    rules = runtime.rules
     pace = (
-        Pace(limits.polls_per_second, limits.poll_burst, runtime.clock)
-        if limits.polls_per_second
+        Pace(rules.polls_per_second, rules.poll_burst, runtime.clock)
+        if rules.polls_per_second
         else None
     )
     return Surface(
@@ -56,7 +56,7 @@ def _surface(runtime: Runtime) -> Surface:
         catalog=runtime.catalog,
         submitter=runtime.submitter,
         results=runtime.results,
-        limits=BodyLimits(total=limits.max_body_bytes, plain=limits.max_plain_body_bytes),
+        limits=BodyLimits(total=rules.max_body_bytes, plain=rules.max_plain_body_bytes),
         pace=pace,
     )
 

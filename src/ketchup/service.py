@@ -64,7 +64,7 @@ class Service:
         async with open_runtime(
             self.settings, self.folder, base_url=base_url, providers=self.providers
         ) as runtime:
-            made = await first_start(runtime)
+            made = await first_start(runtime, self.settings)
             app = create_app(runtime)
             server = _Server(app, lambda: ready(Started(base_url, runtime, made)))
             worker = create_worker(runtime)

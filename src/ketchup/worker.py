@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ketchup import ids, leases, telemetry
-from ketchup.bootstrap import Runtime, concurrency
+from ketchup.bootstrap import Runtime
 from ketchup.clock import Clock
 from ketchup.db import Database
 from ketchup.errors import Unavailable
@@ -59,7 +59,7 @@ class WorkerSettings:
 
 def create_worker(runtime: Runtime) -> Worker:
     """Build the worker of this process, and have it woken by what is committed here."""
-    settings = runtime.settings
+    rules = runtime.rules
     worker = Worker(
         runtime.database,
         runtime.runner,
@@ -67,9 +67,9 @@ def create_worker(runtime: Runtime) -> Worker:
         runtime.chores.run,
         clock=runtime.clock,
         settings=WorkerSettings(
-            concurrency=concurrency(settings),
-            terms=Terms(ttl=settings.worker.lease_seconds),
-            drain_seconds=settings.worker.drain_seconds,
+            concurrency=rules.concurrency,
+            terms=Terms(ttl=rules.lease_seconds),
+            drain_seconds=rules.drain_seconds,
         ),
     )
     runtime.accepted.listen(worker.wake)

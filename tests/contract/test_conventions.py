@@ -7,6 +7,7 @@ import dataclasses
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -144,17 +145,20 @@ class _CrashingStorage(Storage):
         raise ZeroDivisionError
 
 
-def broken(service: RunningService) -> httpx2.AsyncClient:
+def broken(service: RunningService, folder: Path) -> httpx2.AsyncClient:
     """Return a client of the same server over a submitter and a storage that crash."""
     runtime = service.runtime
-    storage = _CrashingStorage(runtime.settings.data / "blobs")
-    app = create_app(dataclasses.replace(runtime, submitter=_Crashing(), storage=storage))
+    app = create_app(
+        dataclasses.replace(runtime, submitter=_Crashing(), storage=_CrashingStorage(folder))
+    )
     headers = {"Authorization": f"Bearer {service.key}"}
     transport = httpx2.ASGITransport(app, raise_app_exceptions=True)
     return httpx2.AsyncClient(transport=transport, base_url="http://ketchup", headers=headers)
 
 
-async def test_our_own_faults_answer_500_and_tell_nothing(alice: RunningService) -> None:
+async def test_our_own_faults_answer_500_and_tell_nothing(
+    alice: RunningService, tmp_path: Path
+) -> None:
     now = alice.runtime.clock.now()
     workspace = await alice.runtime.database.read(
         lambda conn: workspaces.get(conn, WorkspaceId(alice.workspace_id))
@@ -162,7 +166,7 @@ async def test_our_own_faults_answer_500_and_tell_nothing(alice: RunningService)
     image = (
         f"/fileSystem/response_images/{workspace.number}/{_day(alice)}/{now * 1000}_{'0' * 32}.png"
     )
-    async with broken(alice) as client:
+    async with broken(alice, tmp_path) as client:
         for answer in (await client.post(GEN, json=GOOD), await client.get(image)):
             assert (answer.status_code, answer.content) == (500, INTERNAL)
             assert answer.headers["content-type"] == JSON

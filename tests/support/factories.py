@@ -93,7 +93,7 @@ def enqueue(
     conn: Connection,
     workspace_id: WorkspaceId,
     count: int = 1,
-    **changes: Any,  # noqa: ANN401
+    **changes: Any,  # noqa: ANN401 the fields of NewTask
 ) -> list[TaskId]:
     """Let tasks in with their turns, without credits: for tests of the queue alone."""
     new = [new_task(workspace_id, **changes) for _ in range(count)]

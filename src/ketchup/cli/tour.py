@@ -132,7 +132,7 @@ class _Tour:
     async def _save(self, journey: Journey, addresses: list[str]) -> None:
         for address in addresses:
             image = await self._client.get(address)
-            if image.status_code != 200:  # noqa: PLR2004 OK
+            if image.status_code != 200:  # noqa: PLR2004 the one good status
                 raise Failure(f"{address} answered {image.status_code}")
             path = self._out / f"{journey.name}.{address.rpartition('.')[2]}"
             path.write_bytes(image.content)
@@ -247,7 +247,7 @@ _LOOK: Final[dict[str, tuple[str, str | None]]] = {
 }
 
 
-def _data(answer: httpx2.Response) -> Any:  # noqa: ANN401 JSON
+def _data(answer: httpx2.Response) -> Any:  # noqa: ANN401 whatever JSON holds
     body = answer.json()
     if body["code"] != 0:
         raise Failure(f"the server answered {answer.status_code}: {body}")

@@ -54,9 +54,9 @@ def upgrade(engine: Engine) -> bool:
 
 def _apply(conn: Connection, at: str | None) -> None:
     # Imported late: 150 ms that only a first start and an upgrade need.
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
+    from alembic import command  # noqa: PLC0415 as above
+    from alembic.config import Config  # noqa: PLC0415 as above
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 as above
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
