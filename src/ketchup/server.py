@@ -1,25 +1,36 @@
 """The server: every HTTP surface in one ASGI application.
 
-The contract comes first and is plain ASGI; everything else is FastAPI. Each request gets its id
-here, and every response carries it, whoever answers.
+The contract comes first and is plain ASGI; everything else is FastAPI, which takes a quarter of the
+start to load and is needed by operators alone: it is loaded when the contract is being served, or
+when somebody asks for it before that. Each request gets its id here, and every response carries it,
+whoever answers.
 """
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Callable
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ketchup.api import ApiDependencies, create_api
 from ketchup.bootstrap import Runtime
 from ketchup.ids import RequestId, RequestIds
 from ketchup.wire import BodyLimits, Pace, Surface, Wire, describe
 from ketchup.wire.files import ImageFiles
 
 
-def create_app(runtime: Runtime) -> ASGIApp:
+def create_app(runtime: Runtime) -> App:
     """Mount every surface on a runtime that is open as long as the application is."""
     files = ImageFiles(runtime.storage, runtime.clock, runtime.retention)
     status = runtime.settings.contract.insufficient_credits_status
-    api = create_api(
+    return App(Wire(_surface(runtime), files, status), lambda: _api(runtime))
+
+
+def _api(runtime: Runtime) -> ASGIApp:
+    from ketchup.api import ApiDependencies, create_api  # noqa: PLC0415 see above
+
+    return create_api(
         ApiDependencies(
             database=runtime.database,
             authenticator=runtime.authenticator,
@@ -28,9 +39,8 @@ def create_app(runtime: Runtime) -> ASGIApp:
             clock=runtime.clock,
             retention_days=runtime.settings.storage.retention_days,
         ),
-        beside=describe(runtime.catalog, status),
+        beside=describe(runtime.catalog, runtime.settings.contract.insufficient_credits_status),
     )
-    return _App(Wire(_surface(runtime), files, status), api)
 
 
 def _surface(runtime: Runtime) -> Surface:
@@ -51,24 +61,38 @@ def _surface(runtime: Runtime) -> Surface:
     )
 
 
-class _App:
+class App:
     """Routes between the contract and the rest."""
 
-    def __init__(self, wire: Wire, api: ASGIApp) -> None:
+    def __init__(self, wire: Wire, make_api: Callable[[], ASGIApp]) -> None:
         self._wire = wire
-        self._api = api
+        self._make_api = make_api
+        self._making = threading.Lock()
+        self._api: ASGIApp | None = None
         self._request_ids = RequestIds()
 
+    async def load(self) -> ASGIApp:
+        """Load what is loaded late. Requests go on meanwhile."""
+        return await asyncio.to_thread(self._load)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         if scope["type"] == "http":
             request_id = self._request_ids.mint()
             if self._wire.owns(scope["path"]):
                 await self._wire(scope, receive, send, request_id)
             else:
                 scope.setdefault("state", {})["request_id"] = request_id
-                await self._api(scope, receive, _with_request_id(send, request_id))
+                api = self._api or await self.load()
+                await api(scope, receive, _with_request_id(send, request_id))
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send)
+
+    def _load(self) -> ASGIApp:
+        with self._making:
+            if self._api is None:
+                self._api = self._make_api()
+            return self._api
 
 
 def _with_request_id(send: Send, request_id: RequestId) -> Send:

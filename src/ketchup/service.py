@@ -25,7 +25,7 @@ from ketchup.config import Settings
 from ketchup.data_folder import DataFolder
 from ketchup.protocol import HttpProtocol
 from ketchup.providers.base import Provider
-from ketchup.server import create_app
+from ketchup.server import App, create_app
 from ketchup.worker import create_worker
 
 _BACKLOG: Final = 2048
@@ -50,6 +50,8 @@ class Service:
     folder: DataFolder
     listener: socket.socket
     providers: Mapping[str, Provider] | None = None
+    loaded: Callable[[], None] | None = None
+    """Called once when every surface is in memory and nothing more will be built."""
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     def stop(self) -> None:
@@ -63,14 +65,22 @@ class Service:
             self.settings, self.folder, base_url=base_url, providers=self.providers
         ) as runtime:
             made = await first_start(runtime)
-            server = _Server(create_app(runtime), lambda: ready(Started(base_url, runtime, made)))
+            app = create_app(runtime)
+            server = _Server(app, lambda: ready(Started(base_url, runtime, made)))
             worker = create_worker(runtime)
             async with asyncio.TaskGroup() as group:
                 group.create_task(worker.run(sole_owner=True))
                 group.create_task(server.serve(sockets=[self.listener]))
+                group.create_task(self._load(app, server))
                 await self._stop.wait()
                 server.should_exit = True
                 worker.stop()
+
+    async def _load(self, app: App, server: _Server) -> None:
+        await server.listening.wait()
+        await app.load()
+        if self.loaded is not None:
+            self.loaded()
 
 
 def event_loop_runner() -> asyncio.Runner:
@@ -136,12 +146,14 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=_CLOSE_CONNECTIONS_SECONDS,
             )
         )
+        self.listening = asyncio.Event()
         self._ready = ready
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
+        self.listening.set()
 
     @override
     @contextlib.contextmanager

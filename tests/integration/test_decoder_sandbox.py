@@ -16,6 +16,7 @@ from PIL import Image
 
 from ketchup.errors import Unavailable
 from ketchup.references import Decoder, Problem
+from ketchup.references import decoder as sandbox_of
 from ketchup.references.decoder import MEMORY_BYTES
 from tests.support.decoding import decode, problem_with
 from tests.support.pictures import encoded, noise, photo, png, png_chunk
@@ -112,6 +113,60 @@ async def test_a_child_has_no_environment_and_may_open_nothing(
     assert limits["Max address space"] == [str(MEMORY_BYTES)] * 2
     assert 10 <= int(limits["Max cpu time"][0]) <= 13
     assert sorted(fd.name for fd in (proc / "fd").iterdir()) == ["0", "1", "2"]
+
+
+# What code would do that had taken a child over. Each line prints 1 where the kernel let it.
+TAKEN_OVER = """
+import ctypes, importlib.util, os, resource, sys, threading
+spec = importlib.util.spec_from_file_location("sandbox", sys.argv[1])
+sandbox = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sandbox)
+server, victim, library = os.getppid(), sys.argv[2], ctypes.CDLL(None)
+sandbox._confine(2**29)
+
+def tried(act):
+    try:
+        return int(act() in (None, 0))
+    except OSError:
+        return 0
+
+def fork():
+    if os.fork() == 0:
+        os._exit(0)
+
+vector = (ctypes.c_size_t * 2)(0, 0)
+print(tried(lambda: os.kill(server, 0)))
+print(tried(lambda: library.process_vm_readv(server, vector, 1, vector, 1, 0)))
+print(tried(lambda: library.process_vm_writev(server, vector, 1, vector, 1, 0)))
+print(tried(lambda: library.prlimit(server, resource.RLIMIT_CPU, None, None)))
+print(tried(fork))
+print(tried(lambda: os.execv("/bin/true", ["true"])))
+print(tried(lambda: os.rename(victim, victim + ".gone")))
+print(tried(lambda: os.chmod(victim, 0o777)))
+print(tried(lambda: os.unlink(victim)))
+print(tried(lambda: os.symlink("/", victim + ".link")))
+thread = threading.Thread(target=print, args=("a thread",))
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.uname().machine not in {"x86_64", "aarch64"},
+    reason="needs Linux on x86_64 or aarch64 for its filter of system calls",
+)
+def test_a_child_that_was_taken_over_can_touch_no_process_and_no_file(tmp_path: Path) -> None:
+    victim = tmp_path / "ketchup.db"
+    victim.touch()
+    script = Path(sandbox_of.__file__).with_name("sandbox.py")
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", TAKEN_OVER, str(script), str(victim)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.split("\n"), done.stderr) == (["0"] * 10 + ["a thread", ""], "")
+    assert list(tmp_path.iterdir()) == [victim]
 
 
 async def test_the_memory_limit_holds() -> None:

@@ -50,4 +50,6 @@ _KNOWN = (
     ("ketchup.data_folder", "DataFolderError", Exit.DATA_FOLDER),
     ("ketchup.migrations", "SchemaTooNew", Exit.DATA_FOLDER),
     ("ketchup.migrations", "DatabaseUnusable", Exit.DATA_FOLDER),
+    # A start that finds no room for its first rows; once it serves, this is a 503 and no failure.
+    ("ketchup.errors", "Unavailable", Exit.DATA_FOLDER),
 )

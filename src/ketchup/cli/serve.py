@@ -56,7 +56,7 @@ def migrate(data: DataOption = None, config: ConfigOption = None) -> None:
 
 
 def _run(settings: Settings, folder: DataFolder) -> None:
-    from ketchup.service import Service, bind, event_loop_runner
+    from ketchup.service import Service, bind, event_loop_runner, settle_memory
 
     try:
         listener = bind(settings.host, settings.port)
@@ -64,7 +64,8 @@ def _run(settings: Settings, folder: DataFolder) -> None:
         where = f"{settings.host}:{settings.port}"
         raise Failure(f"cannot listen on {where}: {error.strerror}") from error
     with listener, event_loop_runner() as runner:
-        runner.run(_serve_until_signal(Service(settings, folder, listener)))
+        service = Service(settings, folder, listener, loaded=settle_memory)
+        runner.run(_serve_until_signal(service))
 
 
 async def _serve_until_signal(service: Service) -> None:
@@ -73,14 +74,7 @@ async def _serve_until_signal(service: Service) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, service.stop)
-    await service.run(_ready)
-
-
-def _ready(started: Started) -> None:
-    from ketchup.service import settle_memory
-
-    settle_memory()
-    _print_ready(started)
+    await service.run(_print_ready)
 
 
 def _print_ready(started: Started) -> None:
