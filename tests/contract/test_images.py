@@ -21,6 +21,7 @@ from ketchup.providers.base import ImageFormat
 from ketchup.storage import image_key
 from tests.support.engines import PromptedProvider
 from tests.support.exchange import exchange
+from tests.support.pictures import png
 from tests.support.receiver import Receiver
 from tests.support.service import RunningService, running_service
 
@@ -209,6 +210,20 @@ async def test_an_empty_answer_of_the_engine_is_a_failure_and_free(
         task = await alice.ended(await alice.submit(prompt=prompt, n=wanted))
         assert (task["status"], task["result"]) == ("failed", None)
         assert (task["consumed"], bool(task["status_reason"]["message"])) == ("0.00000000", True)
+    assert (await alice.client.get("/api/user")).json()["data"]["credit"] == "100.00000000"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"<html>not today</html>", b"GIF89a" + bytes(20), png(8, 8)[4:]], ids=repr
+)
+async def test_an_answer_that_is_no_picture_is_a_failure_and_free(
+    alice: RunningService, engine: PromptedProvider, data: bytes
+) -> None:
+    prompt = f"{data!r} instead of a picture"
+    engine.script(prompt, data)
+    task = await alice.ended(await alice.submit(prompt=prompt))
+    assert (task["status"], task["result"]) == ("failed", None)
+    assert task["status_reason"]["message"] == "The model returned no image."
     assert (await alice.client.get("/api/user")).json()["data"]["credit"] == "100.00000000"
 
 

@@ -455,6 +455,22 @@ async def test_a_reference_that_cannot_be_removed_does_not_hold_up_the_end(
         assert "the end of an attempt crashed" not in [event["event"] for event in events]
 
 
+async def test_a_success_is_in_the_log_under_the_id_that_the_client_was_given(
+    tmp_path: Path,
+) -> None:
+    async with service_with(tmp_path / "data", ScriptedProvider()) as service:
+        with capture_logs() as events:
+            body = {"model": "google/gempix2", "prompt": "a red boat"}
+            answer = await service.client.post("/api/image/gen", json=body)
+            task_id = answer.json()["data"]["task_id"]
+            assert (await service.ended(task_id))["status"] == "success"
+            await until(lambda: "task succeeded" in [event["event"] for event in events])
+
+    told = next(event for event in events if event["event"] == "task succeeded")
+    assert (told["log_level"], told["task_id"]) == ("info", task_id)
+    assert told["request_id"] == answer.headers["x-request-id"]
+
+
 _PNG: Final = (
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR4nGP8z4AdMOEQH7QSDAwAOMMBD1n6h2EAAAAA"
     "SUVORK5CYII="

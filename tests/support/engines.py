@@ -20,11 +20,11 @@ from ketchup.providers.base import (
 class ScriptedProvider:
     """Answers each request from a script, then with plain images.
 
-    An entry is an exception to raise, an Event to wait for, or a number of images to return. It
-    keeps the requests that it was given.
+    An entry is an exception to raise, an Event to wait for, a number of images to return, or bytes
+    to return as if they were one. It keeps the requests that it was given.
     """
 
-    def __init__(self, *script: Exception | asyncio.Event | int) -> None:
+    def __init__(self, *script: Exception | asyncio.Event | int | bytes) -> None:
         self.requests: list[ImageRequest] = []
         self.started = asyncio.Event()
         self._script = list(script)
@@ -45,6 +45,8 @@ class ScriptedProvider:
             await step.wait()
             step = request.count
         progress(1.0)
+        if isinstance(step, bytes):
+            return [GeneratedImage(step, request.output_format, 8, 8)]
         return [plain_image(request, request.seed + place) for place in range(step)]
 
     async def close(self) -> None:
@@ -58,7 +60,9 @@ class PromptedProvider:
         self._plain = ScriptedProvider()
         self._scripts: dict[str, ScriptedProvider] = {}
 
-    def script(self, prompt: str, *steps: Exception | asyncio.Event | int) -> ScriptedProvider:
+    def script(
+        self, prompt: str, *steps: Exception | asyncio.Event | int | bytes
+    ) -> ScriptedProvider:
         """Decide what happens to a prompt, and return who will have seen its requests."""
         self._scripts[prompt] = ScriptedProvider(*steps)
         return self._scripts[prompt]

@@ -39,7 +39,7 @@ from ketchup.providers.base import (
     Refused,
 )
 from ketchup.providers.catalog import Catalog
-from ketchup.references import ReferenceFailed
+from ketchup.references import ReferenceFailed, sniff
 from ketchup.storage import Storage
 from ketchup.tasks import Attempt, End, Lease, LeaseLost
 
@@ -198,16 +198,14 @@ class Runner:
             )
         finally:
             cancelled.set()
-        if len(images) != request.count:
-            return _Failed(NO_IMAGES, f"{len(images)} images instead of {request.count}")
-        return _Succeeded(images)
+        return _delivered(images, request.count)
 
     # -- its end ----------------------------------------------------------------------------------
 
     async def _conclude(self, lease: Lease, outcome: _Outcome, bound: telemetry.Log) -> None:
         match outcome:
             case _Succeeded(images):
-                await self._succeed(lease, images)
+                await self._succeed(lease, images, bound)
             case _Failed(reason, detail):
                 bound.warning("task failed", reason=reason, detail=detail)
                 await self._fail(lease, reason, detail)
@@ -219,7 +217,9 @@ class Runner:
             case _:
                 assert_never(outcome)
 
-    async def _succeed(self, lease: Lease, images: Sequence[GeneratedImage]) -> None:
+    async def _succeed(
+        self, lease: Lease, images: Sequence[GeneratedImage], bound: telemetry.Log
+    ) -> None:
         try:
             # What was rendered was paid for: a disk that is full for a moment is waited for.
             async with asyncio.timeout(self._rules.timeout_seconds):
@@ -231,7 +231,9 @@ class Runner:
         shown = None
         if lease.callback_url:
             shown = await self._insist(partial(self._results.show, lease.model, keys))
-        if not await self._end(lease, end, shown):
+        if await self._end(lease, end, shown):
+            bound.info("task succeeded", attempt=lease.attempt.number, images=len(keys))
+        else:
             # Another attempt's images count; nothing names these.
             await self._remove(keys)
 
@@ -333,6 +335,15 @@ class Runner:
 
     def _recover_lost(self, conn: Connection) -> int:
         return recover_lost(conn, self._rules.max_losses, _failed_callback, self._clock.now())
+
+
+def _delivered(images: Sequence[GeneratedImage], wanted: int) -> _Succeeded | _Failed:
+    """Say whether a provider kept its promise, as far as it costs nothing to see."""
+    if len(images) != wanted:
+        return _Failed(NO_IMAGES, f"{len(images)} images instead of {wanted}")
+    if any(sniff(image.data) is not image.format for image in images):
+        return _Failed(NO_IMAGES, "what was returned is not in the format that it is said to be")
+    return _Succeeded(images)
 
 
 _EXPECTED: Final = (ReferenceFailed, ProviderError, Unavailable, TimeoutError)

@@ -7,8 +7,9 @@ ProviderError
 ├── TimedOut        no answer in time; whether it was rendered is not known
 └── Misconfigured   our own credentials or settings are wrong; an operator must act
 
-A provider returns exactly `count` images or raises. It keeps nothing: the same request may come
-again after a crash.
+A provider returns exactly `count` images that can be decoded, or raises; who does not trust an
+upstream decodes what it sends. A provider keeps nothing: the same request may come again after a
+crash.
 """
 
 from __future__ import annotations
