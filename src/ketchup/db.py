@@ -255,11 +255,12 @@ def _start_log_over(conn: Connection) -> bool:
     connection: Any = conn.connection.driver_connection
     try:
         connection.execute(f"PRAGMA busy_timeout={_LOG_WAIT_MS}")
-        (blocked, *_), *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+        (blocked, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except sqlite3.Error:
         # The disk fails: the next transaction will say so.
         return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
     return not blocked
 
 

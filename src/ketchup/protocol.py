@@ -6,6 +6,9 @@ whole head in time, or stops or dawdles in the middle of a body, is dropped with
 
 A request that comes in one piece costs no timer.
 
+Connections cannot use up the files that the process may open: the images, the renderers and the
+callbacks need some too, and those who hold connections open need no key.
+
 Three things that a parser lets through would be at our cost or somebody else's:
 
 - What surrounds a body (the sizes of chunks, their extensions, trailers) is bounded as a head is,
@@ -18,6 +21,8 @@ Three things that a parser lets through would be at our cost or somebody else's:
 from __future__ import annotations
 
 import asyncio
+import resource
+from functools import cache
 from typing import Final
 
 import httptools
@@ -35,6 +40,19 @@ _FRAMING_PER_BYTE: Final = 8
 _FRAMING_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 _request_ids: Final = RequestIds()
+
+
+# What the rest of the service may have open at once: callbacks above all, then images and pipes.
+_FILES_FOR_OTHERS: Final = 512
+
+
+@cache
+def connections_at_most() -> int:
+    """Return how many connections leave enough of the files that this process may open."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return 2**20
+    return max(files - _FILES_FOR_OTHERS, files // 2)
 
 
 class TooManyHeaders(Exception):
@@ -67,7 +85,10 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's signature
         super().connection_made(transport)
-        self._close_in(self.head_seconds)
+        if len(self.connections) > self.most_connections():
+            transport.abort()
+        else:
+            self._close_in(self.head_seconds)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -150,6 +171,10 @@ class HttpProtocol(HttpToolsProtocol):
             request_id = _request_ids.mint()
             self.transport.write(_HEAD % (len(NOT_HTTP), request_id.encode()) + NOT_HTTP)
         self.transport.close()
+
+    def most_connections(self) -> int:
+        """Return how many may be open; one more is closed at once."""
+        return connections_at_most()
 
     def _feed(self, data: bytes) -> None:
         """Parse, past every offer to upgrade."""

@@ -84,12 +84,11 @@ async def test_a_server_that_answers_before_the_commit_is_found_out(
     seeded = _seeded(
         tmp_path,
         "db.py",
-        "                return work(connection)\n",
+        "                result = work(connection)\n",
         """                result = work(connection)
                 if isinstance(result, list) and result and type(result[0]).__name__ == "Accepted":
                     self.answer_early(result)
                     __import__("time").sleep(0.2)
-                return result
 """,
         instead=True,
     )

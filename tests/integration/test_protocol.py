@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from typing_extensions import override
 from uvicorn.server import ServerState
 
-from ketchup.protocol import MAX_HEAD_BYTES, HttpProtocol
+from ketchup.protocol import MAX_HEAD_BYTES, HttpProtocol, connections_at_most
 from tests.support.exchange import Connection
 
 
@@ -43,18 +45,23 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 @asynccontextmanager
 async def connected() -> AsyncIterator[Connection]:
     """Connect to a server that waits a moment for a head, and a little longer within a body."""
-    config = uvicorn.Config(echo, lifespan="off", log_config=None, access_log=False, ws="none")
-    state = ServerState()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: HastyProtocol(config, state, {}), "127.0.0.1", 0
-    )
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        connection = await Connection.to(f"http://127.0.0.1:{port}")
+    async with serving(HastyProtocol) as url:
+        connection = await Connection.to(url)
         try:
             yield connection
         finally:
             await connection.close()
+
+
+@asynccontextmanager
+async def serving(protocol: type[HttpProtocol]) -> AsyncIterator[str]:
+    config = uvicorn.Config(echo, lifespan="off", log_config=None, access_log=False, ws="none")
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: protocol(config, state, {}), "127.0.0.1", 0
+    )
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 @pytest.mark.parametrize("beginning", [b"", b"G", b"GET / HTTP/1.1\r\nHost: a\r\n"])
@@ -251,3 +258,34 @@ async def test_a_body_that_dawdles_is_not_waited_for() -> None:
                 await connection.send(b"x")
             await asyncio.sleep(HastyProtocol.pause_seconds / 10)
         assert await closed
+
+
+async def test_a_connection_too_many_is_closed_and_the_others_serve_on() -> None:
+    class FewConnections(HttpProtocol):
+        @override
+        def most_connections(self) -> int:
+            return 2
+
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with serving(FewConnections) as url:
+        held = [await Connection.to(url) for _ in range(2)]
+        for connection in held:
+            await connection.send(request)
+            assert (await connection.response()).status == 200
+        too_many = await Connection.to(url)
+        assert await too_many.is_closed_by_server()
+        for connection in held:
+            await connection.send(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+        for connection in held:
+            assert (await connection.response()).status == 200
+            assert await connection.is_closed_by_server()
+        late = await Connection.to(url)
+        await late.send(request)
+        assert (await late.response()).status == 200
+        for connection in [*held, too_many, late]:
+            await connection.close()
+
+
+def test_connections_leave_files_for_the_rest() -> None:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert 0 < connections_at_most() < files

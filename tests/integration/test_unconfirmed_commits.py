@@ -16,6 +16,7 @@ from tests.support.service import RunningService, running_service
 # Only a claim that has found something moves the queue on.
 CLAIM = "UPDATE queue_clock"
 FINISH = "DELETE FROM hold"
+START = "INTO attempt"
 SUBMIT = "INSERT INTO task"
 
 
@@ -51,6 +52,17 @@ async def test_what_a_claim_leased_without_an_answer_is_run_all_the_same(tmp_pat
         assert lost.is_set()
         assert data["status"] == "success"
         assert await one_column(service, "SELECT attempt FROM task") == [1]
+
+
+async def test_a_start_without_an_answer_costs_no_try(tmp_path: Path) -> None:
+    one_try = running_service(tmp_path / "data", settings={"worker.max_tries": 1})
+    async with one_try as service:
+        with answer_lost(service.runtime.database, START) as lost:
+            data = await service.ended(await service.submit())
+
+        assert lost.is_set()
+        assert data["status"] == "success"
+        assert await one_column(service, "SELECT outcome FROM attempt") == ["success"]
 
 
 async def test_a_submit_without_an_answer_keeps_its_images_for_whoever_repeats_it(

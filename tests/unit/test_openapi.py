@@ -16,7 +16,7 @@ from ketchup.providers.catalog import catalog_from
 from ketchup.tasks import Status
 from ketchup.wire import describe
 from ketchup.wire.openapi import GenerateImage
-from ketchup.wire.requests import Sender, _Fields, parse_request
+from ketchup.wire.requests import RequestHead, _Fields, parse_request
 from ketchup.workspaces import Caller, Environment
 
 CATALOG = catalog_from(Settings().models)
@@ -153,7 +153,7 @@ PROMISED = st.fixed_dictionaries(
 def test_what_is_promised_is_accepted(fields: dict[str, object]) -> None:
     caller = Caller(WorkspaceId("ws_1"), KeyId("key_1"), Environment.LIVE, None, None, None)
     body = json.dumps(fields).encode()
-    accepted = parse_request(body, CATALOG, Sender(caller, RequestId("req_1"), []))
+    accepted = parse_request(body, CATALOG, RequestHead(caller, RequestId("req_1"), []))
     assert accepted.prompt == msgspec.json.decode(body, type=GenerateImage).prompt
 
 

@@ -13,7 +13,7 @@ from ketchup.errors import Forbidden, InvalidRequest
 from ketchup.generation import GenerationRequest
 from ketchup.ids import KeyId, RequestId, WorkspaceId
 from ketchup.providers.catalog import catalog_from
-from ketchup.wire.requests import Sender, parse_request
+from ketchup.wire.requests import RequestHead, parse_request
 from ketchup.workspaces import Caller, Environment
 
 CATALOG = catalog_from(Settings().models)
@@ -27,14 +27,14 @@ FIELDS = [
 ]  # fmt: skip
 
 
-def sender(*keys: bytes, models: frozenset[str] | None = None) -> Sender:
+def head(*keys: bytes, models: frozenset[str] | None = None) -> RequestHead:
     caller = Caller(WorkspaceId("ws_1"), KeyId("key_1"), Environment.LIVE, None, models, None)
-    return Sender(caller, RequestId("req_1"), keys)
+    return RequestHead(caller, RequestId("req_1"), keys)
 
 
 def parsed(body: bytes | dict[str, Any], *keys: bytes) -> GenerationRequest:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return parse_request(raw, CATALOG, sender(*keys))
+    return parse_request(raw, CATALOG, head(*keys))
 
 
 def refusal(body: bytes | dict[str, Any], *keys: bytes) -> str:
@@ -194,7 +194,7 @@ def test_a_nul_is_refused_because_no_database_keeps_it() -> None:
 
 
 def test_a_key_for_other_models_is_forbidden_this_one_and_its_aliases() -> None:
-    asked = sender(models=frozenset({"google/gemini-2.5-flash-image"}))
+    asked = head(models=frozenset({"google/gemini-2.5-flash-image"}))
     for name in ("google/gempix2", "google/nano-banana-2"):
         with pytest.raises(Forbidden):
             parse_request(json.dumps({**GOOD, "model": name}).encode(), CATALOG, asked)

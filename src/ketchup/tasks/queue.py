@@ -341,7 +341,8 @@ _START: Final = (
         started_at=func.coalesce(task.c.started_at, bindparam("now")),
     )
 )
-_JOURNAL: Final = insert(attempt)
+# A start is repeated when nobody heard of its commit: the journal has it then.
+_JOURNAL: Final = insert(attempt).prefix_with("OR IGNORE", dialect="sqlite")
 _FINISH: Final = (
     update(task)
     .where(*_FENCED)

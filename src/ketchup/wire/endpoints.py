@@ -34,7 +34,7 @@ from ketchup.tasks import Conflicting, Status, Task, TooSoon
 from ketchup.wire.body import BodyLimits, LargeBodies, read_body, refuse_by_length
 from ketchup.wire.envelope import Receive, Reply, Scope
 from ketchup.wire.pace import Pace
-from ketchup.wire.requests import Sender, parse_request
+from ketchup.wire.requests import RequestHead, parse_request
 from ketchup.workspaces import Authenticator, Caller
 from ketchup.workspaces import Scope as KeyScope
 
@@ -136,7 +136,7 @@ class Endpoints:
             # Again: a body may take minutes, and a key that was revoked meanwhile must not pay.
             caller = await self._authenticate(scope, KeyScope.CREATE_IMAGES)
             keys = [value for name, value in scope["headers"] if name == b"idempotency-key"]
-            request = parse_request(body, surface.catalog, Sender(caller, request_id, keys))
+            request = parse_request(body, surface.catalog, RequestHead(caller, request_id, keys))
             accepted = _accepted(await surface.submitter.submit(request))
         answer = _ENCODER.encode(CreatedEnvelope(0, "ok", Created(accepted.task_id)))
         return Reply(200, answer, REPLAYED if accepted.replayed else ())

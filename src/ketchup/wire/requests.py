@@ -38,7 +38,7 @@ MODEL_FORBIDDEN: Final = "the API key is not allowed to use this model"
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class RequestHead:
     """What stands around the body."""
 
     caller: Caller
@@ -47,21 +47,21 @@ class Sender:
     """The values of all headers `Idempotency-Key`."""
 
 
-def parse_request(body: bytes, catalog: Catalog, sender: Sender) -> GenerationRequest:
+def parse_request(body: bytes, catalog: Catalog, head: RequestHead) -> GenerationRequest:
     """Judge the body. Raises InvalidRequest with one clear sentence, or Forbidden."""
     fields = _fields(body)
     has_images = isinstance(fields.images, list) and bool(fields.images)
     prompt = _prompt(fields.prompt, has_images=has_images)
-    model = _model(fields.model, catalog, sender.caller)
+    model = _model(fields.model, catalog, head.caller)
     return GenerationRequest(
-        caller=sender.caller,
-        request_id=sender.request_id,
+        caller=head.caller,
+        request_id=head.request_id,
         model=model,
         prompt=prompt,
         images=_images(fields.images, model),
         callback_url=_callback_url(fields.callback_url),
         options=_options(fields, model),
-        idempotency_key=parse_idempotency_key(sender.idempotency_keys),
+        idempotency_key=parse_idempotency_key(head.idempotency_keys),
     )
 
 
