@@ -121,6 +121,8 @@ class Database:
             self._loop.call_soon_threadsafe(_resolve, [(None, future)], [outcome])
 
         lane.require_open()
+        if lane.waiting >= DEFAULT_CAPACITY:
+            raise Unavailable(_BUSY)
         lane.put(run)
         return await future
 
@@ -292,6 +294,11 @@ class _Lane:
     def require_open(self) -> None:
         if self._refusing:
             raise Unavailable(_DOWN)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs are in the queue."""
+        return self._jobs.qsize()
 
     def put(self, job: Callable[[], None]) -> None:
         """Queue a job: on the event loop after `require_open`, or from another job at any time."""

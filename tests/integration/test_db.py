@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from ketchup.db import BATCH_LIMIT, Batcher, Database
+from ketchup.db import BATCH_LIMIT, DEFAULT_CAPACITY, Batcher, Database
 from ketchup.errors import InvalidRequest, Unavailable
 from tests.support.gate import DEADLINE, Gate, held_writer
 
@@ -210,6 +210,24 @@ async def test_beyond_the_capacity_a_call_is_refused_at_once(
     assert refused.value.retry_after > 0
     assert await add("four") == "FOUR"
     assert on_disk(path) == ["one", "two", "four"]
+
+
+async def test_what_waits_for_a_plain_read_is_bounded_too(database: Database) -> None:
+    gate = Gate()
+    held = asyncio.create_task(database.read(gate.hold))
+    await gate.entered()
+    waiting = [asyncio.create_task(database.read(_count)) for _ in range(DEFAULT_CAPACITY)]
+    await asyncio.sleep(0)  # each is in the queue
+
+    with pytest.raises(Unavailable, match="busy") as refused:
+        async with asyncio.timeout(5):
+            await database.read(_count)
+    gate.open()
+    await held
+
+    assert refused.value.retry_after > 0
+    assert set(await asyncio.gather(*waiting)) == {0}
+    assert await database.read(_count) == 0
 
 
 # -- transactions ---------------------------------------------------------------------------------
