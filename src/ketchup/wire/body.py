@@ -21,6 +21,7 @@ from ketchup.errors import RateLimited, TooLarge, Unavailable
 from ketchup.wire.envelope import Message, Receive, Scope
 
 TOO_LARGE: Final = "request body is too large"
+TOO_FAST: Final = "rate limit exceeded"
 TOO_MANY_AT_ONCE: Final = "too many large requests at once"
 _MARK: Final = b'"data:'
 # No image is smaller than this: what is shorter counts as plain.
@@ -58,7 +59,7 @@ class LargeBodies:
         Nobody waits for a place: a body that is not read would be taken for one that stalls.
         """
         if self._held[owner] >= self._limits.large_of_one:
-            raise RateLimited(TOO_MANY_AT_ONCE, retry_after=1.0)
+            raise RateLimited(TOO_FAST, retry_after=1.0)
         if self._held.total() >= self._limits.large_at_once:
             raise Unavailable(TOO_MANY_AT_ONCE, retry_after=1.0)
         self._held[owner] += 1
