@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Settings file; default ./ketchup.toml.")
 ]
+_FILES: Final = 65_536
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of everything it keeps.")]
 
 
@@ -38,6 +39,7 @@ def serve(
     settings = _settings(flags, config)
     # What the service writes is for the service alone, also in a folder that existed before.
     os.umask(0o077)
+    _allow_many_files()
     with _open(settings) as folder:
         _configure_log(settings, folder)
         _run(settings, folder)
@@ -53,6 +55,16 @@ def migrate(data: DataOption = None, config: ConfigOption = None) -> None:
         folder.secret_key(_revealed(settings))
         changed = migrate_folder(folder)
     print("migrated to the newest schema" if changed else "the schema is up to date")
+
+
+def _allow_many_files() -> None:
+    """Ask for as many files as a busy server needs: each connection is one."""
+    import resource
+
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if most == resource.RLIM_INFINITY else min(_FILES, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _run(settings: Settings, folder: DataFolder) -> None:

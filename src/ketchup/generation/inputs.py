@@ -7,6 +7,7 @@ ended, or at once when the request was not accepted.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -50,6 +51,18 @@ class Inputs:
             await self.discard(kept)
             raise
         return tuple(kept)
+
+    async def load_all(self, kept: Sequence[str]) -> list[ReferenceImage]:
+        """Load them side by side: a task waits for its slowest reference, not for their sum.
+
+        Raises what the first to fail raises, and gives up the others.
+        """
+        loading = [asyncio.create_task(self.load(one)) for one in kept]
+        try:
+            return await asyncio.gather(*loading)
+        finally:
+            for load in loading:
+                load.cancel()
 
     async def load(self, kept: str) -> ReferenceImage:
         """Return the decoded image, or raise ReferenceFailed with a sentence for the customer."""

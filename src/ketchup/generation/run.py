@@ -186,7 +186,7 @@ class Runner:
         if engine is None:
             return _Failed(MODEL_GONE, f"no provider for {lease.model}")
         channel, provider = engine
-        loaded = [await self._inputs.load(image) for image in lease.images]
+        loaded = await self._inputs.load_all(lease.images)
         started = await self._insist(lambda: self._start((lease.attempt, channel)))
         if isinstance(started, LeaseLost):
             return _Gone()
