@@ -21,7 +21,7 @@ from ketchup import credits, migrations, workspaces
 from ketchup.clock import Clock, SystemClock
 from ketchup.config import Settings, SettingsError
 from ketchup.data_folder import DataFolder
-from ketchup.db import Connection, Database, sqlite_engine
+from ketchup.db import Connection, Database, metadata, sqlite_engine
 from ketchup.egress import Egress, EgressError
 from ketchup.generation import (
     Chores,
@@ -101,7 +101,7 @@ def migrate(folder: DataFolder) -> bool:
     """Bring the folder's database to the newest schema; False when it was there already."""
     engine = sqlite_engine(folder.paths.database)
     try:
-        return migrations.upgrade(engine)
+        return migrations.upgrade(engine, newest=metadata)
     finally:
         engine.dispose()
 

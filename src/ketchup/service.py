@@ -102,6 +102,7 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTING)
+    gc.enable()
 
 
 def bind(host: str, port: int) -> socket.socket:

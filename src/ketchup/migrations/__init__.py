@@ -10,7 +10,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    insert,
+    inspect,
+    text,
+)
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 HEAD: Final = "0001"
@@ -32,8 +43,11 @@ def current(conn: Connection) -> str | None:
     return None if version is None else str(version)
 
 
-def upgrade(engine: Engine) -> bool:
+def upgrade(engine: Engine, *, newest: MetaData | None = None) -> bool:
     """Bring the database to `HEAD` in one transaction; False when it was there already.
+
+    `newest` is the schema at `HEAD`. An empty database is made from it at once: that is the same as
+    going through the steps, which a test holds, and spares the first start Alembic's 0.3 s.
 
     Raises SchemaTooNew for a step that this release does not know, and DatabaseUnusable.
     """
@@ -42,7 +56,10 @@ def upgrade(engine: Engine) -> bool:
             at = current(conn)
             if at == HEAD:
                 return False
-            _apply(conn, at)
+            if at is None and newest is not None:
+                _create(conn, newest)
+            else:
+                _apply(conn, at)
             return True
     except DatabaseError as error:
         # The other kinds are mistakes in a step: those keep their traceback.
@@ -52,8 +69,23 @@ def upgrade(engine: Engine) -> bool:
         raise DatabaseUnusable(f"the database {where} cannot be used: {error.orig}") from error
 
 
+def _create(conn: Connection, newest: MetaData) -> None:
+    newest.create_all(conn)
+    _VERSION.create(conn, checkfirst=True)
+    conn.execute(insert(_VERSION).values(version_num=HEAD))
+
+
+# As Alembic makes it.
+_VERSION: Final = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+
+
 def _apply(conn: Connection, at: str | None) -> None:
-    # Imported late: 150 ms that only a first start and an upgrade need.
+    # Imported late: time that only an upgrade needs.
     from alembic import command  # noqa: PLC0415 as above
     from alembic.config import Config  # noqa: PLC0415 as above
     from alembic.script import ScriptDirectory  # noqa: PLC0415 as above

@@ -11,17 +11,20 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ColumnElement,
+    Connection,
     Index,
     Integer,
     LargeBinary,
     String,
     Table,
     Text,
+    event,
+    insert,
     literal,
     text,
 )
 
-from ketchup.db import metadata
+from ketchup.db import metadata, partial_index
 
 
 class Status(StrEnum):
@@ -111,26 +114,11 @@ task = Table(
     CheckConstraint("(queue_state = 'delayed') = (run_at IS NOT NULL)", name="delayed_until"),
     CheckConstraint("(status = 'success') = (result IS NOT NULL)", name="success_has_images"),
     CheckConstraint("0 <= consumed AND consumed <= price", name="costs_what_was_agreed"),
-    Index(
-        "task_ready",
-        text("priority DESC"),
-        "vtime",
-        "id",
-        sqlite_where=text("queue_state = 'ready'"),
-        postgresql_where=text("queue_state = 'ready'"),
+    partial_index(
+        "task_ready", text("priority DESC"), "vtime", "id", where=text("queue_state = 'ready'")
     ),
-    Index(
-        "task_delayed",
-        "run_at",
-        sqlite_where=text("queue_state = 'delayed'"),
-        postgresql_where=text("queue_state = 'delayed'"),
-    ),
-    Index(
-        "task_leased",
-        "worker_id",
-        sqlite_where=text("queue_state = 'leased'"),
-        postgresql_where=text("queue_state = 'leased'"),
-    ),
+    partial_index("task_delayed", "run_at", where=text("queue_state = 'delayed'")),
+    partial_index("task_leased", "worker_id", where=text("queue_state = 'leased'")),
     sqlite_with_rowid=False,
 )
 
@@ -149,12 +137,7 @@ attempt = Table(
     # For the operator.
     Column("detail", Text),
     Column("finished_at", BigInteger),
-    Index(
-        "attempt_open",
-        "worker_id",
-        sqlite_where=text("outcome IS NULL"),
-        postgresql_where=text("outcome IS NULL"),
-    ),
+    partial_index("attempt_open", "worker_id", where=text("outcome IS NULL")),
     sqlite_with_rowid=False,
 )
 
@@ -177,6 +160,13 @@ queue_clock = Table(
     Column("id", Integer, primary_key=True),
     Column("vtime", BigInteger, nullable=False),
 )
+
+
+@event.listens_for(queue_clock, "after_create")
+def _set_clock(_table: Table, conn: Connection, **_options: object) -> None:
+    """Begin at nothing, as the migration does."""
+    conn.execute(insert(queue_clock).values(id=1, vtime=0))
+
 
 idempotency = Table(
     "idempotency",

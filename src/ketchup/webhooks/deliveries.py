@@ -25,7 +25,6 @@ from sqlalchemy import (
     Column,
     Connection,
     ForeignKey,
-    Index,
     Integer,
     LargeBinary,
     String,
@@ -34,7 +33,7 @@ from sqlalchemy import (
 )
 
 from ketchup.clock import Micros
-from ketchup.db import metadata
+from ketchup.db import metadata, partial_index
 from ketchup.ids import TaskId, WorkspaceId, delivery_id
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -83,21 +82,8 @@ delivery: Final = Table(
 # indexes without being shown the condition. They stay as small as what waits or is leased.
 _WAITING: Final = delivery.c.next_at.is_not(None)
 _LEASED: Final = delivery.c.worker_id.is_not(None)
-Index(
-    "delivery_due",
-    delivery.c.next_at,
-    delivery.c.id,
-    delivery.c.origin,
-    sqlite_where=_WAITING,
-    postgresql_where=_WAITING,
-)
-Index(
-    "delivery_leased",
-    delivery.c.worker_id,
-    delivery.c.origin,
-    sqlite_where=_LEASED,
-    postgresql_where=_LEASED,
-)
+partial_index("delivery_due", delivery.c.next_at, delivery.c.id, delivery.c.origin, where=_WAITING)
+partial_index("delivery_leased", delivery.c.worker_id, delivery.c.origin, where=_LEASED)
 
 delivery_attempt: Final = Table(
     "delivery_attempt",

@@ -56,7 +56,6 @@ def upgrade() -> None:
         ["worker_id"],
         unique=False,
         sqlite_where=sa.text("outcome IS NULL"),
-        postgresql_where=sa.text("outcome IS NULL"),
     )
     op.create_table(
         "delivery",
@@ -103,7 +102,6 @@ def upgrade() -> None:
         ["next_at", "id", "origin"],
         unique=False,
         sqlite_where=sa.text("next_at IS NOT NULL"),
-        postgresql_where=sa.text("next_at IS NOT NULL"),
     )
     op.create_index(
         "delivery_leased",
@@ -111,7 +109,6 @@ def upgrade() -> None:
         ["worker_id", "origin"],
         unique=False,
         sqlite_where=sa.text("worker_id IS NOT NULL"),
-        postgresql_where=sa.text("worker_id IS NOT NULL"),
     )
     op.create_table(
         "entry",
@@ -215,7 +212,6 @@ def upgrade() -> None:
         ["run_at"],
         unique=False,
         sqlite_where=sa.text("queue_state = 'delayed'"),
-        postgresql_where=sa.text("queue_state = 'delayed'"),
     )
     op.create_index(
         "task_leased",
@@ -223,7 +219,6 @@ def upgrade() -> None:
         ["worker_id"],
         unique=False,
         sqlite_where=sa.text("queue_state = 'leased'"),
-        postgresql_where=sa.text("queue_state = 'leased'"),
     )
     op.create_index(
         "task_ready",
@@ -231,7 +226,6 @@ def upgrade() -> None:
         [sa.text("priority DESC"), "vtime", "id"],
         unique=False,
         sqlite_where=sa.text("queue_state = 'ready'"),
-        postgresql_where=sa.text("queue_state = 'ready'"),
     )
     op.create_table(
         "turn",
