@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from ketchup.providers.studio.colour import mix
+from itertools import pairwise
+from typing import Final
+
+from ketchup.providers.studio.colour import Colour, mix
 from ketchup.providers.studio.model import Setting, Stage, Surface
 from ketchup.providers.studio.settings import mountains
 from ketchup.providers.studio.svg import lens, num, ring
 from ketchup.providers.studio.terrain import blades, conifer, ground_under, ridge
+
+_BANDS: Final = 64
+_MIDDLE: Final = 0.4
 
 
 def backdrop(stage: Stage) -> None:
@@ -30,14 +36,7 @@ def paint(stage: Stage) -> None:
             for i, colour in enumerate((light.sky * 2)[len(light.sky) - 1 :: -1][:6])
         )
     )
-    fill = stage.canvas.linear(
-        [
-            (0, mix(light.haze, own, 0.4), 0.12),
-            (0.4, own, 0.42),
-            (1, mix(own, light.ambient, 0.6), 0.94),
-        ]
-    )
-    stage.canvas.rect((0, stage.horizon, stage.width, stage.height - stage.horizon), fill)
+    _deepen(stage, mix(light.haze, own, 0.4), own, mix(own, light.ambient, 0.6))
     chance = stage.stream("ripples")
     for colour, alpha, count in (
         (mix(own, light.sky[-1], 0.7), 0.3, 90),
@@ -58,6 +57,21 @@ def paint(stage: Stage) -> None:
         stage.canvas.path("".join(bands), colour, alpha=alpha)
     shore = stage.canvas.linear([(0, light.haze, 0), (0.5, light.haze, 0.5), (1, light.haze, 0)])
     stage.canvas.rect((0, stage.horizon - 18 * unit, stage.width, 36 * unit), shore)
+
+
+def _deepen(stage: Stage, far: Colour, own: Colour, near: Colour) -> None:
+    """Let the water take over from what it mirrors: in flat bands, a tenth of a gradient's cost."""
+    top = round(stage.horizon)
+    edges = [top + round((stage.height - top) * i / _BANDS) for i in range(_BANDS + 1)]
+    for i, (upper, lower) in enumerate(pairwise(edges)):
+        share = (i + 0.5) / _BANDS
+        if share < _MIDDLE:
+            t = share / _MIDDLE
+            colour, alpha = mix(far, own, t), 0.12 + 0.3 * t
+        else:
+            t = (share - _MIDDLE) / (1 - _MIDDLE)
+            colour, alpha = mix(own, near, t), 0.42 + 0.52 * t
+        stage.canvas.rect((0, upper, stage.width, lower - upper), colour, alpha=alpha)
 
 
 def front(stage: Stage) -> None:
