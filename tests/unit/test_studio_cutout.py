@@ -1,6 +1,8 @@
 from io import BytesIO
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from ketchup.providers.studio import cutout
@@ -166,3 +168,15 @@ def test_a_basket_holds_what_it_is_given() -> None:
     )
     assert wicker > 1500
     assert full != empty
+
+
+@given(st.data())
+def test_an_area_is_filled_as_pillow_fills_it(data: st.DataObject) -> None:
+    width, height = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12))
+    pixels = data.draw(st.lists(st.sampled_from([0, 255]), min_size=144, max_size=144))
+    image = Image.frombytes("L", (width, height), bytes(pixels[: width * height]))
+    spot = (data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1)))
+    expected = image.copy()
+    ImageDraw.floodfill(expected, spot, 128)
+
+    assert cutout._filled(image, spot, 128).tobytes() == expected.tobytes()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,7 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps, ImageStat
 
 from ketchup.providers.studio.colour import Colour, chroma, from_rgb
 
-_LONG_SIDE: Final = 600
+_LONG_SIDE: Final = 512
 _PHOTOGRAPH_SIDE: Final = 1600
 _MAP_SIDE: Final = 124
 _BORDER_SPREAD: Final = 26
@@ -186,21 +186,38 @@ def _filled(image: Image.Image, spot: tuple[int, int], value: int) -> Image.Imag
 
     Pillow's own floodfill compares colours pixel by pixel, and took a tenth of a whole picture.
     """
-    width, height = image.size
-    pixels = bytearray(image.tobytes())
-    start = spot[1] * width + spot[0]
-    wanted = pixels[start]
-    waiting = [start] if wanted != value else []
+    width, pixels = image.width, image.tobytes()
+    wanted = pixels[spot[1] * width + spot[0]]
+    # 1 where the area may still grow; whole runs are found and taken at once.
+    free = bytearray(pixels.translate(bytes(v == wanted for v in range(256))))
+    taken = bytearray(len(pixels))
+    waiting = [spot[1] * width + spot[0]]
     while waiting:
         here = waiting.pop()
-        if pixels[here] != wanted:
+        if not free[here]:
             continue
-        pixels[here] = value
-        x = here % width
-        waiting += [here - 1] if x else []
-        waiting += [here + 1] if x < width - 1 else []
-        waiting += [there for there in (here - width, here + width) if 0 <= there < width * height]
-    return Image.frombytes("L", image.size, bytes(pixels))
+        row = here - here % width
+        left = free.rfind(0, row, here) + 1 or row
+        right = free.find(0, here, row + width)
+        right = row + width if right < 0 else right
+        free[left:right] = bytes(right - left)
+        taken[left:right] = b"\xff" * (right - left)
+        for above_or_below in (-width, width):
+            start, stop = left + above_or_below, right + above_or_below
+            if start >= 0 and stop <= len(free):
+                waiting += _runs(free, start, stop)
+    filled = image.copy()
+    filled.paste(value, (0, 0), Image.frombytes("L", image.size, bytes(taken)))
+    return filled
+
+
+def _runs(free: bytearray, start: int, stop: int) -> Iterator[int]:
+    """Yield where each run of free pixels begins."""
+    while (begin := free.find(1, start, stop)) >= 0:
+        yield begin
+        start = free.find(0, begin, stop)
+        if start < 0:
+            return
 
 
 def _eyes(closed: Image.Image, thing: Image.Image) -> Image.Image:
