@@ -30,6 +30,7 @@ from ketchup.tasks import (
     IdempotencyKey,
     NewTask,
     Options,
+    Priority,
     RateLimit,
     TooSoon,
     Turn,
@@ -49,6 +50,7 @@ class GenerationRequest:
     callback_url: str | None
     options: Options
     idempotency_key: str | None = None
+    priority: Priority = Priority.NORMAL
 
     @property
     def price(self) -> Credits:
@@ -250,6 +252,8 @@ def _fingerprint(request: GenerationRequest) -> Fingerprint:
         [_identity(reference) for reference in request.images],
         request.callback_url,
         request.options,
+        # Only where it says something: a request without it hashes as before there were priorities.
+        *([request.priority] if request.priority is not Priority.NORMAL else []),
     )
     return Fingerprint(hashlib.sha256(_ENCODER.encode(understood)).digest())
 

@@ -29,6 +29,7 @@ from ketchup.tasks.admission import (
     remember_keys,
     take_turns,
 )
+from ketchup.tasks.priority import Priority
 from ketchup.tasks.queries import Task, get_many
 from ketchup.tasks.queue import (
     Attempt,
@@ -58,6 +59,7 @@ __all__ = [
     "LeaseLost",
     "NewTask",
     "Options",
+    "Priority",
     "RateLimit",
     "Status",
     "Task",
