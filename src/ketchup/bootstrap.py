@@ -38,9 +38,8 @@ from ketchup.providers.base import Provider
 from ketchup.providers.catalog import Catalog, catalog_from
 from ketchup.references import Decoder, References
 from ketchup.storage import Storage
-from ketchup.tasks import RateLimit
 from ketchup.webhooks import Sender, SenderSettings
-from ketchup.workspaces import Authenticator, NewKey, Pepper
+from ketchup.workspaces import Authenticator, NewKey, Pepper, Plans, plans_from
 
 STUDIO: Final = "studio"
 
@@ -50,8 +49,6 @@ class Rules:
     """What the operator decided about the surfaces and the worker. Times are in seconds."""
 
     insufficient_credits_status: int
-    retention_days: int
-    """Of new workspaces."""
     max_body_bytes: int
     max_plain_body_bytes: int
     polls_per_second: float
@@ -71,6 +68,7 @@ class Runtime:
     database: Database
     storage: Storage
     catalog: Catalog
+    plans: Plans
     authenticator: Authenticator
     submitter: Submitter
     results: Results
@@ -85,8 +83,9 @@ class Runtime:
     make_sender: Callable[[WorkerId], Sender]
 
     async def retention(self, number: int) -> int | None:
-        """Return how many seconds a workspace keeps its images."""
-        return await self.database.read(lambda conn: workspaces.find_retention(conn, number))
+        """Return how many seconds a workspace keeps its images; None for an unknown number."""
+        plan = await self.database.read(lambda conn: workspaces.find_plan(conn, number))
+        return None if plan is None else self.plans.find(plan).retention_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +141,7 @@ async def open_runtime(
         results = Results(store, engines.catalog, base_url)
         inputs = Inputs(References(egress, decoder), store, clock)
         authenticator = Authenticator(database, pepper, clock)
+        plans = plans_from(settings.plans, settings.default_plan)
         accepted, ended = Wakeup(), Wakeup()
         yield Runtime(
             rules=_rules(settings),
@@ -149,12 +149,13 @@ async def open_runtime(
             database=database,
             storage=store,
             catalog=engines.catalog,
+            plans=plans,
             authenticator=authenticator,
             submitter=Submitter(
                 database,
                 inputs,
                 clock,
-                rate_limit=_rate_limit(settings),
+                rate_limit=None,
                 capacity=settings.limits.queue_capacity,
                 accepted=accepted,
             ),
@@ -170,7 +171,7 @@ async def open_runtime(
                 rules=_run_rules(settings),
                 ended=ended,
             ),
-            chores=Chores(database, store, authenticator, clock),
+            chores=Chores(database, store, authenticator, plans, clock),
             accepted=accepted,
             ended=ended,
             pepper=pepper,
@@ -188,9 +189,7 @@ def _first_start(conn: Connection, runtime: Runtime, settings: Settings) -> Firs
     if workspaces.list_all(conn):
         return None
     now = runtime.clock.now()
-    workspace = workspaces.create(
-        conn, settings.start.workspace, settings.storage.retention_days, now
-    )
+    workspace = workspaces.create(conn, settings.start.workspace, settings.start.plan, now)
     if settings.start.credits:
         credits.grant(conn, workspace.id, settings.start.credits, "first start", now)
     _, key = workspaces.create_key(conn, runtime.pepper, workspace.id, NewKey("first key"), now)
@@ -245,7 +244,6 @@ def _rules(settings: Settings) -> Rules:
     limits, worker = settings.limits, settings.worker
     return Rules(
         insufficient_credits_status=settings.contract.insufficient_credits_status,
-        retention_days=settings.storage.retention_days,
         max_body_bytes=limits.max_body_bytes,
         max_plain_body_bytes=limits.max_plain_body_bytes,
         polls_per_second=limits.polls_per_second,
@@ -272,13 +270,6 @@ def _sender_settings(settings: Settings) -> SenderSettings:
         concurrency=webhooks.concurrency,
         per_destination=webhooks.per_destination,
     )
-
-
-def _rate_limit(settings: Settings) -> RateLimit | None:
-    limits = settings.limits
-    if limits.submits_per_minute == 0:
-        return None
-    return RateLimit(limits.submits_per_minute, limits.submit_burst)
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

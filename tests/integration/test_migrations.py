@@ -98,7 +98,8 @@ def test_the_steps_make_the_schema_that_the_code_describes(tmp_path: Path) -> No
 
 def test_a_database_made_at_once_is_the_one_that_the_steps_make(tmp_path: Path) -> None:
     at_once = sqlite_engine(tmp_path / "at_once.db")
-    contents = [text(f"SELECT * FROM {name}") for name in ("queue_clock", "alembic_version")]  # noqa: S608 our own names
+    seeded = ("queue_clock", "workspace_number", "alembic_version")
+    contents = [text(f"SELECT * FROM {name}") for name in seeded]  # noqa: S608 our own names
 
     assert migrations.upgrade(at_once, newest=metadata) is True
 
@@ -144,7 +145,7 @@ def test_an_up_to_date_start_does_not_pay_for_alembic(tmp_path: Path) -> None:
     assert answer.stdout.split() == ["False", "False"]
 
 
-@pytest.mark.parametrize("newer", ["0002", "9999", "f00ba7"])
+@pytest.mark.parametrize("newer", ["0003", "9999", "f00ba7"])
 def test_data_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path, newer: str) -> None:
     with temporary_engine(tmp_path) as engine:
         with engine.begin() as conn:

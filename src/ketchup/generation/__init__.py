@@ -15,6 +15,7 @@ once; paying for it is exactly once, because only the attempt that still holds t
 from ketchup.generation.chores import Chores
 from ketchup.generation.finish import Ending, recover
 from ketchup.generation.inputs import Inputs
+from ketchup.generation.plans import set_plan
 from ketchup.generation.results import Results
 from ketchup.generation.run import Engines, Runner, RunRules
 from ketchup.generation.submit import Accepted, Decision, GenerationRequest, Submitter
@@ -34,4 +35,5 @@ __all__ = [
     "Submitter",
     "Wakeup",
     "recover",
+    "set_plan",
 ]

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 
 
 class SchemaTooNew(Exception):
