@@ -1,4 +1,4 @@
-"""Priority: which of a workspace's own tasks goes first."""
+"""Priority: which of its own tasks a workspace wants first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Priority(IntEnum):
-    """Higher goes first, among the tasks of one workspace."""
+    """The order within one workspace, higher first; it gains nothing against the others."""
 
     LOW = -1
     NORMAL = 0
