@@ -1,6 +1,7 @@
 """Workspaces, their plans and their API keys: who is calling, and what may they."""
 
 from ketchup.workspaces.authenticator import Authenticator
+from ketchup.workspaces.installation import WrongSecretKey, require_same_secret
 from ketchup.workspaces.keys import (
     ApiKey,
     Caller,
@@ -45,6 +46,7 @@ __all__ = [
     "Scope",
     "Workspace",
     "WorkspaceStatus",
+    "WrongSecretKey",
     "create",
     "create_key",
     "digest",
@@ -56,6 +58,7 @@ __all__ = [
     "list_keys",
     "mint_secret",
     "plans_from",
+    "require_same_secret",
     "revoke_key",
     "rotate_webhook_secret",
     "set_plan",
