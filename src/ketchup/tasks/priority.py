@@ -1,4 +1,4 @@
-"""Priority: which of its own tasks a workspace wants first."""
+"""Priority: which of a workspace's own tasks goes first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Priority(IntEnum):
-    """The order within one workspace, higher first; it gains nothing against the others."""
+    """Higher goes first, among the tasks of one workspace."""
 
     LOW = -1
     NORMAL = 0
