@@ -7,18 +7,18 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
 
 from ketchup.api.health import Readiness
+from ketchup.db import Location
 from tests.support.admin_api import PROBLEM, AdminApi, open_admin_api, operations
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[AdminApi]:
-    async with open_admin_api(tmp_path) as opened:
+async def api(location: Location) -> AsyncIterator[AdminApi]:
+    async with open_admin_api(location) as opened:
         yield opened
 
 
@@ -70,7 +70,7 @@ async def test_a_locked_store_is_not_ready_after_two_seconds_and_is_asked_once(
             await asyncio.sleep(0)
             api.clock.advance(1)
         assert set(await asyncio.gather(*asked)) == {False}
-        assert api.database._writer._jobs.qsize() == 0
+        assert api.database._lanes.writer()._jobs.qsize() == 0
         other.execute("ROLLBACK")
     # The one question that waited is answered now.
     assert await readiness.is_ready()
@@ -85,6 +85,7 @@ async def test_the_document_covers_what_there_is_and_needs_no_token(api: AdminAp
     assert document["info"]["title"] == "Ketchup"
     assert sorted(operations(document)) == [
         ("/admin/v1/keys/{key_id}", "DELETE"),
+        ("/admin/v1/plans", "GET"),
         ("/admin/v1/workspaces", "GET"),
         ("/admin/v1/workspaces", "POST"),
         ("/admin/v1/workspaces/{workspace_id}", "GET"),

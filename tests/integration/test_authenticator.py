@@ -6,19 +6,18 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, event
 
 from ketchup import workspaces
 from ketchup.clock import FrozenClock, after
-from ketchup.db import Batcher, Database
+from ketchup.db import Batcher, Database, Location
 from ketchup.errors import Unauthenticated
 from ketchup.ids import KeyId, WorkspaceId
 from ketchup.workspaces import Authenticator, NewKey, WorkspaceStatus, mint_secret
 from ketchup.workspaces.keys import Environment
-from tests.support.database import temporary_database
+from tests.support.database import open_database
 from tests.support.factories import PEPPER, new_workspace
 from tests.support.gate import DEADLINE
 
@@ -64,9 +63,9 @@ class Door:
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
+async def door(location: Location) -> AsyncIterator[Door]:
     clock, queries = FrozenClock(), list[str]()
-    async with temporary_database(tmp_path) as database:
+    async with open_database(location) as database:
         workspace = await database.write(new_workspace)
         new = NewKey("k", expires_at=after(clock.now(), 3600))
         key, secret = await database.write(
@@ -77,7 +76,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
             if statement.startswith("SELECT"):
                 queries.append(statement)
 
-        event.listen(database._hot_reader._engine, "before_cursor_execute", note)
+        event.listen(database._lanes.hot_reader._engine, "before_cursor_execute", note)
         authenticator = Authenticator(database, PEPPER, clock)
         yield Door(database, clock, authenticator, workspace.id, key.id, secret, queries)
 
@@ -153,7 +152,7 @@ async def test_an_answer_from_before_the_revocation_is_not_remembered_after_it(
         return items
 
     def revoke() -> None:
-        door.database._writer.attempt(
+        door.database._lanes.writer().attempt(
             lambda conn: workspaces.revoke_key(conn, door.key_id, door.clock.now())
         )
         revoked.set()
@@ -165,7 +164,7 @@ async def test_an_answer_from_before_the_revocation_is_not_remembered_after_it(
     await asyncio.sleep(0)  # both are in the reader's queue
     # The loop stands still here: the answer is known, but nobody has seen it yet.
     assert asked.wait(DEADLINE)
-    door.database._writer.put(revoke)
+    door.database._lanes.writer().put(revoke)
     assert revoked.wait(DEADLINE)
     door.authenticator.forget_all()
 

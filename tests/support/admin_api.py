@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx2
 from fastapi import FastAPI
@@ -14,18 +13,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ketchup import credits
 from ketchup.api import ApiDependencies, create_api
 from ketchup.clock import FrozenClock
+from ketchup.config import Settings
 from ketchup.credits import Held, HoldRequest
-from ketchup.db import Database
+from ketchup.db import Database, Location
 from ketchup.ids import WorkspaceId, task_id
 from ketchup.money import Credits
-from ketchup.workspaces import Authenticator, Pepper
-from tests.support.database import migrated_file
+from ketchup.workspaces import Authenticator, Pepper, plans_from
 
 TOKEN = "dk-admin_the-token-of-these-tests"
 PEPPER = Pepper(b"p" * 32)
 V1 = "/admin/v1"
 PROBLEM = "application/problem+json"
 REQUEST_ID = "req_7c3b9d423f6f1c0a7b52aaaaaa"
+PLANS = plans_from(Settings().plans, "free")
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -34,7 +34,7 @@ class AdminApi:
     """The application, what stands behind it, and a client with the token."""
 
     app: FastAPI
-    path: Path
+    location: Location
     database: Database
     authenticator: Authenticator
     clock: FrozenClock
@@ -63,15 +63,14 @@ class AdminApi:
 
 
 @asynccontextmanager
-async def open_admin_api(folder: Path) -> AsyncIterator[AdminApi]:
-    path = migrated_file(folder)
-    database, clock = Database(path), FrozenClock()
+async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
+    database, clock = Database(location), FrozenClock()
     authenticator = Authenticator(database, PEPPER, clock)
-    app = create_api(ApiDependencies(database, authenticator, PEPPER, TOKEN, clock, 30))
+    app = create_api(ApiDependencies(database, authenticator, PEPPER, TOKEN, clock, PLANS))
     try:
         async with _client(app) as client:
             client.headers.update(BEARER)
-            yield AdminApi(app, path, database, authenticator, clock, client)
+            yield AdminApi(app, location, database, authenticator, clock, client)
     finally:
         await database.close()
 
