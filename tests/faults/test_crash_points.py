@@ -10,7 +10,7 @@ import asyncio
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +30,10 @@ from tests.support.receiver import Receiver
 from tests.support.seeded import seeded
 from tests.support.service import running_service
 from tests.support.strace import calls_of, require_strace, traced
-from tests.support.zygote import Forked, Zygote, zygote
+from tests.support.zygote import Forked, Zygote, side_by_side, zygote
 
 pytestmark = pytest.mark.timeout(300)
 SECONDS: Final = 20.0
-_SIDE_BY_SIDE: Final = 3
 CALLS: Final = (
     *("pwrite64", "fdatasync", "ftruncate"),  # the database
     *("fsync", "rename", "unlink", "mkdir"),  # the images
@@ -81,7 +80,7 @@ async def test_a_kill_inside_every_call_loses_nothing(forks: Zygote, tmp_path: P
     async def judge(other: Zygote, folder: Path, point: Point) -> None:
         assert await _killed_at_work(other, home, folder, point) == [], point
 
-    await _side_by_side(points, tmp_path, judge)
+    await side_by_side(points, tmp_path, judge)
     sys.stdout.write(f"{len(points)} points of the work\n")
 
 
@@ -101,7 +100,7 @@ async def test_a_first_start_that_is_killed_inside_every_call_can_be_made_again(
 ) -> None:
     points = await _points_of_a_first_start(forks, tmp_path)
 
-    await _side_by_side(points, tmp_path, _killed_at_first_start)
+    await side_by_side(points, tmp_path, _killed_at_first_start)
     sys.stdout.write(f"{len(points)} points of a first start\n")
 
 
@@ -124,22 +123,6 @@ async def test_a_server_that_holds_and_enqueues_in_two_transactions_is_found_out
                 break
 
     assert any("a hold belongs to no open task" in sentence for sentence in found)
-
-
-async def _side_by_side(
-    points: Sequence[Point],
-    folder: Path,
-    judge: Callable[[Zygote, Path, Point], Awaitable[None]],
-) -> None:
-    """Judge every point, a few at a time: one alone mostly waits."""
-    left = list(points)
-
-    async def go_through(number: int) -> None:
-        async with zygote() as forks:
-            while left:
-                await judge(forks, folder / str(number), left.pop())
-
-    await asyncio.gather(*(go_through(number) for number in range(_SIDE_BY_SIDE)))
 
 
 # -- the work --------------------------------------------------------------------------------------
@@ -192,7 +175,7 @@ async def _work_until_killed(
 async def _work(base_url: str, customers: Customers, receiver: Receiver) -> None:
     """Have the errand done, or what is left of it."""
     if not customers.promises.accepted:
-        await customers.send_all(base_url, errand(receiver.url))
+        await customers.submit_all(base_url, errand(receiver.url))
     await customers.settle(base_url, SECONDS)
     await all_told(receiver, customers.owed, SECONDS)
 

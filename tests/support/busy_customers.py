@@ -68,14 +68,18 @@ class Customers:
         await asyncio.gather(*self._working, return_exceptions=True)
         self._working.clear()
 
-    async def send_all(self, base_url: str, orders: Sequence[Order]) -> None:
-        """Send these orders, one after the other, and ask for each once, as far as there is a server."""
+    async def submit_all(self, base_url: str, orders: Sequence[Order]) -> None:
+        """Send these orders, one after the other, as long as there is a server."""
         async with self._client(base_url) as client:
             with suppress(httpx2.TransportError):
                 for order in orders:
                     await self._send(client, order)
-                for task_id in sorted(self.promises.accepted):
-                    await self._poll(client, task_id)
+
+    async def poll_all(self, base_url: str) -> None:
+        """Ask for every accepted task once."""
+        async with self._client(base_url) as client:
+            for task_id in sorted(self.promises.accepted):
+                await self._poll(client, task_id)
 
     async def settle(self, base_url: str, seconds: float) -> None:
         """Repeat what was not answered, and wait until every accepted task has ended."""

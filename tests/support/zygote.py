@@ -11,18 +11,22 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn, TextIO
+from typing import Any, Final, NoReturn, TextIO, TypeVar
 
 import ketchup.api
 from ketchup.service import event_loop_runner
 from tests.support.service import running_service
 
 DEADLINE_SECONDS: Final = 30.0
+_SIDE_BY_SIDE: Final = 3
 _EVERYTHING: Final = (ketchup.api,)  # what a service loads only behind its start
+
+
+Case = TypeVar("Case")
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,20 @@ async def zygote(environ: Mapping[str, str] | None = None) -> AsyncIterator[Zygo
         process.stdin.close()
         async with asyncio.timeout(DEADLINE_SECONDS):
             await process.wait()
+
+
+async def side_by_side(
+    cases: Sequence[Case], folder: Path, judge: Callable[[Zygote, Path, Case], Awaitable[None]]
+) -> None:
+    """Judge every case, a few at a time: one alone mostly waits. Each gets a folder to itself."""
+    left = list(reversed(cases))
+
+    async def go_through(number: int) -> None:
+        async with zygote() as forks:
+            while left:
+                await judge(forks, folder / str(number), left.pop())
+
+    await asyncio.gather(*(go_through(number) for number in range(_SIDE_BY_SIDE)))
 
 
 async def _told(events: asyncio.StreamReader) -> dict[str, Any]:
