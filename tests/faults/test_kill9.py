@@ -12,13 +12,13 @@ from random import Random
 from subprocess import TimeoutExpired
 from typing import Final
 
-import httpx2
 import pytest
 
 from tests.support.audit import nothing_held
 from tests.support.busy_customers import Customers
 from tests.support.callbacks import all_told, disagreements
 from tests.support.invariants import violations
+from tests.support.operator import new_key
 from tests.support.process import Descendants, ServerProcess
 from tests.support.receiver import Receiver
 from tests.support.seeded import seeded
@@ -172,20 +172,9 @@ async def _goes_on(server: ServerProcess, seconds: float) -> None:
 def _first_key(data: Path, package: Path | None = None) -> str:
     """Start once in peace, and make a key as an operator does."""
     with ServerProcess.start(data, "--concurrency", "0", environ=_environ(package)) as server:
-        with _operator(server) as operator:
-            workspace = operator.get("/workspaces").json()["items"][0]["id"]
-            made = operator.post(f"/workspaces/{workspace}/keys", json={"name": "customers"})
+        key = new_key(server.base_url, server.admin_token)
         assert server.terminate() == 0
-    key: str = made.json()["key"]
     return key
-
-
-def _operator(server: ServerProcess) -> httpx2.Client:
-    return httpx2.Client(
-        base_url=f"{server.base_url}/admin/v1",
-        headers={"Authorization": f"Bearer {server.admin_token}"},
-        trust_env=False,
-    )
 
 
 def _environ(package: Path | None) -> dict[str, str]:
