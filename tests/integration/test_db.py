@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from ketchup.db import BATCH_LIMIT, DEFAULT_CAPACITY, Batcher, Database
+from ketchup.db import BATCH_LIMIT, DEFAULT_CAPACITY, Batcher, Database, SqliteFile
 from ketchup.errors import InvalidRequest, Unavailable
 from tests.support.gate import DEADLINE, Gate, held_writer
 
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def database(path: Path) -> AsyncIterator[Database]:
-    database = Database(path)
+    database = Database(SqliteFile(path))
     await database.write(lambda conn: conn.execute(text("CREATE TABLE note (word TEXT UNIQUE)")))
     yield database
     await database.close()
@@ -55,7 +55,7 @@ def on_disk(path: Path) -> list[str]:
 def commits_of(database: Database) -> list[str]:
     """Return a list that grows by one at each commit of the writer."""
     commits: list[str] = []
-    event.listen(database._writer._engine, "commit", lambda _conn: commits.append("commit"))
+    event.listen(database._lanes.writer()._engine, "commit", lambda _conn: commits.append("commit"))
     return commits
 
 
@@ -133,7 +133,7 @@ async def test_nobody_is_answered_before_the_commit(database: Database, path: Pa
     add = database.write_batcher(Notes())
     async with held_writer(database):
         futures = [add("one"), add("two")]
-        event.listen(database._writer._engine, "commit", at_commit)
+        event.listen(database._lanes.writer()._engine, "commit", at_commit)
     await asyncio.gather(*futures)
 
     assert seen[-1] == (False, [])
@@ -276,7 +276,7 @@ async def test_a_reader_sees_one_moment(database: Database) -> None:
 
 async def test_the_log_that_a_long_read_keeps_is_cut_short_behind_it(path: Path) -> None:
     limit = 5 * len(_BIG)
-    database = Database(path, log_limit=limit)
+    database = Database(SqliteFile(path), log_limit=limit)
     await database.write(lambda conn: conn.execute(text("CREATE TABLE note (word TEXT UNIQUE)")))
     log = path.with_name(f"{path.name}-wal")
     gate = Gate()
@@ -403,7 +403,7 @@ async def test_a_folder_that_is_gone_is_unavailable_and_is_found_when_it_is_back
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "data"
-    database = Database(folder / "ketchup.db")
+    database = Database(SqliteFile(folder / "ketchup.db"))
     make = text("CREATE TABLE note (word TEXT)")
     with pytest.raises(Unavailable, match="store is unavailable"):
         await database.write(lambda conn: conn.execute(make))
@@ -418,7 +418,7 @@ async def test_a_folder_that_is_gone_is_unavailable_and_is_found_when_it_is_back
 
 
 async def test_closing_lets_what_waits_finish(path: Path) -> None:
-    database = Database(path)
+    database = Database(SqliteFile(path))
     await database.write(lambda conn: conn.execute(text("CREATE TABLE note (word TEXT UNIQUE)")))
     add = database.write_batcher(Notes())
     count = 2 * BATCH_LIMIT + 3
@@ -436,7 +436,7 @@ async def test_closing_lets_what_waits_finish(path: Path) -> None:
 
 
 async def test_a_closed_database_refuses_and_writes_nothing(path: Path) -> None:
-    database = Database(path)
+    database = Database(SqliteFile(path))
     await database.write(lambda conn: conn.execute(text("CREATE TABLE note (word TEXT UNIQUE)")))
     add = database.write_batcher(Notes())
     await database.close()
@@ -451,7 +451,7 @@ async def test_a_closed_database_refuses_and_writes_nothing(path: Path) -> None:
 
 
 async def test_a_call_just_before_the_close_is_written(path: Path) -> None:
-    database = Database(path)
+    database = Database(SqliteFile(path))
     await database.write(lambda conn: conn.execute(text("CREATE TABLE note (word TEXT UNIQUE)")))
     batcher = database.write_batcher(Notes())
 
@@ -472,7 +472,7 @@ async def test_calls_of_one_turn_share_a_batch(database: Database) -> None:
 
 
 async def test_a_call_during_the_close_is_refused_or_written_but_never_lost(path: Path) -> None:
-    database = Database(path)
+    database = Database(SqliteFile(path))
     await database.write(lambda conn: conn.execute(text("CREATE TABLE note (word TEXT UNIQUE)")))
     add = database.write_batcher(Notes())
 

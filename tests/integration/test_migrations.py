@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 import ketchup.generation  # noqa: F401 its import registers every feature's tables
 from ketchup import migrations
-from ketchup.db import metadata, sqlite_engine
+from ketchup.db import SqliteFile, engine_of, metadata
 from ketchup.migrations import HEAD, SchemaTooNew
 from tests.support.database import temporary_engine
 
@@ -26,12 +26,12 @@ from pathlib import Path
 import alembic.command, alembic.script
 from sqlalchemy import event
 from ketchup import migrations
-from ketchup.db import sqlite_engine
+from ketchup.db import SqliteFile, engine_of
 
 folder, seen = Path(sys.argv[1]), 0
 
 def migrate(path, kill_after):
-    engine = sqlite_engine(path)
+    engine = engine_of(SqliteFile(path))
     def count(*_):
         global seen
         seen += 1
@@ -57,9 +57,9 @@ _IS_CURRENT = """
 import sys
 from pathlib import Path
 from ketchup import migrations
-from ketchup.db import sqlite_engine
+from ketchup.db import SqliteFile, engine_of
 
-print(migrations.upgrade(sqlite_engine(Path(sys.argv[1]))), "alembic" in sys.modules)
+print(migrations.upgrade(engine_of(SqliteFile(Path(sys.argv[1])))), "alembic" in sys.modules)
 """
 
 
@@ -83,7 +83,7 @@ def schema(engine: Engine) -> dict[str, Counter[str]]:
 
 
 def test_the_steps_make_the_schema_that_the_code_describes(tmp_path: Path) -> None:
-    described = sqlite_engine(tmp_path / "described.db")
+    described = engine_of(SqliteFile(tmp_path / "described.db"))
     with described.begin() as conn:
         metadata.create_all(conn)
 
@@ -97,7 +97,7 @@ def test_the_steps_make_the_schema_that_the_code_describes(tmp_path: Path) -> No
 
 
 def test_a_database_made_at_once_is_the_one_that_the_steps_make(tmp_path: Path) -> None:
-    at_once = sqlite_engine(tmp_path / "at_once.db")
+    at_once = engine_of(SqliteFile(tmp_path / "at_once.db"))
     contents = [text(f"SELECT * FROM {name}") for name in ("queue_clock", "alembic_version")]  # noqa: S608 our own names
 
     assert migrations.upgrade(at_once, newest=metadata) is True
@@ -117,7 +117,7 @@ def test_the_queue_has_its_clock_from_the_start(tmp_path: Path) -> None:
 
 
 def test_a_first_start_migrates_and_a_second_finds_nothing_to_do(tmp_path: Path) -> None:
-    engine = sqlite_engine(tmp_path / "ketchup.db")
+    engine = engine_of(SqliteFile(tmp_path / "ketchup.db"))
     with engine.begin() as conn:
         assert migrations.current(conn) is None
 
@@ -174,7 +174,7 @@ def test_a_start_killed_while_it_migrates_leaves_the_old_schema_or_the_new(tmp_p
     assert set(tables) == {0, tables[-1]}
     assert tables[-1] > 10
     # What was left half-way is simply migrated by the next start.
-    half_way = sqlite_engine(files[len(files) // 2])
+    half_way = engine_of(SqliteFile(files[len(files) // 2]))
     assert migrations.upgrade(half_way) is True
     half_way.dispose()
     assert _tables_of(files[len(files) // 2]) == tables[-1]

@@ -408,7 +408,7 @@ def statements(service: Service) -> Iterator[list[str]]:
     def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
         seen.append(statement)
 
-    engine = service.database._writer._engine
+    engine = service.database._lanes.writer()._engine
     event.listen(engine, "before_cursor_execute", note)
     yield seen
     event.remove(engine, "before_cursor_execute", note)

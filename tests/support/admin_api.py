@@ -15,7 +15,7 @@ from ketchup import credits
 from ketchup.api import ApiDependencies, create_api
 from ketchup.clock import FrozenClock
 from ketchup.credits import Held, HoldRequest
-from ketchup.db import Database
+from ketchup.db import Database, SqliteFile
 from ketchup.ids import WorkspaceId, task_id
 from ketchup.money import Credits
 from ketchup.workspaces import Authenticator, Pepper
@@ -65,7 +65,7 @@ class AdminApi:
 @asynccontextmanager
 async def open_admin_api(folder: Path) -> AsyncIterator[AdminApi]:
     path = migrated_file(folder)
-    database, clock = Database(path), FrozenClock()
+    database, clock = Database(SqliteFile(path)), FrozenClock()
     authenticator = Authenticator(database, PEPPER, clock)
     app = create_api(ApiDependencies(database, authenticator, PEPPER, TOKEN, clock, 30))
     try:

@@ -14,12 +14,12 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from ketchup import migrations
-from ketchup.db import Database, sqlite_engine
+from ketchup.db import Database, SqliteFile, engine_of
 
 
 @asynccontextmanager
 async def temporary_database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(migrated_file(tmp_path))
+    database = Database(SqliteFile(migrated_file(tmp_path)))
     try:
         yield database
     finally:
@@ -29,7 +29,7 @@ async def temporary_database(tmp_path: Path) -> AsyncIterator[Database]:
 @contextmanager
 def temporary_engine(tmp_path: Path) -> Iterator[Engine]:
     """The same file for tests of functions that take a connection: no threads, no event loop."""
-    engine = sqlite_engine(migrated_file(tmp_path))
+    engine = engine_of(SqliteFile(migrated_file(tmp_path)))
     try:
         yield engine
     finally:
@@ -48,7 +48,7 @@ def migrated_file(folder: Path) -> Path:
 def _template() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "template.db"
-        engine = sqlite_engine(path)
+        engine = engine_of(SqliteFile(path))
         migrations.upgrade(engine)
         engine.dispose()
         return path.read_bytes()

@@ -11,12 +11,11 @@ from ketchup import credits, ids, leases, tasks, workspaces
 from ketchup.clock import FrozenClock, Micros
 from ketchup.generation import Ending, GenerationRequest
 from ketchup.ids import KeyId, RequestId, TaskId, WorkerId, WorkspaceId
-from ketchup.leases import Terms
 from ketchup.money import MICRO, Credits
 from ketchup.providers.base import AspectRatio, ImageSize
 from ketchup.providers.catalog import Model, ResultForm
 from ketchup.references import UrlReference
-from ketchup.tasks import End, Lease, NewTask, Options, Turn
+from ketchup.tasks import UNLIMITED, Allowance, End, Lease, NewTask, Options
 from ketchup.workspaces import Caller, Environment, Pepper, Workspace
 
 NOW: Final = FrozenClock().now()
@@ -93,19 +92,20 @@ def enqueue(
     conn: Connection,
     workspace_id: WorkspaceId,
     count: int = 1,
+    *,
+    allowance: Allowance = UNLIMITED,
     **changes: Any,  # noqa: ANN401 the fields of NewTask
 ) -> list[TaskId]:
     """Let tasks in with their turns, without credits: for tests of the queue alone."""
     new = [new_task(workspace_id, **changes) for _ in range(count)]
-    wanted = [task.workspace_id for task in new]
-    turns = [t for t in tasks.take_turns(conn, wanted, None, NOW) if isinstance(t, Turn)]
-    tasks.enqueue(conn, list(zip(new, turns, strict=True)), NOW)
+    turns = tasks.lock_turns(conn, [workspace_id])
+    tasks.enqueue(conn, turns, [(task, allowance) for task in new], NOW)
     return [task.id for task in new]
 
 
 def register(conn: Connection, *workers: WorkerId, now: Micros = NOW) -> None:
     for worker in workers:
-        leases.register(conn, worker, Terms(), now)
+        leases.register(conn, worker, now)
 
 
 def claim_one(conn: Connection, worker: WorkerId = WORKER, now: Micros = NOW) -> Lease:

@@ -22,6 +22,8 @@ from ketchup.money import Credits
 MEBIBYTE: Final = 1024 * 1024
 _SECRET_KEY: Final = re.compile(r"[0-9a-fA-F]{64}")
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{32,256}")
+_DATABASE: Final = re.compile(r"postgres(?:ql)?://[^\s]+/[^\s/?]+(?:\?[^\s]*)?")
+LANES: Final = ("images", "webhooks")
 _MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -168,6 +170,18 @@ SecretKey = Annotated[
 ]
 AdminToken = Annotated[
     SecretStr, _matching(_TOKEN), Accepts("32 to 256 visible ASCII characters without spaces")
+]
+
+DatabaseUrl = Annotated[
+    SecretStr,
+    _matching(_DATABASE),
+    Accepts("an address such as postgresql://user:password@host:5432/name"),
+]
+Lanes = Annotated[
+    tuple[Literal["images", "webhooks"], ...],
+    BeforeValidator(_split),
+    Field(min_length=1),
+    Accepts("a list of images and webhooks"),
 ]
 
 ShortfallStatus = Annotated[

@@ -57,6 +57,9 @@ class Limits(Group):
 class Worker(Group):
     """How tasks are run, and what happens when that goes wrong."""
 
+    lanes: kinds.Lanes = Field(
+        ("images", "webhooks"), description="The kinds of work that a worker does."
+    )
     lease_seconds: kinds.LeaseSeconds = Field(
         15.0, description="How long a worker may be silent before others take over its tasks."
     )
@@ -180,6 +183,11 @@ class Settings(BaseSettings):
     port: kinds.Port = Field(8000, description="The port to listen on.")
     data: kinds.Folder = Field(
         Path("ketchup-data"), description="The folder of the database, the images and the secrets."
+    )
+    database: kinds.DatabaseUrl | None = Field(
+        None,
+        description="A PostgreSQL database that several processes may share; by default a SQLite "
+        "file in DATA.",
     )
     public_url: kinds.WebAddress | None = Field(
         None, description="The address that clients use; by default made from host and port."

@@ -1,6 +1,7 @@
 """Workspaces and their API keys: who is calling, and may they."""
 
 from ketchup.workspaces.authenticator import Authenticator
+from ketchup.workspaces.installation import WrongSecretKey, require_same_secret
 from ketchup.workspaces.keys import (
     ApiKey,
     Caller,
@@ -41,6 +42,7 @@ __all__ = [
     "Scope",
     "Workspace",
     "WorkspaceStatus",
+    "WrongSecretKey",
     "create",
     "create_key",
     "digest",
@@ -51,6 +53,7 @@ __all__ = [
     "list_all",
     "list_keys",
     "mint_secret",
+    "require_same_secret",
     "revoke_key",
     "rotate_webhook_secret",
     "set_status",
