@@ -108,7 +108,7 @@ async def test_a_server_that_holds_and_enqueues_in_two_transactions_is_found_out
     tmp_path: Path,
 ) -> None:
     require_strace()
-    enqueue = "    tasks.enqueue(conn, [(task, turn)"
+    enqueue = "    tasks.enqueue(conn, turns, "
     between = """    conn.exec_driver_sql("COMMIT")
     conn.exec_driver_sql("BEGIN IMMEDIATE")
 """

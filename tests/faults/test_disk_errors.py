@@ -96,13 +96,18 @@ async def test_a_server_that_takes_a_failed_commit_for_a_commit_is_found_out(
     tmp_path: Path,
 ) -> None:
     require_strace()
+    unavailable = "            unavailable = Unavailable(DOWN)\n"
+    made_up = """            if (answers := getattr(self, "last", None)) is not None:
+                return answers
+"""
+    seeded(tmp_path, "db/lanes.py", unavailable, made_up + unavailable)
     package = seeded(
         tmp_path,
-        "db.py",
-        "            unavailable = Unavailable(_DOWN)\n",
-        """            if "result" in locals():
-                return result
-            unavailable = Unavailable(_DOWN)
+        "db/lanes.py",
+        "                    return work(connection)\n",
+        """                    self.last = None
+                    self.last = work(connection)
+                    return self.last
 """,
     )
     found: list[str] = []

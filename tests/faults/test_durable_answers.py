@@ -40,7 +40,9 @@ async def test_no_answer_leaves_before_its_transaction_is_on_disk(tmp_path: Path
 
 
 async def test_a_server_that_does_not_wait_for_the_disk_is_found_out(tmp_path: Path) -> None:
-    package = seeded(tmp_path, "db.py", "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL")
+    package = seeded(
+        tmp_path, "db/sqlite.py", "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"
+    )
 
     answers = await _answers(tmp_path, {"PYTHONPATH": str(package)})
 

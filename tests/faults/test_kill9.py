@@ -50,7 +50,7 @@ async def test_a_hundred_kills_lose_nothing(tmp_path: Path, random: Random) -> N
 async def test_a_server_that_holds_and_enqueues_in_two_transactions_is_found_out(
     tmp_path: Path, random: Random
 ) -> None:
-    enqueue = "    tasks.enqueue(conn, [(task, turn)"
+    enqueue = "    tasks.enqueue(conn, turns, "
     between = """    conn.exec_driver_sql("COMMIT")
     __import__("time").sleep(0.2)
     conn.exec_driver_sql("BEGIN IMMEDIATE")
@@ -73,20 +73,21 @@ async def test_a_server_that_answers_before_the_commit_is_found_out(
 ) -> None:
     seeded(
         tmp_path,
-        "db.py",
-        "                result = work(connection)\n",
-        """                result = work(connection)
-                if isinstance(result, list) and result and type(result[0]).__name__ == "Accepted":
-                    self.answer_early(result)
-                    __import__("time").sleep(0.2)
+        "db/lanes.py",
+        "                    return work(connection)\n",
+        """                    result = work(connection)
+                    if isinstance(result, list) and type(result[0]).__name__ == "Accepted":
+                        self.answer_early(result)
+                        __import__("time").sleep(0.2)
+                    return result
 """,
     )
     package = seeded(
         tmp_path,
-        "db.py",
+        "db/batches.py",
         "            outcomes = self._outcomes([item for item, _ in batch])\n",
         """            self._lane.answer_early = lambda results: self._loop.call_soon_threadsafe(
-                _resolve, batch, results
+                resolve, batch, results
             )
             outcomes = self._outcomes([item for item, _ in batch])
 """,

@@ -51,6 +51,17 @@ ALWAYS: Final[Mapping[str, str]] = {
             (SELECT COUNT(*) FROM attempt a WHERE a.task_id = t.id AND a.outcome = 'success')""",
     "an idempotency key names no task": """
         SELECT key FROM idempotency WHERE task_id NOT IN (SELECT id FROM task)""",
+    "tasks in flight are miscounted": """
+        SELECT workspace_id FROM turn t WHERE active !=
+            (SELECT COUNT(*) FROM task k WHERE k.workspace_id = t.workspace_id
+             AND k.queue_state IN ('ready', 'delayed', 'leased'))""",
+    "waiting tasks are miscounted": """
+        SELECT workspace_id FROM turn t WHERE waiting !=
+            (SELECT COUNT(*) FROM task k WHERE k.workspace_id = t.workspace_id
+             AND k.queue_state = 'waiting')""",
+    "a task waits although there is room": """
+        SELECT workspace_id FROM turn
+        WHERE waiting > 0 AND (capacity = 0 OR active < capacity)""",
     "a task is leased to nobody": """
         SELECT id FROM task
         WHERE worker_id IS NOT NULL AND worker_id NOT IN (SELECT id FROM worker)""",
