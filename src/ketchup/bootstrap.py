@@ -44,15 +44,15 @@ from ketchup.generation import (
     RunRules,
     Submitter,
     Wakeup,
+    allowance_of,
 )
 from ketchup.ids import WorkerId, WorkspaceId
 from ketchup.providers.base import Provider
 from ketchup.providers.catalog import Catalog, catalog_from
 from ketchup.references import Decoder, References
 from ketchup.storage import Storage
-from ketchup.tasks import UNLIMITED
 from ketchup.webhooks import Sender, SenderSettings
-from ketchup.workspaces import Authenticator, NewKey, Pepper
+from ketchup.workspaces import Authenticator, NewKey, Pepper, Plans, plans_from
 
 log = telemetry.logger(__name__)
 
@@ -64,8 +64,6 @@ class Rules:
     """What the operator decided about the surfaces and the worker. Times are in seconds."""
 
     insufficient_credits_status: int
-    retention_days: int
-    """Of new workspaces."""
     max_body_bytes: int
     max_plain_body_bytes: int
     polls_per_second: float
@@ -86,6 +84,7 @@ class Runtime:
     database: Database
     storage: Storage
     catalog: Catalog
+    plans: Plans
     authenticator: Authenticator
     submitter: Submitter
     results: Results
@@ -106,8 +105,9 @@ class Runtime:
     make_sender: Callable[[WorkerId], Sender]
 
     async def retention(self, number: int) -> int | None:
-        """Return how many seconds a workspace keeps its images."""
-        return await self.database.read(lambda conn: workspaces.find_retention(conn, number))
+        """Return how many seconds a workspace keeps its images; None for an unknown number."""
+        plan = await self.database.read(lambda conn: workspaces.find_plan(conn, number))
+        return None if plan is None else self.plans.find(plan).retention_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +208,7 @@ async def open_runtime(
         results = Results(store, engines.catalog, base_url)
         inputs = Inputs(References(egress, decoder), store, clock)
         authenticator = Authenticator(database, pepper, clock)
+        plans = plans_from(settings.plans, settings.default_plan)
         accepted, ended, bell = Wakeup(), Wakeup(), bell_of(location)
         accepted.listen(bell.ring)
         yield Runtime(
@@ -216,12 +217,13 @@ async def open_runtime(
             database=database,
             storage=store,
             catalog=engines.catalog,
+            plans=plans,
             authenticator=authenticator,
             submitter=Submitter(
                 database,
                 inputs,
                 clock,
-                allowances=lambda _caller: UNLIMITED,
+                allowances=lambda caller: allowance_of(plans.find(caller.plan)),
                 capacity=settings.limits.queue_capacity,
                 accepted=accepted,
             ),
@@ -237,7 +239,7 @@ async def open_runtime(
                 rules=_run_rules(settings),
                 ended=ended,
             ),
-            chores=Chores(database, store, authenticator, clock),
+            chores=Chores(database, store, authenticator, plans, clock),
             accepted=accepted,
             accepted_elsewhere=Wakeup(),
             ended=ended,
@@ -255,12 +257,12 @@ async def first_start(runtime: Runtime, settings: Settings) -> FirstStart | None
 
 
 def _first_start(conn: Connection, runtime: Runtime, settings: Settings) -> FirstStart | None:
+    # Of two processes that start together, one creates it.
+    workspaces.lock_creation(conn)
     if workspaces.list_all(conn):
         return None
     now = runtime.clock.now()
-    workspace = workspaces.create(
-        conn, settings.start.workspace, settings.storage.retention_days, now
-    )
+    workspace = workspaces.create(conn, settings.start.workspace, settings.start.plan, now)
     if settings.start.credits:
         credits.grant(conn, workspace.id, settings.start.credits, "first start", now)
     _, key = workspaces.create_key(conn, runtime.pepper, workspace.id, NewKey("first key"), now)
@@ -315,7 +317,6 @@ def _rules(settings: Settings) -> Rules:
     limits, worker = settings.limits, settings.worker
     return Rules(
         insufficient_credits_status=settings.contract.insufficient_credits_status,
-        retention_days=settings.storage.retention_days,
         max_body_bytes=limits.max_body_bytes,
         max_plain_body_bytes=limits.max_plain_body_bytes,
         polls_per_second=limits.polls_per_second,

@@ -15,8 +15,8 @@ from ketchup.money import MICRO, Credits
 from ketchup.providers.base import AspectRatio, ImageSize
 from ketchup.providers.catalog import Model, ResultForm
 from ketchup.references import UrlReference
-from ketchup.tasks import UNLIMITED, Allowance, End, Lease, NewTask, Options
-from ketchup.workspaces import Caller, Environment, Pepper, Workspace
+from ketchup.tasks import UNLIMITED, Allowance, End, Lease, NewTask, Options, Priority
+from ketchup.workspaces import Caller, Environment, Pepper, Plan, Plans, Workspace
 
 NOW: Final = FrozenClock().now()
 PEPPER: Final = Pepper(b"pepper for tests, 32 bytes long!")
@@ -38,16 +38,39 @@ MODEL: Final = Model(
 )
 
 
-def new_workspace(conn: Connection, *, grant: int = 100 * MICRO, name: str = "acme") -> Workspace:
+def plan_of(name: str, **changes: Any) -> Plan:  # noqa: ANN401 any field
+    """Return a plan without limits."""
+    plan = Plan(
+        name=name,
+        title=name.title(),
+        price=Credits(0),
+        submits_per_minute=0,
+        submit_burst=10,
+        concurrency=0,
+        depth=0,
+        weight=1,
+        retention_days=30,
+    )
+    return replace(plan, **changes)
+
+
+PLANS: Final = Plans([plan_of("free", retention_days=7), plan_of("scale")], "free")
+
+
+def new_workspace(
+    conn: Connection, *, grant: int = 100 * MICRO, name: str = "acme", plan: str = "scale"
+) -> Workspace:
     """Create a workspace that owns `grant` micro-credits."""
-    workspace = workspaces.create(conn, name, retention_days=30, now=NOW)
+    workspace = workspaces.create(conn, name, plan, NOW)
     if grant:
         credits.grant(conn, workspace.id, Credits(grant), "a test's", NOW)
     return workspace
 
 
 def caller_of(workspace_id: WorkspaceId) -> Caller:
-    return Caller(workspace_id, KeyId("key_one"), Environment.LIVE, None, None, expires_at=None)
+    return Caller(
+        workspace_id, KeyId("key_one"), Environment.LIVE, None, None, expires_at=None, plan="scale"
+    )
 
 
 def request_of(
@@ -59,6 +82,7 @@ def request_of(
     images: tuple[UrlReference, ...] = (),
     callback_url: str | None = None,
     model: Model = MODEL,
+    priority: Priority = Priority.NORMAL,
 ) -> GenerationRequest:
     return GenerationRequest(
         caller=caller_of(workspace_id),
@@ -69,6 +93,7 @@ def request_of(
         callback_url=callback_url,
         options=options or Options(),
         idempotency_key=idempotency_key,
+        priority=priority,
     )
 
 

@@ -263,6 +263,8 @@ def _fingerprint(request: GenerationRequest) -> Fingerprint:
         [_identity(reference) for reference in request.images],
         request.callback_url,
         request.options,
+        # Only where it says something: a request without it hashes as before there were priorities.
+        *([request.priority] if request.priority is not Priority.NORMAL else []),
     )
     return Fingerprint(hashlib.sha256(_ENCODER.encode(understood)).digest())
 

@@ -272,8 +272,13 @@ def fill(conn: Connection, most: int) -> int:
 
 
 def set_share(conn: Connection, workspace: WorkspaceId, capacity: int, weight: int) -> int:
-    """Give a workspace another share, at once; return how many tasks became ready by it."""
+    """Give a workspace another share, at once; return how many tasks became ready by it.
+
+    One that never submitted has nothing to change: each submit says what its plan allows.
+    """
     turns = lock_turns(conn, [workspace])
+    if turns.of(workspace).is_first:
+        return 0
     turns.set_share(workspace, capacity, weight)
     entered = let_in(conn, turns)
     turns.store(conn)

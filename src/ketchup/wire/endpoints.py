@@ -213,8 +213,9 @@ def _task_id(query: bytes) -> str | None:
     wanted = next((value for name, value in pairs if name == "task_id"), "")
     if not wanted:
         raise InvalidRequest("task_id is required")
-    # An id is opaque, but never long and never anything but ASCII.
-    return wanted if len(wanted) <= _MAX_TASK_ID and wanted.isascii() else None
+    # An id is opaque, but never long and never anything but ASCII. PostgreSQL refuses a NUL.
+    could_be = len(wanted) <= _MAX_TASK_ID and wanted.isascii() and wanted.isprintable()
+    return wanted if could_be else None
 
 
 _ENCODER: Final = msgspec.json.Encoder()

@@ -61,10 +61,13 @@ def _queue() -> None:
         sqlite_where=sa.text("queue_state = 'waiting'"),
     )
     with op.batch_alter_table("turn", recreate="always", table_kwargs=_WITHOUT_ROWID) as turn:
-        for name, default in (("active", "0"), ("waiting", "0"), ("capacity", "0"), ("weight", "1")):
-            turn.add_column(
-                sa.Column(name, sa.Integer(), server_default=default, nullable=False)
-            )
+        for name, default in (
+            ("active", "0"),
+            ("waiting", "0"),
+            ("capacity", "0"),
+            ("weight", "1"),
+        ):
+            turn.add_column(sa.Column(name, sa.Integer(), server_default=default, nullable=False))
         turn.create_check_constraint("counts_what_is_there", "active >= 0 AND waiting >= 0")
         turn.create_check_constraint("has_a_share", "capacity >= 0 AND weight > 0")
     op.execute(
