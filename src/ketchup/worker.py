@@ -10,6 +10,7 @@ holds no lease.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -20,15 +21,12 @@ from ketchup.clock import Clock
 from ketchup.db import Database
 from ketchup.errors import Unavailable
 from ketchup.generation import Runner
-from ketchup.ids import WorkerId
+from ketchup.ids import Entropy, WorkerId
 from ketchup.leases import Terms, Trust
 from ketchup.tasks import Attempt, Lease
 
 log = telemetry.logger(__name__)
 
-POLL_SECONDS: Final = 1.0
-SWEEP_SECONDS: Final = 1.0
-CHORES_SECONDS: Final = 30.0
 _RETRY_SECONDS: Final = 0.5
 
 
@@ -55,6 +53,9 @@ class WorkerSettings:
     concurrency: int
     terms: Terms
     drain_seconds: float = 20.0
+    poll_seconds: float = 1.0
+    sweep_seconds: float = 1.0
+    chores_seconds: float = 30.0
 
 
 def create_worker(runtime: Runtime) -> Worker:
@@ -89,6 +90,7 @@ class Worker:
         *,
         clock: Clock,
         settings: WorkerSettings,
+        entropy: Entropy = os.urandom,
     ) -> None:
         self._database = database
         self._runner = runner
@@ -96,6 +98,7 @@ class Worker:
         self._chores = chores
         self._clock = clock
         self._settings = settings
+        self._entropy = entropy
         self._stopping = asyncio.Event()
         self._work = asyncio.Event()
         self._sender: DeliverySender | None = None
@@ -126,7 +129,7 @@ class Worker:
         behind is taken up at once instead of after its lease.
         """
         while not self._stopping.is_set():
-            worker_id = ids.worker_id()
+            worker_id = ids.worker_id(self._entropy)
             try:
                 trust = await self._register(worker_id)
                 if sole_owner:
@@ -154,8 +157,10 @@ class Worker:
         if self._stopping.is_set():
             sender.stop()
         helpers = [
-            asyncio.create_task(self._repeat(SWEEP_SECONDS, lambda: self._sweep(worker_id))),
-            asyncio.create_task(self._repeat(CHORES_SECONDS, self._chores)),
+            asyncio.create_task(
+                self._repeat(self._settings.sweep_seconds, lambda: self._sweep(worker_id))
+            ),
+            asyncio.create_task(self._repeat(self._settings.chores_seconds, self._chores)),
         ]
         labour = asyncio.create_task(self._labour(worker_id, sender))
         try:
@@ -216,7 +221,7 @@ class Worker:
             for lease in claimed:
                 self._begin(lease)
             if free == 0 or len(claimed) < free:
-                await _wait(self._work, POLL_SECONDS)
+                await _wait(self._work, self._settings.poll_seconds)
 
     async def _claim(self, worker_id: WorkerId, free: int) -> list[Lease]:
         try:

@@ -8,6 +8,7 @@ can pay. Only then are the hold and the task written, and only after the commit 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +21,7 @@ from ketchup.credits import HoldRequest, InsufficientCredits
 from ketchup.db import DEFAULT_CAPACITY, Connection, Database
 from ketchup.errors import Unavailable
 from ketchup.generation.inputs import Inputs
-from ketchup.ids import RequestId, TaskId
+from ketchup.ids import Entropy, RequestId, TaskId
 from ketchup.money import Credits
 from ketchup.providers.catalog import Model
 from ketchup.references import DataReference, Reference
@@ -79,9 +80,11 @@ class Submitter:
         rate_limit: RateLimit | None = None,
         capacity: int = DEFAULT_CAPACITY,
         accepted: Callable[[], None],
+        entropy: Entropy = os.urandom,
     ) -> None:
         self._inputs = inputs
         self._clock = clock
+        self._entropy = entropy
         self._rate_limit = rate_limit
         self._accepted = accepted
         self._decide = database.write_batcher(self._submit, capacity=capacity)
@@ -106,7 +109,7 @@ class Submitter:
         return decision
 
     def _submit(self, conn: Connection, submissions: Sequence[_Submission]) -> list[Decision]:
-        return submit(conn, submissions, self._rate_limit, self._clock.now())
+        return submit(conn, submissions, self._rate_limit, self._clock.now(), self._entropy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ def submit(
     submissions: Sequence[_Submission],
     rate_limit: RateLimit | None,
     now: Micros,
+    entropy: Entropy = os.urandom,
 ) -> list[Decision]:
     """Decide each submission, in order, and write what was accepted."""
     decisions: list[Decision | None] = [None] * len(submissions)
@@ -131,7 +135,7 @@ def submit(
         # Of submissions that share a new key, one is decided at a time: the others then replay it
         # or, when it was refused and they are cheaper, take its place.
         fresh, waiting = _split(submissions, waiting, decisions, known, refused)
-        decided = _admit(conn, [submissions[i] for i in fresh], rate_limit, now)
+        decided = _admit(conn, [submissions[i] for i in fresh], rate_limit, now, entropy)
         for i, decision in zip(fresh, decided, strict=True):
             decisions[i] = decision
             key = submissions[i].key
@@ -191,14 +195,18 @@ def _refused_too(submission: _Submission, refused: Decision | None) -> Decision 
 
 
 def _admit(
-    conn: Connection, fresh: Sequence[_Submission], rate_limit: RateLimit | None, now: Micros
+    conn: Connection,
+    fresh: Sequence[_Submission],
+    rate_limit: RateLimit | None,
+    now: Micros,
+    entropy: Entropy,
 ) -> list[Decision]:
     if not fresh:
         return []
     wanted = [s.request.caller.workspace_id for s in fresh]
     turns = tasks.take_turns(conn, wanted, rate_limit, now)
     new = [
-        (submission, _new_task(submission, now), turn)
+        (submission, _new_task(submission, now, entropy), turn)
         for submission, turn in zip(fresh, turns, strict=True)
         if isinstance(turn, Turn)
     ]
@@ -218,10 +226,10 @@ def _hold_request(task: NewTask) -> HoldRequest:
     return HoldRequest(task.id, task.workspace_id, task.price)
 
 
-def _new_task(submission: _Submission, now: Micros) -> NewTask:
+def _new_task(submission: _Submission, now: Micros, entropy: Entropy) -> NewTask:
     request = submission.request
     return NewTask(
-        id=ids.task_id(now),
+        id=ids.task_id(now, entropy),
         workspace_id=request.caller.workspace_id,
         key_id=request.caller.key_id,
         request_id=request.request_id,
