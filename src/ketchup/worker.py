@@ -169,7 +169,9 @@ class Worker:
             else:
                 log.error("lease lost: abandoning what runs", running=len(self._running))
         finally:
-            await _cancel([*helpers, labour, *self._running.values()])
+            await _cancel([*helpers, labour])
+            # Only now: until its end, labour began what it had claimed.
+            await _cancel([*self._running.values()])
             self._running.clear()
 
     async def _labour(self, worker_id: WorkerId, sender: DeliverySender) -> None:
