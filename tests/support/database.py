@@ -36,6 +36,18 @@ def open_engine(location: Location) -> Iterator[Engine]:
         engine.dispose()
 
 
+@asynccontextmanager
+async def temporary_database(tmp_path: Path) -> AsyncIterator[Database]:
+    async with open_database(migrated_file(tmp_path)) as database:
+        yield database
+
+
+@contextmanager
+def temporary_engine(tmp_path: Path) -> Iterator[Engine]:
+    with open_engine(migrated_file(tmp_path)) as engine:
+        yield engine
+
+
 def migrated_file(folder: Path) -> SqliteFile:
     """Return the database of a data folder, made with the migrations' rows if it is new."""
     path = folder / "ketchup.db"
