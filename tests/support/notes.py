@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from ketchup.db.lanes import Lane
 from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, Text, event, text
 
 from ketchup.db import Database, Location, engine_of
+from ketchup.db.lanes import Lane
 
 INSERT: Final = text("INSERT INTO note (word) VALUES (:word)")
 _TABLE: Final = Table(
