@@ -18,7 +18,9 @@ from typing_extensions import override
 
 from bench.contestants import Contestant, Cores, Name, started
 from bench.load import Job, Outcome
-from bench.prepare import PRICE, Prepared
+from bench.prepare import Prepared
+from bench.report import Goal, Part, at_least, number
+from bench.rows import PRICE
 from ketchup import credits
 from ketchup.data_folder import paths
 from ketchup.db import sqlite_engine
@@ -52,6 +54,10 @@ class Work:
     @override
     def __str__(self) -> str:
         return f"{self.kind} at {self.connections} connection{'s' * (self.connections != 1)}"
+
+
+_POSTS: Final = Work("POST", 64)
+_POLLS: Final = Work("GET", 64)
 
 
 @dataclass(slots=True)
@@ -91,6 +97,59 @@ def measure(plan: Plan, folders: dict[Name, Prepared], cores: Cores) -> Results:
         if name is not Name.FLOOR:
             results.faults += _book_faults(name, prepared, results.acknowledged[name])
     return results
+
+
+def part(results: Results) -> Part:
+    """Return the results as a part of the report."""
+    counts = ", ".join(f"{name} {count:,}" for name, count in results.acknowledged.items())
+    rounds = [
+        {
+            "work": str(work),
+            "contestant": name,
+            "rounds": outcomes,
+            "cpu_micros": results.cpu_micros.get((work, name)),
+        }
+        for (work, name), outcomes in results.outcomes.items()
+    ]
+    return Part(
+        name="accept",
+        table=list(_table(results)),
+        goals=list(_goals(results)),
+        notes=[f"Tasks acknowledged over HTTP: {counts}."],
+        faults=results.faults,
+        figures={"load": rounds, "acknowledged": results.acknowledged},
+    )
+
+
+def _table(results: Results) -> Iterator[str]:
+    yield (
+        "| work | server | req/s median (best) | p50 ms | p99 ms "
+        "| to baseline | to floor | CPU µs | load |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for (work, name), outcomes in results.outcomes.items():
+        middle = sorted(outcomes, key=lambda outcome: outcome.per_second)[len(outcomes) // 2]
+        spent = results.cpu_micros.get((work, name))
+        cpu = f"{median(spent):,.0f}" if spent else "unknown"
+        best = max(outcome.per_second for outcome in outcomes)
+        yield (
+            f"| {work} | {name} | {results.rate(work, name):,.0f} ({best:,.0f}) "
+            f"| {number(middle.p50_ms)} | {number(middle.p99_ms)} "
+            f"| {results.ratio(work, name, Name.BASELINE):.1f} "
+            f"| {results.ratio(work, name, Name.FLOOR):.2f} | {cpu} | {middle.busy:.0%} |"
+        )
+
+
+def _goals(results: Results) -> Iterator[Goal]:
+    works = results.works()
+    if _POSTS in works:
+        to_baseline = results.ratio(_POSTS, Name.KETCHUP, Name.BASELINE)
+        to_floor = results.ratio(_POSTS, Name.KETCHUP, Name.FLOOR)
+        yield at_least(f"{_POSTS}: ≥ 25 times the baseline", to_baseline, 25)
+        yield at_least(f"{_POSTS}: ≥ 0.45 of the floor", to_floor, 0.45)
+    if _POLLS in works:
+        polls = results.ratio(_POLLS, Name.KETCHUP, Name.BASELINE)
+        yield at_least(f"{_POLLS}: ≥ 25 times the baseline", polls, 25)
 
 
 def _round(plan: Plan, contestants: Sequence[Contestant], cores: Cores, results: Results) -> None:
