@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import accept, arena, pipeline, report, servers, startup
+from bench import accept, arena, latency, pipeline, report, servers, startup
 from bench.contestants import Cores, Name
 from bench.prepare import prepare
 from bench.report import Part
@@ -60,6 +60,11 @@ def _pipeline(options: argparse.Namespace, folder: Path, up: Servers, _: Cores) 
     return pipeline.part(pipeline.measure(plan, arena.taking_part(up), up, folder / "pipeline"))
 
 
+def _latency(options: argparse.Namespace, folder: Path, up: Servers, _: Cores) -> Part:
+    queues = arena.taking_part(up)
+    return latency.part(latency.measure(options.latency, queues, up, folder / "latency"))
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, help="the parts to run (all of them)")
@@ -70,6 +75,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tasks", type=int, help="tasks already in the database (50000)")
     parser.add_argument("--starts", type=int, help="starts of `ketchup serve` of each kind (5)")
     parser.add_argument("--pipeline", type=int, help="tasks from accept to success (5000)")
+    parser.add_argument("--latency", type=int, help="tasks that wait for a worker (400)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to a file")
     options = parser.parse_args()
     for name, (full, quick) in _AMOUNTS.items():
@@ -85,11 +91,13 @@ _AMOUNTS: Final[dict[str, tuple[object, object]]] = {
     "tasks": (50_000, 5_000),
     "starts": (5, 1),
     "pipeline": (5_000, 500),
+    "latency": (400, 40),
 }
 PARTS: Final[dict[str, Callable[[argparse.Namespace, Path, Servers, Cores], Part]]] = {
     "start": _start,
     "accept": _accept,
     "pipeline": _pipeline,
+    "latency": _latency,
 }
 
 

@@ -11,7 +11,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +36,8 @@ class Queue(StrEnum):
 
     KETCHUP_SQLITE = "ketchup on SQLite"
     PGQUEUER = "PgQueuer"
+    PROCRASTINATE = "Procrastinate"
+    CELERY = "Celery on Redis"
 
     @property
     def is_ours(self) -> bool:
@@ -58,6 +60,12 @@ OWN: Final = "bench.own"
 WAYS: Final = {
     Queue.KETCHUP_SQLITE: Way(OWN, "both"),
     Queue.PGQUEUER: Way("bench.rivals.pgqueuer", "submit", ("work",), needs_postgres=True),
+    Queue.PROCRASTINATE: Way(
+        "bench.rivals.procrastinate", "submit", ("work",), needs_postgres=True
+    ),
+    Queue.CELERY: Way(
+        "bench.rivals.celery", "submit", ("work",), needs_postgres=True, needs_redis=True
+    ),
 }
 
 
@@ -147,7 +155,8 @@ def opened(
             paths(folder).blobs.mkdir()
             with database.begin() as conn:
                 books.create_tables(conn)
-        subprocess.run(_command((way.module, "install"), setup), check=True)
+        with (folder / "install.log").open("wb") as log:
+            subprocess.run(_command((way.module, "install"), setup), check=True, stderr=log)
         with database.begin() as conn:
             workspaces = books.open_workspaces(conn, WORKSPACES)
         workers = [stack.enter_context(_started((way.module, role), setup)) for role in way.workers]
@@ -190,7 +199,8 @@ def _command(process: tuple[str, str], setup: Setup) -> list[str]:
 
 def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> None:
     assert process.stdout is not None
-    if process.stdout.readline() != b"ready\n":
+    # Some greet before they are ready.
+    if b"ready\n" not in process.stdout:
         raise RuntimeError(f"{process.args!r} ended before it was ready:\n{log.read_text()}")
 
 
@@ -202,9 +212,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
-
-
-def quantile(times: Sequence[float], share: float) -> float:
-    """Return the value below which that share of the times lies."""
-    ordered = sorted(times)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")

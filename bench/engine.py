@@ -60,15 +60,17 @@ class Engine:
         self._starts = Starts(starts)
         self._seconds = seconds
 
-    def begin(self, task_id: str) -> None:
-        """Say that a task has reached the engine."""
-        self._starts.note(task_id)
-
     async def draw(self, task_id: str) -> bytes:
         """Return the picture when the time is over."""
-        self.begin(task_id)
+        self._starts.note(task_id)
         if self._seconds:
             await asyncio.sleep(self._seconds)
+        return PICTURE
+
+    def draw_blocking(self, task_id: str) -> bytes:
+        """Do the same for a worker that has a process for each task."""
+        self._starts.note(task_id)
+        time.sleep(self._seconds)
         return PICTURE
 
     async def generate(

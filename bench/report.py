@@ -88,6 +88,12 @@ def number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:,.2f}"
 
 
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value below which that share of the others lies."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
 def _goals(parts: Sequence[Part]) -> Iterator[str]:
     yield "| goal | measured | |"
     yield "|---|---|---|"

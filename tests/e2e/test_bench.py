@@ -13,10 +13,10 @@ import pytest
 from bench.contestants import Name
 
 TINY = ("--rounds", "1", "--seconds", "0.2", "--posts", "8", "--tasks", "50", "--starts", "1")
-TINY_QUEUES = ("--pipeline", "50")
+TINY_QUEUES = ("--pipeline", "50", "--latency", "10")
 
 
-@pytest.mark.parametrize("part", ["start", "pipeline"])
+@pytest.mark.parametrize("part", ["start", "pipeline", "latency"])
 async def test_each_part_is_right_about_what_it_measures(part: str, tmp_path: Path) -> None:
     report = await _run(tmp_path, "--only", part)
 
