@@ -23,7 +23,7 @@ from bench.report import Goal, Part, at_least, number
 from bench.rows import PRICE
 from ketchup import credits
 from ketchup.data_folder import paths
-from ketchup.db import sqlite_engine
+from ketchup.db import SqliteFile, engine_of
 from ketchup.ids import WorkspaceId
 from ketchup.tasks.table import task
 
@@ -211,7 +211,7 @@ def _faults(outcome: Outcome) -> Iterator[str]:
 
 
 def _book_faults(name: Name, prepared: Prepared, acknowledged: int) -> list[str]:
-    engine = sqlite_engine(paths(prepared.folder).database, read_only=True)
+    engine = engine_of(SqliteFile(paths(prepared.folder).database), read_only=True)
     try:
         with engine.connect() as conn:
             return [f"{name}: {fault}" for fault in _disagreements(conn, prepared, acknowledged)]
