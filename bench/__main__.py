@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import tempfile
 from collections.abc import Callable
@@ -41,7 +42,7 @@ def _start(options: argparse.Namespace, folder: Path, _: Servers, __: Cores) -> 
     return startup.part(startup.measure(folder / "start", options.starts))
 
 
-def _accept(options: argparse.Namespace, folder: Path, _: Servers, cores: Cores) -> Part:
+def _accept(options: argparse.Namespace, folder: Path, up: Servers, cores: Cores) -> Part:
     plan = accept.Plan(
         rounds=options.rounds,
         seconds=options.seconds,
@@ -49,8 +50,16 @@ def _accept(options: argparse.Namespace, folder: Path, _: Servers, cores: Cores)
         posts=options.posts,
         tasks=options.tasks,
     )
-    folders = {one: asyncio.run(prepare(folder / one, plan.tasks)) for one in Name}
-    return accept.part(accept.measure(plan, folders, cores))
+    with contextlib.ExitStack() as stack:
+        databases: dict[Name, str | None] = dict.fromkeys((Name.KETCHUP, Name.FLOOR, Name.BASELINE))
+        if up.postgres is not None:
+            stack.enter_context(up.pinned(cores.server))
+            databases[Name.KETCHUP_POSTGRES] = stack.enter_context(up.new_database()).url
+        folders = {
+            name: asyncio.run(prepare(folder / name.name, plan.tasks, database))
+            for name, database in databases.items()
+        }
+        return accept.part(accept.measure(plan, folders, cores))
 
 
 def _pipeline(options: argparse.Namespace, folder: Path, up: Servers, _: Cores) -> Part:

@@ -22,8 +22,10 @@ from sqlalchemy import Engine
 
 from bench import books, engine
 from bench.orders import Order, Receipt, Setup
+from bench.own import bring_up_to_date
 from bench.servers import Servers
 from ketchup.data_folder import paths
+from ketchup.db import Location, PostgresUrl, SqliteFile, engine_of
 
 WORKSPACES: Final = 64
 _LOOK_EVERY_SECONDS: Final = 0.02
@@ -35,6 +37,8 @@ class Queue(StrEnum):
     """Who takes part."""
 
     KETCHUP_SQLITE = "ketchup on SQLite"
+    KETCHUP_POSTGRES = "ketchup on PostgreSQL"
+    KETCHUP_POSTGRES_ALONE = "ketchup on PostgreSQL, one process"
     PGQUEUER = "PgQueuer"
     PROCRASTINATE = "Procrastinate"
     CELERY = "Celery on Redis"
@@ -47,7 +51,7 @@ class Queue(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a contestant runs. Its module has the role `install` besides these."""
+    """How a contestant runs. A rival's module has the role `install` besides these."""
 
     module: str
     producer: str
@@ -59,6 +63,8 @@ class Way:
 OWN: Final = "bench.own"
 WAYS: Final = {
     Queue.KETCHUP_SQLITE: Way(OWN, "both"),
+    Queue.KETCHUP_POSTGRES: Way(OWN, "submit", ("work",), needs_postgres=True),
+    Queue.KETCHUP_POSTGRES_ALONE: Way(OWN, "both", needs_postgres=True),
     Queue.PGQUEUER: Way("bench.rivals.pgqueuer", "submit", ("work",), needs_postgres=True),
     Queue.PROCRASTINATE: Way(
         "bench.rivals.procrastinate", "submit", ("work",), needs_postgres=True
@@ -141,27 +147,35 @@ def opened(
     way = WAYS[queue]
     folder.mkdir(parents=True)
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(servers.place(folder, on_postgres=way.needs_postgres))
+        location: Location = SqliteFile(paths(folder).database)
+        if way.needs_postgres:
+            location = stack.enter_context(servers.new_database())
         setup = Setup(
             folder=str(folder),
-            postgres=place.url,
+            postgres=location.url if isinstance(location, PostgresUrl) else None,
             redis=servers.redis_port if way.needs_redis else None,
             engine_seconds=engine_seconds,
             at_once=at_once,
         )
-        database = place.engine()
+        database = engine_of(location, lasting=True)
         stack.callback(database.dispose)
-        if not queue.is_ours:
-            paths(folder).blobs.mkdir()
-            with database.begin() as conn:
-                books.create_tables(conn)
-        with (folder / "install.log").open("wb") as log:
-            subprocess.run(_command((way.module, "install"), setup), check=True, stderr=log)
-        with database.begin() as conn:
-            workspaces = books.open_workspaces(conn, WORKSPACES)
+        workspaces = _prepared(queue, setup, database)
         workers = [stack.enter_context(_started((way.module, role), setup)) for role in way.workers]
         producer = stack.enter_context(_started((way.module, way.producer), setup))
         yield Arena(queue, setup, database, workspaces, producer, workers)
+
+
+def _prepared(queue: Queue, setup: Setup, database: Engine) -> list[str]:
+    """Make the tables, and return the ids of new workspaces."""
+    bring_up_to_date(setup)
+    if not queue.is_ours:
+        with database.begin() as conn:
+            books.drop_our_indexes(conn)
+        with (setup.data / "install.log").open("wb") as log:
+            command = _command((WAYS[queue].module, "install"), setup)
+            subprocess.run(command, check=True, stderr=log)
+    with database.begin() as conn:
+        return books.open_workspaces(conn, WORKSPACES)
 
 
 def _lacks(queue: Queue, servers: Servers) -> str | None:

@@ -15,23 +15,19 @@ from sqlalchemy.schema import DropIndex
 
 from ketchup import credits, workspaces
 from ketchup.clock import SystemClock
-from ketchup.db import metadata
 from ketchup.ids import WorkspaceId
 from ketchup.money import Credits
 from ketchup.tasks.table import attempt, task
 
 BALANCE: Final = Credits(10**15)
-_RETENTION_DAYS: Final = 30
-_OF_OUR_QUEUE: Final = ("task_ready", "task_delayed", "task_leased", "attempt_open")
+PLAN: Final = "scale"
 
 
-def create_tables(conn: Connection) -> None:
-    """Make Ketchup's tables for another engine, without the indexes that only our queue reads."""
-    metadata.create_all(conn)
+def drop_our_indexes(conn: Connection) -> None:
+    """Take away the indexes that only our own queue reads: another one brings its own."""
     for table in (task, attempt):
         for index in table.indexes:
-            if index.name in _OF_OUR_QUEUE:
-                conn.execute(DropIndex(index))
+            conn.execute(DropIndex(index))
 
 
 def open_workspaces(conn: Connection, count: int) -> list[str]:
@@ -39,7 +35,7 @@ def open_workspaces(conn: Connection, count: int) -> list[str]:
     now = SystemClock().now()
     opened: list[str] = []
     for n in range(count):
-        made = workspaces.create(conn, f"bench {n}", _RETENTION_DAYS, now)
+        made = workspaces.create(conn, f"bench {n}", PLAN, now)
         credits.grant(conn, made.id, BALANCE, "bench", now)
         opened.append(made.id)
     return opened

@@ -1,59 +1,56 @@
-"""Ketchup without HTTP: the submitter, the runner and the worker of `ketchup serve`, as processes.
+"""Ketchup without HTTP, in the roles that its commands have.
 
-python -m bench.own install SETUP    make the tables
-python -m bench.own both SETUP       submit and work in one process, as `serve` does
+python -m bench.own both SETUP      what `ketchup serve` does, in one process
+python -m bench.own submit SETUP    what `ketchup api` does
+python -m bench.own work SETUP      what `ketchup worker` does
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
-from collections.abc import AsyncIterator
+from typing import Final
 
+from bench.books import PLAN
 from bench.engine import Engine
-from bench.orders import Setup, Submit, setup_from_arguments, take_orders
+from bench.orders import Setup, Submit, setup_from_arguments, take_orders, until_told_to_stop
 from bench.prepare import settings_for
 from bench.rows import MODEL, PROMPT
-from ketchup import ids, telemetry
-from ketchup.bootstrap import STUDIO, Runtime, migrate, open_runtime
-from ketchup.clock import SystemClock
-from ketchup.data_folder import DataFolder
+from ketchup import bootstrap, ids, telemetry
+from ketchup.bootstrap import STUDIO, Runtime
+from ketchup.config import Settings
 from ketchup.generation import Accepted, GenerationRequest
 from ketchup.ids import KeyId, WorkspaceId
-from ketchup.service import event_loop_runner, settle_memory
+from ketchup.service import Role, Service, Started, event_loop_runner, settle_memory
 from ketchup.tasks import Options
-from ketchup.worker import create_worker
 from ketchup.workspaces import Caller, Environment
 
-
-async def install(setup: Setup) -> None:
-    """Make a data folder with an empty database."""
-    with DataFolder.open(setup.data, SystemClock()) as owned:
-        owned.secret_key()
-        migrate(owned)
+ROLES: Final = {"both": Role.SERVE, "submit": Role.API, "work": Role.WORKER}
 
 
-async def both(setup: Setup) -> None:
-    """Submit what is ordered and work on it, in one process."""
-    async with _runtime(setup) as runtime, asyncio.TaskGroup() as group:
-        worker = create_worker(runtime)
-        group.create_task(worker.run(sole_owner=True))
-        settle_memory()
-        await take_orders(submitter(runtime))
-        worker.stop()
+def bring_up_to_date(setup: Setup) -> None:
+    """Make the tables and the secrets, as `ketchup migrate` does."""
+    settings = _settings(setup)
+    with bootstrap.open_folder(settings) as folder:
+        bootstrap.migrate(settings, folder)
 
 
-@contextlib.asynccontextmanager
-async def _runtime(setup: Setup) -> AsyncIterator[Runtime]:
-    settings = settings_for(setup.data, concurrency=setup.at_once)
+async def main(role: Role, setup: Setup) -> None:
+    """Do what is ordered until there are no more orders, or work until told to stop."""
+    settings = _settings(setup)
     telemetry.configure(settings.log.level, settings.log.format)
     engines = {STUDIO: Engine(setup.starts, setup.engine_seconds)}
-    with DataFolder.open(setup.data, SystemClock()) as owned:
-        async with open_runtime(
-            settings, owned, base_url="http://127.0.0.1", providers=engines
-        ) as runtime:
-            yield runtime
+    started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
+    with bootstrap.open_folder(settings) as folder:
+        service = Service(settings, folder, None, engines, loaded=settle_memory, role=role)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(service.run(started.set_result))
+            runtime = (await started).runtime
+            if role is Role.WORKER:
+                await until_told_to_stop()
+            else:
+                await take_orders(submitter(runtime))
+            service.stop()
 
 
 def submitter(runtime: Runtime) -> Submit:
@@ -81,11 +78,16 @@ def submitter(runtime: Runtime) -> Submit:
     return submit
 
 
+def _settings(setup: Setup) -> Settings:
+    return settings_for(setup.data, database=setup.postgres, concurrency=setup.at_once)
+
+
 def _caller(workspace_id: str) -> Caller:
     return Caller(
-        WorkspaceId(workspace_id),
-        KeyId("key_of_the_bench"),
-        Environment.LIVE,
+        workspace_id=WorkspaceId(workspace_id),
+        key_id=KeyId("key_of_the_bench"),
+        plan=PLAN,
+        environment=Environment.LIVE,
         scopes=None,
         models=None,
         expires_at=None,
@@ -94,4 +96,4 @@ def _caller(workspace_id: str) -> Caller:
 
 if __name__ == "__main__":
     with event_loop_runner() as runner:
-        runner.run({"install": install, "both": both}[sys.argv[1]](setup_from_arguments()))
+        runner.run(main(ROLES[sys.argv[1]], setup_from_arguments()))

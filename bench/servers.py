@@ -25,10 +25,10 @@ from uuid import uuid4
 
 import psycopg
 import redis
-from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import make_url
 
-from ketchup.data_folder import paths
-from ketchup.db import sqlite_engine
+from bench.processes import tree
+from ketchup.db import PostgresUrl
 
 POSTGRES_VARIABLE: Final = "KETCHUP_BENCH_POSTGRES"
 _POSTGRES_SETTINGS: Final = {
@@ -42,23 +42,11 @@ _POSTGRES_SETTINGS: Final = {
     "max_connections": "200",
     "listen_addresses": "127.0.0.1",
 }
+# Stops the server when nobody can write to its standard input any more: we were killed.
+_GUARDIAN: Final = 'cat; kill -INT "$0"'
 _INITDB_OPTIONS: Final = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C")
 _START_SECONDS: Final = 30
 _STOP_SECONDS: Final = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where one contestant's tables are: a data folder's SQLite file, or a PostgreSQL database."""
-
-    folder: Path
-    url: str | None = None
-
-    def engine(self) -> Engine:
-        """Return an engine to prepare and to judge the tables with."""
-        if self.url is None:
-            return sqlite_engine(paths(self.folder).database)
-        return create_engine(make_url(self.url).set(drivername="postgresql+psycopg"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +56,35 @@ class Servers:
     postgres: str | None = None
     """The address of a database whose user may create others."""
     redis_port: int | None = None
+    postgres_process: int | None = None
+    """The process of our own server."""
     versions: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     """Why what is not there is not, and how to get it."""
 
     @contextlib.contextmanager
-    def place(self, folder: Path, *, on_postgres: bool) -> Iterator[Place]:
-        """Make the place for a contestant's tables, and remove its database at the end."""
-        if not on_postgres:
-            yield Place(folder)
-            return
+    def new_database(self) -> Iterator[PostgresUrl]:
+        """Create an empty PostgreSQL database, and remove it at the end."""
         assert self.postgres is not None
         name = f"ketchup_bench_{uuid4().hex[:12]}"
         with psycopg.connect(self.postgres, autocommit=True) as admin:
             admin.execute(f'CREATE DATABASE "{name}"'.encode())
             try:
-                yield Place(folder, make_url(self.postgres).set(database=name).render_as_string())
+                url = make_url(self.postgres).set(database=name)
+                yield PostgresUrl(url.render_as_string(hide_password=False))
             finally:
                 admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+    @contextlib.contextmanager
+    def pinned(self, core: int | None) -> Iterator[None]:
+        """Keep our own PostgreSQL on one core meanwhile, where the system lets us choose."""
+        if core is None or self.postgres_process is None:
+            yield
+            return
+        before = os.sched_getaffinity(self.postgres_process)
+        _pin(self.postgres_process, {core})
+        yield
+        _pin(self.postgres_process, before)
 
 
 @contextlib.contextmanager
@@ -93,10 +92,10 @@ def running(folder: Path) -> Iterator[Servers]:
     """Start what can be started; the servers keep their files in the folder."""
     missing: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
-        postgres = redis_port = None
+        postgres = process = redis_port = None
         versions: list[str] = []
         try:
-            postgres = stack.enter_context(_postgres(folder / "postgres"))
+            postgres, process = stack.enter_context(_postgres(folder / "postgres"))
             versions.append(_postgres_version(postgres))
         except _Missing as reason:
             missing["postgres"] = str(reason)
@@ -105,7 +104,7 @@ def running(folder: Path) -> Iterator[Servers]:
             versions.append(_redis_version(redis_port))
         except _Missing as reason:
             missing["redis"] = str(reason)
-        yield Servers(postgres, redis_port, versions, missing)
+        yield Servers(postgres, redis_port, process, versions, missing)
 
 
 class _Missing(Exception):
@@ -113,9 +112,9 @@ class _Missing(Exception):
 
 
 @contextlib.contextmanager
-def _postgres(folder: Path) -> Iterator[str]:
+def _postgres(folder: Path) -> Iterator[tuple[str, int | None]]:
     if given := os.environ.get(POSTGRES_VARIABLE):
-        yield given
+        yield given, None
         return
     programs = _postgres_programs()
     user = _unprivileged_user()
@@ -136,10 +135,17 @@ def _postgres(folder: Path) -> Iterator[str]:
     url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
     with (
         (folder.parent / "postgres.log").open("wb") as log,
-        _process(command, cwd=folder, user=user, stderr=log),
+        _process(command, cwd=folder, user=user, stderr=log) as process,
     ):
         _wait_for(lambda: psycopg.connect(url).close(), psycopg.OperationalError, "PostgreSQL")
-        yield url
+        yield url, process
+
+
+def _pin(process: int, cores: set[int]) -> None:
+    """Move a server and what it has started; what it starts later inherits it."""
+    for child in tree(process):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(child, cores)
 
 
 def _postgres_programs() -> Path:
@@ -197,14 +203,22 @@ def _process(
     user: str | None = None,
     stdout: IO[bytes] | int | None = None,
     stderr: IO[bytes] | int | None = None,
-) -> Iterator[None]:
+) -> Iterator[int]:
     """Run a server until the end of the block; SIGINT is a quick and orderly stop for both."""
-    with subprocess.Popen(
-        command, cwd=cwd, user=user, stdout=stdout, stderr=stderr, start_new_session=True
-    ) as process:
+    with (
+        subprocess.Popen(
+            command, cwd=cwd, user=user, stdout=stdout, stderr=stderr, start_new_session=True
+        ) as process,
+        subprocess.Popen(
+            ["/bin/sh", "-c", _GUARDIAN, str(process.pid)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        ) as guardian,
+    ):
         try:
-            yield
+            yield process.pid
         finally:
+            guardian.kill()
             process.send_signal(signal.SIGINT)
             try:
                 process.wait(_STOP_SECONDS)

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.contestants import running
+from bench.processes import tree
 from bench.report import Part, at_most, number
 
 
@@ -99,16 +100,10 @@ def _ask(connection: HTTPConnection, path: str, expected: int) -> None:
 
 def _sizes(process: subprocess.Popen[str]) -> tuple[float | None, float | None]:
     try:
-        sizes = [_sizes_of(pid) for pid in _tree(process.pid)]
+        sizes = [_sizes_of(pid) for pid in tree(process.pid)]
     except OSError:
         return None, None
     return sum(pss for pss, _ in sizes), sum(rss for _, rss in sizes)
-
-
-def _tree(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task").glob("*/children")
-    found = [int(child) for file in children for child in file.read_text().split()]
-    return [pid, *(one for child in found for one in _tree(child))]
 
 
 def _sizes_of(pid: int) -> tuple[float, float]:
