@@ -26,7 +26,7 @@ from typing_extensions import override
 from ketchup import credits, tasks, webhooks
 from ketchup.clock import FrozenClock, Micros, after
 from ketchup.credits import InsufficientCredits
-from ketchup.db import SqliteFile, engine_of
+from ketchup.db import engine_of
 from ketchup.errors import Conflict
 from ketchup.generation import Accepted, Ending, recover
 from ketchup.generation.finish import finish
@@ -77,7 +77,7 @@ class Ledger(RuleBasedStateMachine):
         super().__init__()
         self.clock = FrozenClock()
         self.folder = tempfile.TemporaryDirectory()
-        self.engine = engine_of(SqliteFile(migrated_file(Path(self.folder.name))))
+        self.engine = engine_of(migrated_file(Path(self.folder.name)))
         self.conn = self.engine.connect()
         self.workspaces: list[WorkspaceId] = []
         self.balances: dict[WorkspaceId, int] = {}

@@ -16,7 +16,7 @@ from ketchup.api import ApiDependencies, create_api
 from ketchup.clock import FrozenClock
 from ketchup.config import Settings
 from ketchup.credits import Held, HoldRequest
-from ketchup.db import Database, SqliteFile
+from ketchup.db import Database
 from ketchup.ids import WorkspaceId, task_id
 from ketchup.money import Credits
 from ketchup.workspaces import Authenticator, Pepper, plans_from
@@ -66,8 +66,9 @@ class AdminApi:
 
 @asynccontextmanager
 async def open_admin_api(folder: Path) -> AsyncIterator[AdminApi]:
-    path = migrated_file(folder)
-    database, clock = Database(SqliteFile(path)), FrozenClock()
+    file = migrated_file(folder)
+    path = file.path
+    database, clock = Database(file), FrozenClock()
     authenticator = Authenticator(database, PEPPER, clock)
     app = create_api(ApiDependencies(database, authenticator, PEPPER, TOKEN, clock, PLANS))
     try:

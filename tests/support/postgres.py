@@ -115,6 +115,22 @@ class PostgresServer:
         self.stop(mode)
         self.start()
 
+    @contextmanager
+    def settings(self, **settings: str) -> Iterator[None]:
+        """Change settings of the running server for the body, also of connections that are open."""
+        with psycopg.connect(self.url(), autocommit=True) as conn:
+            for name, value in settings.items():
+                change = sql.SQL("ALTER SYSTEM SET {} = {}")
+                conn.execute(change.format(sql.Identifier(name), sql.Literal(value)))
+            self._reload(conn)
+            try:
+                yield
+            finally:
+                conn.execute("SET default_transaction_read_only = off")
+                for name in settings:
+                    conn.execute(sql.SQL("ALTER SYSTEM RESET {}").format(sql.Identifier(name)))
+                self._reload(conn)
+
     @property
     def is_running(self) -> bool:
         return self._process is not None
@@ -136,6 +152,15 @@ class PostgresServer:
             **self._as_its_user,
         )
         assert made.returncode == 0, made.stdout + made.stderr
+
+    def _reload(self, conn: psycopg.Connection[Any]) -> None:
+        loaded = "SELECT pg_conf_load_time()"
+        before = conn.execute(loaded).fetchone()
+        conn.execute("SELECT pg_reload_conf()")
+        end = monotonic() + DEADLINE_SECONDS
+        while conn.execute(loaded).fetchone() == before:
+            assert monotonic() < end, "the settings were not read"
+            sleep(0.005)
 
     def _command(self, program: str) -> list[str]:
         return [str(self._programs / program), "-D", str(self.folder / "data")]
