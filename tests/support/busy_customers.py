@@ -22,6 +22,7 @@ from tests.support.invariants import TERMINAL, Promises
 
 CUSTOMERS: Final = 4
 _POLLS_PER_SUBMIT: Final = 3
+_PATIENCE_SECONDS: Final = 60.0
 _ORDER: Final = {"pending": 0, "submitted": 1, "in_progress": 2, "success": 3, "failed": 3}
 # Nothing listens on the discard port: the task ends without an engine's work.
 UNREACHABLE: Final = "http://127.0.0.1:9/reference.png"
@@ -73,6 +74,13 @@ class Customers:
             for ended in await asyncio.gather(*working, return_exceptions=True):
                 if isinstance(ended, Exception):
                     self._complain(f"a customer gave up: {ended!r}")
+
+    async def accept_more(self, count: int) -> None:
+        """Let them work until so many more tasks are accepted, or somebody complains."""
+        goal = min(len(self.promises.accepted) + count, self.most)
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while len(self.promises.accepted) < goal and not self.complaints:
+                await asyncio.sleep(0.02)
 
     async def submit_all(self, base_url: str, orders: Sequence[Order]) -> None:
         """Send these orders, one after the other, as long as there is a server."""
