@@ -21,7 +21,7 @@ from bench.load import Job, Outcome
 from bench.prepare import PRICE, Prepared
 from ketchup import credits
 from ketchup.data_folder import paths
-from ketchup.db import sqlite_engine
+from ketchup.db import SqliteFile, engine_of
 from ketchup.ids import WorkspaceId
 from ketchup.tasks.table import task
 
@@ -152,7 +152,7 @@ def _faults(outcome: Outcome) -> Iterator[str]:
 
 
 def _book_faults(name: Name, prepared: Prepared, acknowledged: int) -> list[str]:
-    engine = sqlite_engine(paths(prepared.folder).database, read_only=True)
+    engine = engine_of(SqliteFile(paths(prepared.folder).database), read_only=True)
     try:
         with engine.connect() as conn:
             return [f"{name}: {fault}" for fault in _disagreements(conn, prepared, acknowledged)]

@@ -1,10 +1,53 @@
-"""What holds for every test."""
+"""What holds for every test, and the databases that tests are given.
+
+A test that takes `location` runs once on SQLite and once on PostgreSQL. `-k "not postgresql"` leaves
+the second out, and with it the server's start.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from ketchup.db import Location, PostgresUrl, SqliteFile
+from tests.support.database import migrate, migrated_file
+from tests.support.postgres_pool import PostgresPool, postgres_pool
 
 # The first run on a fresh clone builds tables of characters, and a machine may be busy: neither
 # says anything about the code.
 settings.register_profile("ketchup", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ketchup")
+
+BOTH = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresPool]:
+    """Run one server for all tests, from the first one that needs it to the end."""
+    with postgres_pool(migrate) as pool:
+        yield pool
+
+
+@pytest.fixture(params=BOTH)
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Location]:
+    """Give the test a migrated database of its own; the SQLite one lies in `tmp_path`."""
+    if request.param == "sqlite":
+        yield migrated_file(tmp_path)
+    else:
+        pool: PostgresPool = request.getfixturevalue("postgres")
+        with pool.migrated() as url:
+            yield PostgresUrl(url)
+
+
+@pytest.fixture(params=BOTH)
+def empty_location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Location]:
+    """Give the test an empty database of its own."""
+    if request.param == "sqlite":
+        yield SqliteFile(tmp_path / "empty.db")
+    else:
+        pool: PostgresPool = request.getfixturevalue("postgres")
+        with pool.empty() as url:
+            yield PostgresUrl(url)

@@ -9,19 +9,31 @@ engines, address.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Final
 
 from pydantic import SecretStr
 
-from ketchup import credits, migrations, workspaces
+from ketchup import credits, migrations, telemetry, workspaces
 from ketchup.clock import Clock, SystemClock
 from ketchup.config import Settings, SettingsError
-from ketchup.data_folder import DataFolder
-from ketchup.db import Connection, Database, metadata, sqlite_engine
+from ketchup.data_folder import DataFolder, paths
+from ketchup.db import (
+    Bell,
+    Connection,
+    Database,
+    Engine,
+    Location,
+    PostgresUrl,
+    SqliteFile,
+    bell_of,
+    engine_of,
+    metadata,
+)
 from ketchup.egress import Egress, EgressError
 from ketchup.generation import (
     Chores,
@@ -32,15 +44,17 @@ from ketchup.generation import (
     RunRules,
     Submitter,
     Wakeup,
+    allowance_of,
 )
 from ketchup.ids import WorkerId, WorkspaceId
 from ketchup.providers.base import Provider
 from ketchup.providers.catalog import Catalog, catalog_from
 from ketchup.references import Decoder, References
 from ketchup.storage import Storage
-from ketchup.tasks import RateLimit
 from ketchup.webhooks import Sender, SenderSettings
-from ketchup.workspaces import Authenticator, NewKey, Pepper
+from ketchup.workspaces import Authenticator, NewKey, Pepper, Plans, plans_from
+
+log = telemetry.logger(__name__)
 
 STUDIO: Final = "studio"
 
@@ -50,14 +64,13 @@ class Rules:
     """What the operator decided about the surfaces and the worker. Times are in seconds."""
 
     insufficient_credits_status: int
-    retention_days: int
-    """Of new workspaces."""
     max_body_bytes: int
     max_plain_body_bytes: int
     polls_per_second: float
     """0 for no limit."""
     poll_burst: int
     concurrency: int
+    lanes: frozenset[str]
     lease_seconds: float
     drain_seconds: float
 
@@ -71,22 +84,30 @@ class Runtime:
     database: Database
     storage: Storage
     catalog: Catalog
+    plans: Plans
     authenticator: Authenticator
     submitter: Submitter
     results: Results
     runner: Runner
     chores: Chores
     accepted: Wakeup
-    """Rung after a commit that let tasks in."""
+    """Rung after a commit that let tasks in, here."""
+    accepted_elsewhere: Wakeup
+    """Rung when another process has let tasks in."""
     ended: Wakeup
     """Rung after a commit that ended tasks."""
+    bell: Bell
+    """Wakes the other processes on this database, and is rung by them."""
+    is_alone: bool
+    """Whether no other process can be on this database."""
     pepper: Pepper
     admin_token: str
     make_sender: Callable[[WorkerId], Sender]
 
     async def retention(self, number: int) -> int | None:
-        """Return how many seconds a workspace keeps its images."""
-        return await self.database.read(lambda conn: workspaces.find_retention(conn, number))
+        """Return how many seconds a workspace keeps its images; None for an unknown number."""
+        plan = await self.database.read(lambda conn: workspaces.find_plan(conn, number))
+        return None if plan is None else self.plans.find(plan).retention_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +118,58 @@ class FirstStart:
     key: str
 
 
-def migrate(folder: DataFolder) -> bool:
-    """Bring the folder's database to the newest schema; False when it was there already."""
-    engine = sqlite_engine(folder.paths.database)
+def location_of(settings: Settings, folder: Path) -> Location:
+    """Return where the database is: the PostgreSQL one, else a file in the data folder."""
+    url = _revealed(settings.database)
+    return PostgresUrl(url) if url else SqliteFile(paths(folder).database)
+
+
+def open_folder(settings: Settings) -> DataFolder:
+    """Take the data folder: alone with the SQLite file in it, or beside others on PostgreSQL."""
+    if settings.database is None:
+        return DataFolder.open(settings.data, SystemClock())
+    return DataFolder.share(settings.data)
+
+
+def migrate(settings: Settings, folder: DataFolder) -> bool:
+    """Bring the database to the newest schema; False when it was there already.
+
+    Raises migrations.SchemaTooNew, DatabaseUnusable and WrongSecretKey.
+    """
+    # Made before the database: a database without its key would be refused.
+    pepper = _pepper(settings, folder)
+    with _store(settings, folder) as engine:
+        changed = migrations.upgrade(engine, newest=metadata)
+        _check(engine, pepper)
+    return changed
+
+
+def require_usable(settings: Settings, folder: DataFolder) -> None:
+    """Raise unless the database can be used as it is: see `migrations` and WrongSecretKey."""
+    pepper = _pepper(settings, folder)
+    with _store(settings, folder) as engine:
+        migrations.require_usable(engine)
+        _check(engine, pepper)
+
+
+@contextmanager
+def _store(settings: Settings, folder: DataFolder) -> Iterator[Engine]:
+    engine = engine_of(location_of(settings, folder.path), lasting=True)
     try:
-        return migrations.upgrade(engine, newest=metadata)
+        yield engine
     finally:
         engine.dispose()
+
+
+def _check(engine: Engine, pepper: Pepper) -> None:
+    with migrations.usable(engine), engine.begin() as conn:
+        workspaces.require_same_secret(conn, pepper)
+        for setting in migrations.risks(conn):
+            log.error(
+                "DURABILITY IS OFF: a power failure can lose acknowledged tasks and credits",
+                setting=setting,
+                remedy=f"set {setting} = on in postgresql.conf",
+            )
 
 
 @asynccontextmanager
@@ -115,15 +181,15 @@ async def open_runtime(
     clock: Clock | None = None,
     providers: Mapping[str, Provider] | None = None,
 ) -> AsyncIterator[Runtime]:
-    """Build everything on a migrated data folder, and close it at the end.
+    """Build everything on a data folder and a migrated database, and close it at the end.
 
     `providers` replaces the built-in engines, by name.
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as closing:
-        pepper = Pepper(folder.secret_key(_revealed(settings.secret_key)))
-        migrate(folder)
-        database = Database(folder.paths.database)
+        pepper = _pepper(settings, folder)
+        location = location_of(settings, folder.path)
+        database = Database(location)
         closing.push_async_callback(database.close)
         store = Storage(folder.paths.blobs)
         egress = Egress(
@@ -142,19 +208,22 @@ async def open_runtime(
         results = Results(store, engines.catalog, base_url)
         inputs = Inputs(References(egress, decoder), store, clock)
         authenticator = Authenticator(database, pepper, clock)
-        accepted, ended = Wakeup(), Wakeup()
+        plans = plans_from(settings.plans, settings.default_plan)
+        accepted, ended, bell = Wakeup(), Wakeup(), bell_of(location)
+        accepted.listen(bell.ring)
         yield Runtime(
             rules=_rules(settings),
             clock=clock,
             database=database,
             storage=store,
             catalog=engines.catalog,
+            plans=plans,
             authenticator=authenticator,
             submitter=Submitter(
                 database,
                 inputs,
                 clock,
-                rate_limit=_rate_limit(settings),
+                allowances=lambda caller: allowance_of(plans.find(caller.plan)),
                 capacity=settings.limits.queue_capacity,
                 accepted=accepted,
             ),
@@ -170,9 +239,12 @@ async def open_runtime(
                 rules=_run_rules(settings),
                 ended=ended,
             ),
-            chores=Chores(database, store, authenticator, clock),
+            chores=Chores(database, store, authenticator, plans, clock),
             accepted=accepted,
+            accepted_elsewhere=Wakeup(),
             ended=ended,
+            bell=bell,
+            is_alone=isinstance(location, SqliteFile),
             pepper=pepper,
             admin_token=folder.admin_token(_revealed(settings.admin_token)),
             make_sender=_sender_maker(settings, database, egress, pepper, clock),
@@ -185,12 +257,12 @@ async def first_start(runtime: Runtime, settings: Settings) -> FirstStart | None
 
 
 def _first_start(conn: Connection, runtime: Runtime, settings: Settings) -> FirstStart | None:
+    # Of two processes that start together, one creates it.
+    workspaces.lock_creation(conn)
     if workspaces.list_all(conn):
         return None
     now = runtime.clock.now()
-    workspace = workspaces.create(
-        conn, settings.start.workspace, settings.storage.retention_days, now
-    )
+    workspace = workspaces.create(conn, settings.start.workspace, settings.start.plan, now)
     if settings.start.credits:
         credits.grant(conn, workspace.id, settings.start.credits, "first start", now)
     _, key = workspaces.create_key(conn, runtime.pepper, workspace.id, NewKey("first key"), now)
@@ -245,12 +317,12 @@ def _rules(settings: Settings) -> Rules:
     limits, worker = settings.limits, settings.worker
     return Rules(
         insufficient_credits_status=settings.contract.insufficient_credits_status,
-        retention_days=settings.storage.retention_days,
         max_body_bytes=limits.max_body_bytes,
         max_plain_body_bytes=limits.max_plain_body_bytes,
         polls_per_second=limits.polls_per_second,
         poll_burst=limits.poll_burst,
         concurrency=_concurrency(settings),
+        lanes=frozenset(worker.lanes),
         lease_seconds=worker.lease_seconds,
         drain_seconds=worker.drain_seconds,
     )
@@ -274,11 +346,8 @@ def _sender_settings(settings: Settings) -> SenderSettings:
     )
 
 
-def _rate_limit(settings: Settings) -> RateLimit | None:
-    limits = settings.limits
-    if limits.submits_per_minute == 0:
-        return None
-    return RateLimit(limits.submits_per_minute, limits.submit_burst)
+def _pepper(settings: Settings, folder: DataFolder) -> Pepper:
+    return Pepper(folder.secret_key(_revealed(settings.secret_key)))
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 
 from ketchup.clock import Micros
-from ketchup.db import metadata
+from ketchup.db import CHURNS, insert_new, metadata
 from ketchup.errors import Conflict, InvalidRequest
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import MAX_CREDITS, Credits
@@ -47,6 +47,7 @@ account = Table(
     Column("balance", BigInteger, nullable=False),
     Column("held", BigInteger, nullable=False),
     CheckConstraint("0 <= held AND held <= balance", name="covers_its_holds"),
+    info={CHURNS: True},
     sqlite_with_rowid=False,
 )
 
@@ -201,18 +202,15 @@ def grant(
     """
     if amount == 0 or abs(amount) > MAX_CREDITS:
         raise InvalidRequest("amount must be between -1000000000000 and 1000000000000, and not 0")
-    accounts = _lock_accounts(conn, {workspace_id})
-    known = accounts.get(workspace_id)
-    before = known or Account(Credits(0), Credits(0))
+    # The first grant makes the account; of two at the same time, one does.
+    conn.execute(_INSERT_ACCOUNT, {"workspace_id": workspace_id, **_amounts(_EMPTY)})
+    before = _lock_accounts(conn, {workspace_id})[workspace_id]
     now_has = Account(Credits(before.balance + amount), before.held)
     if now_has.available < 0:
         raise Conflict("the workspace has fewer credits available than that")
     if now_has.balance > MAX_CREDITS:
         raise InvalidRequest("the balance would be beyond 1000000000000 credits")
-    if known is None:
-        conn.execute(_INSERT_ACCOUNT, {"workspace_id": workspace_id, **_amounts(now_has)})
-    else:
-        _store_accounts(conn, {workspace_id: now_has}, {workspace_id})
+    _store_accounts(conn, {workspace_id: now_has}, {workspace_id})
     conn.execute(
         _INSERT_ENTRY,
         {
@@ -230,7 +228,7 @@ def grant(
 def find_account(conn: Connection, workspace_id: WorkspaceId) -> Account:
     """Return the account; one that never got credits is empty."""
     row = conn.execute(_SELECT_ACCOUNT, {"ids": [workspace_id]}).first()
-    return Account(row.balance, row.held) if row else Account(Credits(0), Credits(0))
+    return Account(row.balance, row.held) if row else _EMPTY
 
 
 def list_accounts(conn: Connection) -> dict[WorkspaceId, Account]:
@@ -249,6 +247,9 @@ def audit(conn: Connection, workspace_id: WorkspaceId) -> Audit:
     )
 
 
+_EMPTY: Final = Account(Credits(0), Credits(0))
+
+
 class HoldMissing(RuntimeError):
     """A task ended whose hold had already ended: a bug. The transaction must not commit."""
 
@@ -256,7 +257,7 @@ class HoldMissing(RuntimeError):
 def _reserve(
     accounts: dict[WorkspaceId, Account], request: HoldRequest
 ) -> Held | InsufficientCredits:
-    known = accounts.get(request.workspace_id, Account(Credits(0), Credits(0)))
+    known = accounts.get(request.workspace_id, _EMPTY)
     if known.available < request.price:
         return InsufficientCredits(known.available, request.price)
     accounts[request.workspace_id] = Account(known.balance, Credits(known.held + request.price))
@@ -270,7 +271,7 @@ def _release(
     held = holds.pop(s.task_id, None)
     if held is None or not 0 <= s.consumed <= held:
         raise HoldMissing(f"task {s.task_id} has no hold that covers {s.consumed}")
-    a = accounts.get(s.workspace_id, Account(Credits(0), Credits(0)))  # a free model needs none
+    a = accounts.get(s.workspace_id, _EMPTY)  # a free model needs none
     accounts[s.workspace_id] = Account(Credits(a.balance - s.consumed), Credits(a.held - held))
 
 
@@ -321,7 +322,7 @@ _SELECT_ACCOUNT: Final = select(account).where(
     account.c.workspace_id.in_(bindparam("ids", expanding=True))
 )
 _LOCK_ACCOUNTS: Final = _SELECT_ACCOUNT.order_by(account.c.workspace_id).with_for_update()
-_INSERT_ACCOUNT: Final = insert(account)
+_INSERT_ACCOUNT: Final = insert_new(account)
 _UPDATE_ACCOUNT: Final = (
     update(account)
     .where(account.c.workspace_id == bindparam("b_id"))

@@ -1,13 +1,14 @@
-"""The data folder: one process owns it, and its secrets are made here and nowhere else.
+"""The data folder: one process owns it, or several share it beside a PostgreSQL database.
 
-Ownership is an exclusive `flock` on `ketchup.lock`, held until `close`. The kernel gives it back
+Its secrets are made here and nowhere else. Ownership is an exclusive `flock` on `ketchup.lock`,
+held until `close`; those who share the folder hold it together. The kernel gives it back
 when the owner ends in any way, `kill -9` included, so there are no stale locks to clean up; the
 text inside only says whom to ask. The lock file is never deleted: whoever had opened the old one
 would then own a file that nobody else can see.
 
-Secrets are files of mode 0600, complete or absent: written beside, synced, then renamed into place.
-They are made once; a folder that has a database but no key any more is refused, for a new key would
-silently void every API key.
+Secrets are files of mode 0600, complete or absent: written beside, synced, then linked into place.
+They are made once, also when several processes start together; a folder that has a database but no
+key any more is refused, for a new key would silently void every API key.
 
     DATA/ketchup.lock     who owns the folder
     DATA/secret.key       protects API keys at rest: 32 bytes, as 64 hexadecimal characters
@@ -25,6 +26,7 @@ import os
 import secrets
 import socket
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -107,6 +109,18 @@ class DataFolder:
 
         Raises DataFolderInUse, and DataFolderError where it cannot be made or written.
         """
+        return cls._open(path, fcntl.LOCK_EX, lambda lock: _introduce(lock, clock))
+
+    @classmethod
+    def share(cls, path: Path) -> Self:
+        """Take the folder together with other processes: the database is not in it.
+
+        Raises DataFolderInUse where one process owns it, and DataFolderError.
+        """
+        return cls._open(path, fcntl.LOCK_SH, lambda lock: os.ftruncate(lock, 0))
+
+    @classmethod
+    def _open(cls, path: Path, kind: int, introduce: Callable[[int], None]) -> Self:
         path = path.absolute()
         try:
             _make(path)
@@ -114,8 +128,8 @@ class DataFolder:
         except OSError as error:
             raise DataFolderError(_sentence(path, error)) from error
         try:
-            _take(lock, path)
-            _introduce(lock, clock)
+            _take(lock, path, kind)
+            introduce(lock)
             paths(path).blobs.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             os.close(lock)
@@ -201,9 +215,9 @@ def _make(path: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
 
-def _take(lock: int, path: Path) -> None:
+def _take(lock: int, path: Path, kind: int) -> None:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise DataFolderInUse(path, _owner(lock)) from error
 
@@ -230,6 +244,9 @@ def _kept(path: Path, made: str) -> str:
     except FileNotFoundError:
         try:
             _write_secret(path, made)
+        except FileExistsError:
+            # Another process that shares the folder was first.
+            return read_secret(path)
         except OSError as error:
             raise DataFolderError(_sentence(path.parent, error)) from error
         return made
@@ -238,8 +255,7 @@ def _kept(path: Path, made: str) -> str:
 
 
 def _write_secret(path: Path, text: str) -> None:
-    # The name is fixed: only the owner of the folder writes here, and a crash leaves one at most.
-    beside = path.with_name(f".{path.name}.new")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
@@ -247,7 +263,10 @@ def _write_secret(path: Path, text: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    beside.rename(path)
+    try:
+        path.hardlink_to(beside)
+    finally:
+        beside.unlink()
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         # Without this, a power cut could take the name back after a key was made with it.

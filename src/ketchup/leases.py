@@ -1,33 +1,46 @@
 """Leases: how a worker process proves that it still lives, and when it must stop trusting itself.
 
 The protocol. A worker process has a random id and one row here, whatever number of tasks it holds.
-It moves `expires_at` forward every third of the time to live (`ttl`). Any worker may reap a row
-that has expired: what it had leased goes back to the queue under a new attempt number, and the old
-attempt can write nothing any more, because every write names (id, attempt, worker).
+It raises the row's `beat` every third of the time to live (`ttl`). Every worker watches the rows of
+all others; one whose beat has not changed for `ttl` is dead, and whoever sees it first removes the
+row. What it had leased goes back to the queue under a new attempt number, and the old attempt can
+write nothing any more, because every write names (id, attempt, worker).
 
-A lease is only as good as its worker's row. A worker that slept through its own reaping may still
-claim before it notices, and one may leave something behind when it stops: what is held by a worker
-without a row is lost too, and goes back at the next sweep.
+A lease is only as good as its worker's row: what is held by a worker without one is lost too, and
+goes back at the next sweep. Who claims locks the row, so that nobody can be given anything while it
+is being removed.
 
-The row is judged by the wall clock, because several processes share it. The worker judges itself by
-its monotonic clock, from the moment *before* it sent the renewal, and lets go `margin` earlier:
+No wall clock takes part: the clocks of several machines disagree, and each may jump. A worker
+judges itself by its own monotonic clock, from the moment *before* it sent the renewal, and lets go
+`margin` earlier; a watcher judges by its own, from the moment *after* it read the beat:
 
-    trusted until = sent + ttl - margin          reaped not before = written + ttl
+    trusted until = sent + ttl - margin          removed not before = read + ttl
 
-`sent <= written`, so a worker has stopped before anybody else starts. A worker never reaps itself:
-a wall clock that jumps forward would make it throw away its own work.
+`sent <= read`, so a worker has stopped before anybody else starts. A row is removed only with the
+beat that was watched: a watcher that was asleep itself does no harm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Connection, String, Table, delete, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    String,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 
-from ketchup.clock import Clock, Micros, after
-from ketchup.db import metadata
+from ketchup.clock import Clock, Micros
+from ketchup.db import CHURNS, metadata
 from ketchup.ids import WorkerId
 
 worker = Table(
@@ -35,7 +48,9 @@ worker = Table(
     metadata,
     Column("id", String(40), primary_key=True),
     Column("started_at", BigInteger, nullable=False),
-    Column("expires_at", BigInteger, nullable=False),
+    # Raised by each renewal.
+    Column("beat", BigInteger, nullable=False),
+    info={CHURNS: True},
     sqlite_with_rowid=False,
 )
 
@@ -77,27 +92,60 @@ class Trust:
         return self._until - self._clock.monotonic()
 
 
-def register(conn: Connection, worker_id: WorkerId, terms: Terms, now: Micros) -> None:
+class Watch:
+    """A worker's view of all the others: since when it has not seen each one's beat change."""
+
+    def __init__(self, terms: Terms, clock: Clock) -> None:
+        self._terms = terms
+        self._clock = clock
+        self._seen: dict[WorkerId, tuple[int, float]] = {}
+
+    def find_silent(self, beats: Mapping[WorkerId, int]) -> dict[WorkerId, int]:
+        """Take note of beats that were just read; return those that have lasted a whole term."""
+        now = self._clock.monotonic()
+        self._seen = {
+            worker_id: before
+            if (before := self._seen.get(worker_id)) and before[0] == beat
+            else (beat, now)
+            for worker_id, beat in beats.items()
+        }
+        return {
+            worker_id: beat
+            for worker_id, (beat, since) in self._seen.items()
+            if now - since >= self._terms.ttl
+        }
+
+
+def register(conn: Connection, worker_id: WorkerId, now: Micros) -> None:
     """Enter a new worker process."""
-    row = {"id": worker_id, "started_at": now, "expires_at": after(now, terms.ttl)}
-    conn.execute(insert(worker), row)
+    conn.execute(insert(worker), {"id": worker_id, "started_at": now, "beat": 0})
 
 
-def renew_unless_reaped(conn: Connection, worker_id: WorkerId, terms: Terms, now: Micros) -> bool:
+def renew_unless_reaped(conn: Connection, worker_id: WorkerId) -> bool:
     """Prolong the lease. False means that another worker has taken over."""
-    prolonged = conn.execute(
-        update(worker).where(worker.c.id == worker_id).values(expires_at=after(now, terms.ttl))
-    )
-    return prolonged.rowcount == 1
+    return conn.execute(_RENEW, {"b_id": worker_id}).rowcount == 1
 
 
-def reap_expired(conn: Connection, now: Micros, *, reaper: WorkerId) -> list[WorkerId]:
-    """Remove the rows of dead workers and return their ids.
+def lock_alive(conn: Connection, worker_id: WorkerId) -> bool:
+    """Whether the worker may claim; if so, nobody removes it before this transaction ends."""
+    return conn.execute(_LOCK_ALIVE, {"b_id": worker_id}).first() is not None
+
+
+def beats_of_others(conn: Connection, worker_id: WorkerId) -> dict[WorkerId, int]:
+    """Return the beat of every other worker. One never reaps itself: it would know better."""
+    rows = conn.execute(select(worker.c.id, worker.c.beat).where(worker.c.id != worker_id))
+    return {WorkerId(row.id): row.beat for row in rows}
+
+
+def reap_silent(conn: Connection, silent: Mapping[WorkerId, int]) -> int:
+    """Remove the rows of workers that still have the beat that was watched; return how many.
 
     The caller requeues what they held in the same transaction, else it would be nobody's.
     """
-    dead = delete(worker).where(worker.c.expires_at < now, worker.c.id != reaper)
-    return [row.id for row in conn.execute(dead.returning(worker.c.id))]
+    return sum(
+        conn.execute(_REAP, {"b_id": worker_id, "b_beat": beat}).rowcount
+        for worker_id, beat in sorted(silent.items())
+    )
 
 
 def remove(conn: Connection, worker_ids: Sequence[WorkerId]) -> None:
@@ -107,10 +155,26 @@ def remove(conn: Connection, worker_ids: Sequence[WorkerId]) -> None:
 
 def without_row(conn: Connection, holders: Collection[WorkerId]) -> list[WorkerId]:
     """Return those of these workers that have no row: what they hold is nobody's."""
+    if not holders:
+        return []
     known = set(conn.execute(select(worker.c.id).where(worker.c.id.in_(holders))).scalars())
     return sorted(set(holders) - known)
 
 
 def list_others(conn: Connection, worker_id: WorkerId) -> list[WorkerId]:
     """Return every other worker's id: after a start on SQLite they are all dead."""
-    return [row.id for row in conn.execute(select(worker.c.id).where(worker.c.id != worker_id))]
+    return list(beats_of_others(conn, worker_id))
+
+
+_RENEW: Final = (
+    update(worker).where(worker.c.id == bindparam("b_id")).values(beat=worker.c.beat + 1)
+)
+_LOCK_ALIVE: Final = (
+    select(worker.c.id)
+    .where(worker.c.id == bindparam("b_id"))
+    # Against removal, and not against a renewal.
+    .with_for_update(read=True, key_share=True)
+)
+_REAP: Final = delete(worker).where(
+    worker.c.id == bindparam("b_id"), worker.c.beat == bindparam("b_beat")
+)

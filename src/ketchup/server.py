@@ -37,7 +37,7 @@ def _api(runtime: Runtime) -> ASGIApp:
             pepper=runtime.pepper,
             admin_token=runtime.admin_token,
             clock=runtime.clock,
-            retention_days=runtime.rules.retention_days,
+            plans=runtime.plans,
         ),
         beside=describe(runtime.catalog, runtime.rules.insufficient_credits_status),
     )

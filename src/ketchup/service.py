@@ -1,7 +1,7 @@
-"""The service: server and worker in one process, started and stopped together.
+"""The service: server, worker or both in one process, started and stopped together.
 
-Used by `serve`, by `demo` and by whoever embeds Ketchup. It owns no signal: the caller says when to
-stop, and everything that was accepted is then finished or handed back.
+Used by `serve`, `api`, `worker` and `demo`, and by whoever embeds Ketchup. It owns no signal: the
+caller says when to stop, and everything that was accepted is then finished or handed back.
 """
 
 from __future__ import annotations
@@ -12,15 +12,25 @@ import gc
 import logging
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
 from typing_extensions import override
 
-from ketchup.bootstrap import FirstStart, Runtime, first_start, open_runtime
+from ketchup import migrations, telemetry
+from ketchup.bootstrap import (
+    FirstStart,
+    Runtime,
+    first_start,
+    migrate,
+    open_runtime,
+    require_usable,
+)
+from ketchup.clock import Clock, SystemClock
 from ketchup.config import Settings
 from ketchup.data_folder import DataFolder
 from ketchup.protocol import HttpProtocol
@@ -28,7 +38,10 @@ from ketchup.providers.base import Provider
 from ketchup.server import App, create_app
 from ketchup.worker import create_worker
 
+log = telemetry.logger(__name__)
+
 _BACKLOG: Final = 2048
+_STORE_POLL_SECONDS: Final = 1.0
 _OBJECTS_BEFORE_COLLECTING: Final = 20_000
 _CLOSE_CONNECTIONS_SECONDS: Final = 10
 
@@ -42,16 +55,26 @@ class Started:
     first_start: FirstStart | None
 
 
+class Role(Enum):
+    """What a process does."""
+
+    SERVE = auto()  # everything; brings the schema up to date first
+    API = auto()  # answers requests
+    WORKER = auto()  # renders and delivers
+
+
 @dataclass
 class Service:
-    """One process's service on an owned data folder and a bound socket."""
+    """One process's service on a data folder and, unless it is a worker alone, a bound socket."""
 
     settings: Settings
     folder: DataFolder
-    listener: socket.socket
+    listener: socket.socket | None
     providers: Mapping[str, Provider] | None = None
     loaded: Callable[[], None] | None = None
     """Called once when every surface is in memory and nothing more will be built."""
+    role: Role = Role.SERVE
+    clock: Clock = field(default_factory=SystemClock)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     def stop(self) -> None:
@@ -59,28 +82,98 @@ class Service:
         self._stop.set()
 
     async def run(self, ready: Callable[[Started], None]) -> None:
-        """Serve until stopped; `ready` is called once, when the first request can come."""
-        base_url = self.settings.base_url(self.listener.getsockname()[1])
+        """Serve until stopped; `ready` is called once, when the first request can come.
+
+        Raises what `bootstrap.migrate` and `bootstrap.require_usable` raise. A PostgreSQL server
+        that does not answer is waited for: until then, requests are refused for the moment.
+        """
+        port = self.listener.getsockname()[1] if self.listener else None
+        base_url = self.settings.base_url(port)
+        is_usable = await self._try_store()
+        if self.role is Role.SERVE and not is_usable:
+            await self._wait_for_store()
+            is_usable = True
         async with open_runtime(
-            self.settings, self.folder, base_url=base_url, providers=self.providers
+            self.settings,
+            self.folder,
+            base_url=base_url,
+            clock=self.clock,
+            providers=self.providers,
         ) as runtime:
-            made = await first_start(runtime, self.settings)
-            app = create_app(runtime)
-            server = _Server(app, lambda: ready(Started(base_url, runtime, made)))
-            worker = create_worker(runtime)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(worker.run(sole_owner=True))
+            made = None
+            if self.role is Role.SERVE:
+                made = await first_start(runtime, self.settings)
+            await self._run_parts(runtime, is_usable, Started(base_url, runtime, made), ready)
+
+    async def _run_parts(
+        self,
+        runtime: Runtime,
+        is_usable: bool,
+        started: Started,
+        ready: Callable[[Started], None],
+    ) -> None:
+        stops: list[Callable[[], None]] = []
+        async with _one_failure(), asyncio.TaskGroup() as group:
+            helpers = [group.create_task(runtime.bell.run(runtime.accepted_elsewhere))]
+            if not is_usable:
+                helpers.append(group.create_task(self._wait_for_store()))
+            if self.role is not Role.API:
+                worker = create_worker(runtime)
+                stops.append(worker.stop)
+                group.create_task(worker.run(sole_owner=runtime.is_alone))
+            if self.listener is not None:
+                app = create_app(runtime)
+                server = _Server(app, lambda: ready(started))
+                stops.append(server.stop)
                 group.create_task(server.serve(sockets=[self.listener]))
                 group.create_task(self._load(app, server))
-                await self._stop.wait()
-                server.should_exit = True
-                worker.stop()
+            else:
+                ready(started)
+                self._settle()
+            await self._stop.wait()
+            for stop in stops:
+                stop()
+            for helper in helpers:
+                helper.cancel()
+
+    async def _try_store(self) -> bool:
+        """Whether the database can be used now; False when its server does not answer yet."""
+        try:
+            await self._check_store()
+        except migrations.DatabaseUnreachable as error:
+            log.warning("waiting for the database", cause=str(error))
+            return False
+        return True
+
+    async def _wait_for_store(self) -> None:
+        while True:
+            await asyncio.sleep(_STORE_POLL_SECONDS)
+            with contextlib.suppress(migrations.DatabaseUnreachable):
+                await self._check_store()
+                log.info("the database answers")
+                return
+
+    async def _check_store(self) -> None:
+        check = migrate if self.role is Role.SERVE else require_usable
+        await asyncio.to_thread(check, self.settings, self.folder)
 
     async def _load(self, app: App, server: _Server) -> None:
         await server.listening.wait()
         await app.load()
+        self._settle()
+
+    def _settle(self) -> None:
         if self.loaded is not None:
             self.loaded()
+
+
+@contextlib.asynccontextmanager
+async def _one_failure() -> AsyncIterator[None]:
+    """Raise what ended a part by itself, where the group would wrap it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
 
 
 def event_loop_runner() -> asyncio.Runner:
@@ -149,6 +242,10 @@ class _Server(uvicorn.Server):
         )
         self.listening = asyncio.Event()
         self._ready = ready
+
+    def stop(self) -> None:
+        """Take no new connections, and end when the requests that are here are answered."""
+        self.should_exit = True
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -13,20 +13,24 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Final, Protocol
 
-from ketchup import ids, leases, telemetry
+from ketchup import backoff, db, ids, leases, telemetry
 from ketchup.bootstrap import Runtime
 from ketchup.clock import Clock
 from ketchup.db import Database
 from ketchup.errors import Unavailable
 from ketchup.generation import Runner
 from ketchup.ids import Entropy, WorkerId
-from ketchup.leases import Terms, Trust
+from ketchup.leases import Terms, Trust, Watch
 from ketchup.tasks import Attempt, Lease
 
 log = telemetry.logger(__name__)
 
+IMAGES: Final = "images"
+WEBHOOKS: Final = "webhooks"
+LANES: Final = frozenset({IMAGES, WEBHOOKS})
 _RETRY_SECONDS: Final = 0.5
 
 
@@ -52,9 +56,10 @@ class WorkerSettings:
 
     concurrency: int
     terms: Terms
+    lanes: frozenset[str] = LANES
     drain_seconds: float = 20.0
-    poll_seconds: float = 1.0
-    sweep_seconds: float = 1.0
+    poll_seconds: float = 0.5
+    sweep_seconds: float = 0.4
     chores_seconds: float = 30.0
 
 
@@ -67,13 +72,16 @@ def create_worker(runtime: Runtime) -> Worker:
         runtime.make_sender,
         runtime.chores.run,
         clock=runtime.clock,
+        random=Random(),
         settings=WorkerSettings(
             concurrency=rules.concurrency,
+            lanes=rules.lanes,
             terms=Terms(ttl=rules.lease_seconds),
             drain_seconds=rules.drain_seconds,
         ),
     )
     runtime.accepted.listen(worker.wake)
+    runtime.accepted_elsewhere.listen(worker.wake)
     runtime.ended.listen(worker.wake_sender)
     return worker
 
@@ -89,6 +97,7 @@ class Worker:
         chores: Callable[[], Awaitable[None]],
         *,
         clock: Clock,
+        random: Random,
         settings: WorkerSettings,
         entropy: Entropy = os.urandom,
     ) -> None:
@@ -97,6 +106,7 @@ class Worker:
         self._make_sender = sender
         self._chores = chores
         self._clock = clock
+        self._random = random
         self._settings = settings
         self._entropy = entropy
         self._stopping = asyncio.Event()
@@ -105,6 +115,7 @@ class Worker:
         self._running: dict[Attempt, asyncio.Task[None]] = {}
         # A claim whose commit was not confirmed may have leased something all the same.
         self._unsure = False
+        self._outage = _Outage()
 
     def wake(self) -> None:
         """Say that a task may be ready."""
@@ -128,16 +139,19 @@ class Worker:
         That is so on SQLite, where one process owns the file: what an earlier process left
         behind is taken up at once instead of after its lease.
         """
+        failures = 0
         while not self._stopping.is_set():
             worker_id = ids.worker_id(self._entropy)
             try:
                 trust = await self._register(worker_id)
+                failures = 0
                 if sole_owner:
                     await self._runner.take_over(worker_id)
                 await self._session(worker_id, trust)
             except Unavailable as error:
-                log.warning("worker waits for the store", cause=str(error.__cause__))
-                await self._pause(_RETRY_SECONDS)
+                failures += 1
+                self._outage.tell("worker waits for the store", error)
+                await self._pause(backoff.exponential(failures, self._random, ceiling=5.0))
             except Exception:
                 log.exception("worker session crashed")
                 await self._pause(_RETRY_SECONDS)
@@ -145,20 +159,23 @@ class Worker:
     # -- one session ------------------------------------------------------------------------------
 
     async def _register(self, worker_id: WorkerId) -> Trust:
-        terms, now = self._settings.terms, self._clock.now()
-        trust = Trust(terms, self._clock)
+        trust = Trust(self._settings.terms, self._clock)
         sent = self._clock.monotonic()
-        await self._database.write(lambda conn: leases.register(conn, worker_id, terms, now))
+        await self._database.write(
+            lambda conn: leases.register(conn, worker_id, db.now(conn, self._clock))
+        )
         trust.renewed(sent)
+        self._outage.over()
         return trust
 
     async def _session(self, worker_id: WorkerId, trust: Trust) -> None:
         sender = self._sender = self._make_sender(worker_id)
+        watch = Watch(self._settings.terms, self._clock)
         if self._stopping.is_set():
             sender.stop()
         helpers = [
             asyncio.create_task(
-                self._repeat(self._settings.sweep_seconds, lambda: self._sweep(worker_id))
+                self._repeat(self._settings.sweep_seconds, lambda: self._sweep(worker_id, watch))
             ),
             asyncio.create_task(self._repeat(self._settings.chores_seconds, self._chores)),
         ]
@@ -177,7 +194,8 @@ class Worker:
     async def _labour(self, worker_id: WorkerId, sender: DeliverySender) -> None:
         """Claim and send until stopped, then bring what runs to an end."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(sender.run())
+            if WEBHOOKS in self._settings.lanes:
+                group.create_task(sender.run())
             group.create_task(self._claim_loop(worker_id))
         await self._drain()
 
@@ -201,19 +219,17 @@ class Worker:
             if not renewed:
                 return False
             trust.renewed(sent)
+            self._outage.over()
         labour.result()
         return True
 
     async def _renew(self, worker_id: WorkerId) -> bool:
-        terms, now = self._settings.terms, self._clock.now()
-        return await self._database.write(
-            lambda conn: leases.renew_unless_reaped(conn, worker_id, terms, now)
-        )
+        return await self._database.write(lambda conn: leases.renew_unless_reaped(conn, worker_id))
 
     # -- tasks ------------------------------------------------------------------------------------
 
     async def _claim_loop(self, worker_id: WorkerId) -> None:
-        if self._settings.concurrency == 0:
+        if self._settings.concurrency == 0 or IMAGES not in self._settings.lanes:
             await self._stopping.wait()
         while not self._stopping.is_set():
             free = self._settings.concurrency - len(self._running)
@@ -235,7 +251,7 @@ class Worker:
             return await self._runner.claim(worker_id, free)
         except Unavailable as error:
             self._unsure = True
-            log.warning("cannot claim", cause=str(error.__cause__))
+            self._outage.tell("cannot claim", error)
             await self._pause(_RETRY_SECONDS)
             return []
 
@@ -265,8 +281,8 @@ class Worker:
 
     # -- chores -----------------------------------------------------------------------------------
 
-    async def _sweep(self, worker_id: WorkerId) -> None:
-        if await self._runner.sweep(worker_id):
+    async def _sweep(self, worker_id: WorkerId, watch: Watch) -> None:
+        if await self._runner.sweep(worker_id, watch):
             self.wake()
             self.wake_sender()
 
@@ -275,13 +291,30 @@ class Worker:
             try:
                 await work()
             except Unavailable as error:
-                log.warning("a chore waits for the store", cause=str(error.__cause__))
+                self._outage.tell("a chore waits for the store", error)
             except Exception:
                 log.exception("a chore failed")
             await asyncio.sleep(seconds)
 
     async def _pause(self, seconds: float) -> None:
         await _wait(self._stopping, seconds)
+
+
+class _Outage:
+    """Says once that the store is down, whoever finds out, and once that it is back."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def tell(self, event: str, error: Unavailable) -> None:
+        if not self._told:
+            log.warning(event, cause=str(error.__cause__))
+        self._told = True
+
+    def over(self) -> None:
+        if self._told:
+            log.info("the store is back")
+        self._told = False
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -19,6 +19,7 @@ from ketchup.clock import SECOND, after
 from ketchup.ids import WorkspaceId, name_bits
 from ketchup.providers.base import ImageFormat
 from ketchup.storage import image_key
+from tests.support.customers import customer
 from tests.support.engines import PromptedProvider
 from tests.support.exchange import exchange
 from tests.support.pictures import png
@@ -143,14 +144,25 @@ async def stored(service: RunningService, days_ago: float) -> str:
 
 
 async def test_an_address_lives_as_long_as_the_retention(alice: RunningService) -> None:
-    assert (await alice.client.get(await stored(alice, 29.99))).status_code == 200
-    old = await stored(alice, 30.01)
+    assert (await alice.client.get(await stored(alice, 89.99))).status_code == 200
+    old = await stored(alice, 90.01)
     answer = await alice.client.get(old)
     assert (answer.status_code, answer.content) == (404, GONE)
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     assert answer.headers["x-request-id"].startswith("req_")
     head = await alice.client.head(old)
     assert (head.status_code, head.content) == (404, b"")
+
+
+async def test_another_plan_holds_for_the_images_that_are_there(service: RunningService) -> None:
+    async with customer(service) as owner:
+        image = await stored(owner, 7.01)
+        assert (await owner.client.get(image)).status_code == 200
+
+        path = f"/admin/v1/workspaces/{owner.workspace_id}"
+        assert (await owner.admin.patch(path, json={"plan": "free"})).is_success
+
+        assert (await owner.client.get(image)).status_code == 404
 
 
 @pytest.mark.parametrize(

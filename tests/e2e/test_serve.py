@@ -21,8 +21,9 @@ from typing import Any, Final
 import httpx2
 import pytest
 
-from ketchup.bootstrap import migrate
+from ketchup.bootstrap import migrate, open_folder
 from ketchup.clock import SystemClock
+from ketchup.config import Settings
 from ketchup.data_folder import DataFolder
 from ketchup.service import bind
 from tests.support.process import DEADLINE_SECONDS, ServerProcess
@@ -202,11 +203,12 @@ def test_a_mistyped_setting_is_refused_with_a_suggestion(tmp_path: Path) -> None
 
 def test_data_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     database = tmp_path / "data" / "ketchup.db"
-    with DataFolder.open(tmp_path / "data", SystemClock()) as folder:
-        folder.secret_key()
-        migrate(folder)
+    settings = Settings(data=tmp_path / "data")
+    with open_folder(settings) as folder:
+        migrate(settings, folder)
     with closing(sqlite3.connect(database)) as db, db:
         db.execute("UPDATE alembic_version SET version_num = '9999'")
+        db.execute("UPDATE schema_support SET oldest_code = '9999'")
 
     for command in ("serve", "migrate"):
         done = ketchup(command, "--data", "data", cwd=tmp_path)

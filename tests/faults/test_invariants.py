@@ -95,6 +95,9 @@ _LEASE = (
             "a callback is leased to nobody",
         ),
         ("DELETE FROM task WHERE status = 'failed'", "an acknowledged task is lost"),
+        ("UPDATE turn SET active = active + 1", "tasks in flight are miscounted"),
+        ("UPDATE turn SET waiting = waiting + 1", "waiting tasks are miscounted"),
+        ("UPDATE turn SET waiting = waiting + 1", "a task waits although there is room"),
     ],
 )
 def test_damage_in_the_database_is_found(

@@ -1,28 +1,28 @@
 """Kill -9 at random instants, under load: nothing that was acknowledged is lost or paid twice.
 
-The seed is printed; a run is repeated with KETCHUP_TEST_SEED. The instants of a second run differ
-all the same: they depend on the machine.
+The instants of a second run with the same seed differ all the same: they depend on the machine.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import sys
 from pathlib import Path
 from random import Random
 from subprocess import TimeoutExpired
 from typing import Final
 
-import httpx2
 import pytest
 
-import ketchup
+from tests.support.audit import nothing_held
 from tests.support.busy_customers import Customers
+from tests.support.callbacks import all_told, disagreements
 from tests.support.invariants import violations
+from tests.support.operator import new_key
 from tests.support.process import Descendants, ServerProcess
 from tests.support.receiver import Receiver
+from tests.support.seeded import seeded
+from tests.support.service import client_of
 
 # Each start takes a second, and five where the machine has much else to do.
 pytestmark = pytest.mark.timeout(300)
@@ -35,13 +35,6 @@ _ENVIRON: Final = {
     # A task that is always in the engine when the power goes must not fail for it here.
     "KETCHUP_WORKER_MAX_LOSSES": "1000",
 }
-
-
-@pytest.fixture
-def random() -> Random:
-    seed = int(os.environ.get("KETCHUP_TEST_SEED") or Random().randrange(10**6))
-    sys.stdout.write(f"KETCHUP_TEST_SEED={seed}\n")
-    return Random(seed)
 
 
 async def test_eight_kills_lose_nothing(tmp_path: Path, random: Random) -> None:
@@ -57,21 +50,18 @@ async def test_a_hundred_kills_lose_nothing(tmp_path: Path, random: Random) -> N
 async def test_a_server_that_holds_and_enqueues_in_two_transactions_is_found_out(
     tmp_path: Path, random: Random
 ) -> None:
-    seeded = _seeded(
-        tmp_path,
-        "generation/submit.py",
-        "    tasks.enqueue(conn, [(task, turn)",
-        """    conn.exec_driver_sql("COMMIT")
+    enqueue = "    tasks.enqueue(conn, turns, "
+    between = """    conn.exec_driver_sql("COMMIT")
     __import__("time").sleep(0.2)
     conn.exec_driver_sql("BEGIN IMMEDIATE")
-""",
-    )
+"""
+    package = seeded(tmp_path, "generation/submit.py", enqueue, between + enqueue)
 
     async with Receiver() as receiver:
-        customers = Customers(_first_key(tmp_path / "data", seeded), receiver.url, random, 0)
+        customers = Customers(_first_key(tmp_path / "data", package), receiver.url, random, 0)
         found: list[str] = []
         for _ in range(20):
-            await _one_life(tmp_path / "data", random, customers, seeded)
+            await _one_life(tmp_path / "data", random, customers, package)
             if found := violations(tmp_path / "data", customers.promises):
                 break
 
@@ -81,32 +71,33 @@ async def test_a_server_that_holds_and_enqueues_in_two_transactions_is_found_out
 async def test_a_server_that_answers_before_the_commit_is_found_out(
     tmp_path: Path, random: Random
 ) -> None:
-    seeded = _seeded(
+    seeded(
         tmp_path,
-        "db.py",
-        "                result = work(connection)\n",
-        """                result = work(connection)
-                if isinstance(result, list) and result and type(result[0]).__name__ == "Accepted":
-                    self.answer_early(result)
-                    __import__("time").sleep(0.2)
+        "db/lanes.py",
+        "                    return work(connection)\n",
+        """                    result = work(connection)
+                    if isinstance(result, list) and type(result[0]).__name__ == "Accepted":
+                        self.answer_early(result)
+                        __import__("time").sleep(0.2)
+                    return result
 """,
-        instead=True,
     )
-    _replace(
-        seeded / "ketchup" / "db.py",
+    package = seeded(
+        tmp_path,
+        "db/batches.py",
         "            outcomes = self._outcomes([item for item, _ in batch])\n",
         """            self._lane.answer_early = lambda results: self._loop.call_soon_threadsafe(
-                _resolve, batch, results
+                resolve, batch, results
             )
             outcomes = self._outcomes([item for item, _ in batch])
 """,
     )
 
     async with Receiver() as receiver:
-        customers = Customers(_first_key(tmp_path / "data", seeded), receiver.url, random, 0)
+        customers = Customers(_first_key(tmp_path / "data", package), receiver.url, random, 0)
         found: list[str] = []
         for _ in range(20):
-            await _one_life(tmp_path / "data", random, customers, seeded)
+            await _one_life(tmp_path / "data", random, customers, package)
             if found := violations(tmp_path / "data", customers.promises):
                 break
 
@@ -132,12 +123,13 @@ async def _survives(data: Path, random: Random, *, kills: int, pictures: int) ->
             assert found == [], f"after kill {number}"
         with ServerProcess.start(data, environ=_ENVIRON) as server:
             await customers.settle(server.base_url, 60 + 2 * kills)
-            await _called_back(receiver, customers, 60 + kills)
-            await _audited(server, 60)
+            await all_told(receiver, customers.promises.accepted, 60 + kills)
+            async with client_of(server.base_url, server.admin_token) as admin:
+                await nothing_held(admin, 60)
             assert server.terminate() == 0
     assert customers.complaints == []
     assert violations(data, customers.promises, at_the_end=True) == []
-    _judge_callbacks(receiver, customers)
+    assert disagreements(receiver, customers.ended) == []
     statuses = [data["status"] for data in customers.ended.values()]
     done = f"{len(statuses)} tasks, {statuses.count('success')} pictures"
     sys.stdout.write(f"{kills} kills, {done}, {len(receiver.requests)} callbacks\n")
@@ -181,71 +173,10 @@ async def _goes_on(server: ServerProcess, seconds: float) -> None:
 def _first_key(data: Path, package: Path | None = None) -> str:
     """Start once in peace, and make a key as an operator does."""
     with ServerProcess.start(data, "--concurrency", "0", environ=_environ(package)) as server:
-        with _operator(server) as operator:
-            workspace = operator.get("/workspaces").json()["items"][0]["id"]
-            made = operator.post(f"/workspaces/{workspace}/keys", json={"name": "customers"})
+        key = new_key(server.base_url, server.admin_token)
         assert server.terminate() == 0
-    key: str = made.json()["key"]
     return key
-
-
-def _operator(server: ServerProcess) -> httpx2.Client:
-    return httpx2.Client(
-        base_url=f"{server.base_url}/admin/v1",
-        headers={"Authorization": f"Bearer {server.admin_token}"},
-        trust_env=False,
-    )
-
-
-async def _audited(server: ServerProcess, seconds: float) -> None:
-    """Wait until nothing is held: tasks whose answer was lost end too."""
-    with _operator(server) as operator:
-        workspace = operator.get("/workspaces").json()["items"][0]["id"]
-        async with asyncio.timeout(seconds):
-            while True:
-                audit = operator.get(f"/workspaces/{workspace}/audit").json()
-                assert audit["consistent"] is True
-                if float(audit["held"]) == 0:
-                    return
-                await asyncio.sleep(0.05)
-
-
-async def _called_back(receiver: Receiver, customers: Customers, seconds: float) -> None:
-    async with asyncio.timeout(seconds):
-        while customers.promises.accepted - _callbacks(receiver).keys():
-            await receiver.received(len(receiver.requests) + 1)
-
-
-def _judge_callbacks(receiver: Receiver, customers: Customers) -> None:
-    """Every task was told under one id with the same bytes, and in agreement with what polls say."""
-    callbacks = _callbacks(receiver)
-    for task_id, told in customers.ended.items():
-        assert len(callbacks[task_id]) == 1, task_id
-        [(_webhook_id, body)] = callbacks[task_id]
-        assert f'"status":"{told["status"]}"'.encode() in body
-
-
-def _callbacks(receiver: Receiver) -> dict[str, set[tuple[str, bytes]]]:
-    found: dict[str, set[tuple[str, bytes]]] = {}
-    for request in receiver.requests:
-        task_id = request.body.partition(b'"task_id":"')[2].partition(b'"')[0].decode()
-        found.setdefault(task_id, set()).add((request.headers["webhook-id"], request.body))
-    return found
 
 
 def _environ(package: Path | None) -> dict[str, str]:
     return {**_ENVIRON, **({"PYTHONPATH": str(package)} if package else {})}
-
-
-def _seeded(tmp_path: Path, module: str, before: str, bug: str, *, instead: bool = False) -> Path:
-    """Copy the package with a bug in it, and return the folder to import it from."""
-    copy = tmp_path / "seeded"
-    shutil.copytree(Path(ketchup.__file__).parent, copy / "ketchup")
-    _replace(copy / "ketchup" / module, before, bug if instead else bug + before)
-    return copy
-
-
-def _replace(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert text.count(old) == 1, f"the seeded bug no longer fits into {file.name}"
-    file.write_text(text.replace(old, new))

@@ -13,6 +13,7 @@ from ketchup.errors import Unauthenticated
 from ketchup.ids import WorkspaceId
 from ketchup.workspaces import Environment, Scope
 from tests.support.admin_api import PEPPER, V1, AdminApi, open_admin_api
+from tests.support.factories import new_workspace
 
 NOW = "2025-09-10T10:22:20.010Z"
 NOTHING = {"balance": "0.000000", "held": "0.000000", "available": "0.000000"}
@@ -36,7 +37,8 @@ async def test_a_new_workspace_is_active_and_has_nothing(api: AdminApi) -> None:
         "number": 100,
         "name": "Acme",
         "status": "active",
-        "retention_days": 30,
+        "plan": "free",
+        "retention_days": 7,
         "created_at": NOW,
         **NOTHING,
     }
@@ -100,6 +102,118 @@ async def test_a_workspace_has_only_two_states(api: AdminApi) -> None:
     assert answer.json()["errors"] == [
         {"param": "status", "reason": "should be 'active' or 'suspended'"}
     ]
+
+
+# Plans
+
+
+async def test_a_workspace_is_made_on_the_plan_that_is_named(api: AdminApi) -> None:
+    answer = await api.client.post(f"{V1}/workspaces", json={"name": "acme", "plan": "pro"})
+    assert answer.status_code == 201
+    assert (answer.json()["plan"], answer.json()["retention_days"]) == ("pro", 30)
+
+
+async def test_another_plan_is_known_to_the_keys_at_once(api: AdminApi) -> None:
+    workspace = await api.workspace()
+    _, secret = await api.key(workspace)
+    header = [f"Bearer {secret}".encode()]
+    assert (await api.authenticator.authenticate(header)).plan == "free"
+
+    answer = await api.client.patch(f"{V1}/workspaces/{workspace}", json={"plan": "scale"})
+
+    assert answer.status_code == 200
+    shown = answer.json()
+    assert (shown["plan"], shown["retention_days"], shown["status"]) == ("scale", 90, "active")
+    assert (await api.authenticator.authenticate(header)).plan == "scale"
+
+
+async def test_status_and_plan_change_together_or_not_at_all(api: AdminApi) -> None:
+    where = f"{V1}/workspaces/{await api.workspace()}"
+    before = (await api.client.get(where)).json()
+
+    refused = await api.client.patch(where, json={"status": "suspended", "plan": "gold"})
+    assert refused.status_code == 400
+    assert (await api.client.get(where)).json() == before
+
+    changed = await api.client.patch(where, json={"status": "suspended", "plan": "pro"})
+    assert (changed.json()["status"], changed.json()["plan"]) == ("suspended", "pro")
+
+
+@pytest.mark.parametrize("plan", ["gold", "", "Free", "free\x00", "x" * 300])
+async def test_an_unknown_plan_is_refused_with_the_names_that_there_are(
+    api: AdminApi, plan: str
+) -> None:
+    workspace = await api.workspace()
+    for answer in (
+        await api.client.post(f"{V1}/workspaces", json={"name": "two", "plan": plan}),
+        await api.client.patch(f"{V1}/workspaces/{workspace}", json={"plan": plan}),
+    ):
+        assert answer.status_code == 400
+        assert answer.json()["detail"] == "plan must be one of free, pro, scale"
+    assert [w["plan"] for w in (await api.client.get(f"{V1}/workspaces")).json()["items"]] == [
+        "free"
+    ]
+
+
+@pytest.mark.parametrize("escape", ["\\u0000", "\\ud800"])
+async def test_text_that_no_database_keeps_is_refused_in_every_field(
+    api: AdminApi, escape: str
+) -> None:
+    where = f"{V1}/workspaces/{await api.workspace()}"
+    for method, path, body in [
+        ("POST", f"{V1}/workspaces", '{"name": "a%s"}'),
+        ("POST", f"{V1}/workspaces", '{"name": "a", "plan": "free%s"}'),
+        ("PATCH", where, '{"plan": "free%s"}'),
+        ("POST", f"{where}/keys", '{"name": "a%s"}'),
+        ("POST", f"{where}/keys", '{"name": "a", "models": ["a%s"]}'),
+        ("POST", f"{where}/credits", '{"amount": "1", "note": "a%s"}'),
+    ]:
+        answer = await api.client.request(
+            method, path, content=body % escape, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 400, body
+        assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize("change", [{}, {"status": None}, {"plan": None, "status": None}])
+async def test_a_change_that_changes_nothing_is_refused(
+    api: AdminApi, change: dict[str, object]
+) -> None:
+    where = f"{V1}/workspaces/{await api.workspace()}"
+    answer = await api.client.patch(where, json=change)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        400,
+        "status, plan or both are required",
+    )
+
+
+async def test_the_plans_are_listed_as_the_settings_have_them(api: AdminApi) -> None:
+    items = (await api.client.get(f"{V1}/plans")).json()["items"]
+    assert [(item["name"], item["default"]) for item in items] == [
+        ("free", True),
+        ("pro", False),
+        ("scale", False),
+    ]
+    assert items[1] == {
+        "name": "pro",
+        "title": "Pro",
+        "price": "29.000000",
+        "submits_per_minute": 120,
+        "submit_burst": 30,
+        "concurrency": 16,
+        "depth": 2000,
+        "weight": 4,
+        "retention_days": 30,
+        "default": False,
+    }
+
+
+async def test_a_workspace_whose_plan_is_gone_is_shown_with_what_holds_instead(
+    api: AdminApi,
+) -> None:
+    made = await api.database.write(lambda conn: new_workspace(conn, plan="gold"))
+    shown = (await api.client.get(f"{V1}/workspaces/{made.id}")).json()
+    assert (shown["plan"], shown["retention_days"]) == ("gold", 7)
 
 
 # Keys

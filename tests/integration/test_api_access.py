@@ -37,7 +37,7 @@ async def api(tmp_path: Path) -> AsyncIterator[AdminApi]:
 async def test_every_route_answers_401_without_the_token(api: AdminApi) -> None:
     document = (await api.client.get("/openapi.json")).json()
     guarded = [(p, m) for p, m in operations(document) if p not in {"/healthz", "/readyz"}]
-    assert len(guarded) == len(routes.routes) == 11
+    assert len(guarded) == len(routes.routes) == 12
     async with api.stranger() as stranger:
         for path, method in guarded:
             # A body that no route accepts: the token is asked for before anything of it is read.

@@ -70,7 +70,7 @@ async def test_a_locked_store_is_not_ready_after_two_seconds_and_is_asked_once(
             await asyncio.sleep(0)
             api.clock.advance(1)
         assert set(await asyncio.gather(*asked)) == {False}
-        assert api.database._writer._jobs.qsize() == 0
+        assert api.database._lanes.writer()._jobs.qsize() == 0
         other.execute("ROLLBACK")
     # The one question that waited is answered now.
     assert await readiness.is_ready()
@@ -85,6 +85,7 @@ async def test_the_document_covers_what_there_is_and_needs_no_token(api: AdminAp
     assert document["info"]["title"] == "Ketchup"
     assert sorted(operations(document)) == [
         ("/admin/v1/keys/{key_id}", "DELETE"),
+        ("/admin/v1/plans", "GET"),
         ("/admin/v1/workspaces", "GET"),
         ("/admin/v1/workspaces", "POST"),
         ("/admin/v1/workspaces/{workspace_id}", "GET"),

@@ -77,7 +77,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
             if statement.startswith("SELECT"):
                 queries.append(statement)
 
-        event.listen(database._hot_reader._engine, "before_cursor_execute", note)
+        event.listen(database._lanes.hot_reader._engine, "before_cursor_execute", note)
         authenticator = Authenticator(database, PEPPER, clock)
         yield Door(database, clock, authenticator, workspace.id, key.id, secret, queries)
 
@@ -153,7 +153,7 @@ async def test_an_answer_from_before_the_revocation_is_not_remembered_after_it(
         return items
 
     def revoke() -> None:
-        door.database._writer.attempt(
+        door.database._lanes.writer().attempt(
             lambda conn: workspaces.revoke_key(conn, door.key_id, door.clock.now())
         )
         revoked.set()
@@ -165,7 +165,7 @@ async def test_an_answer_from_before_the_revocation_is_not_remembered_after_it(
     await asyncio.sleep(0)  # both are in the reader's queue
     # The loop stands still here: the answer is known, but nobody has seen it yet.
     assert asked.wait(DEADLINE)
-    door.database._writer.put(revoke)
+    door.database._lanes.writer().put(revoke)
     assert revoked.wait(DEADLINE)
     door.authenticator.forget_all()
 

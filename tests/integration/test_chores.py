@@ -21,7 +21,7 @@ from ketchup.storage import Storage
 from ketchup.tasks.table import idempotency
 from ketchup.workspaces import Authenticator, NewKey
 from tests.support.database import temporary_database
-from tests.support.factories import PEPPER, new_workspace
+from tests.support.factories import PEPPER, PLANS, new_workspace
 
 DAY = 86_400.0
 TOO_MANY = 2 * PORTION + 1
@@ -44,7 +44,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     clock, store = FrozenClock(), Storage(tmp_path / "blobs")
     async with temporary_database(tmp_path) as database:
         authenticator = Authenticator(database, PEPPER, clock)
-        chores = Chores(database, store, authenticator, clock)
+        chores = Chores(database, store, authenticator, PLANS, clock)
         yield House(database, store, authenticator, clock, chores)
 
 
@@ -103,13 +103,28 @@ async def test_all_files_past_their_time_go_in_one_round_however_many_there_are(
 
     for _ in range(PORTION + 1):
         await house.storage.put(key(), b"old")
-    house.clock.advance(workspace.retention_days * DAY + 1)
+    house.clock.advance(PLANS.find(workspace.plan).retention_seconds + 1)
     young = key()
     await house.storage.put(young, b"young")
 
     await house.chores.run()
 
     assert await house.storage.keys(folder) == [young]
+
+
+@pytest.mark.parametrize(("plan", "kept"), [("free", 1), ("scale", 2), ("gone", 2)])
+async def test_files_are_kept_as_long_as_the_plan_says_and_longer_where_it_is_not_known(
+    house: House, plan: str, kept: int
+) -> None:
+    workspace = await house.database.write(lambda conn: new_workspace(conn, plan=plan))
+
+    for age in (7.01, 0):
+        made = after(house.clock.now(), -age * DAY)
+        key = storage.image_key(workspace.number, made, ImageFormat.PNG, name_bits())
+        await house.storage.put(key, b"image")
+    await house.chores.run()
+
+    assert len(await house.storage.keys(storage.image_folder(workspace.number))) == kept
 
 
 async def test_files_are_looked_through_once_an_hour(house: House) -> None:

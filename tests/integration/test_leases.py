@@ -9,10 +9,13 @@ import pytest
 from sqlalchemy import Connection
 
 from ketchup import leases
-from ketchup.clock import Micros, after
-from ketchup.leases import Terms
+from ketchup.clock import FrozenClock
+from ketchup.ids import WorkerId
+from ketchup.leases import Terms, Watch
 from tests.support.database import temporary_engine
-from tests.support.factories import NOW, OTHER_WORKER, WORKER, register
+from tests.support.factories import OTHER_WORKER, WORKER, register
+
+TERMS = Terms(ttl=15.0)
 
 
 @pytest.fixture
@@ -21,24 +24,71 @@ def conn(tmp_path: Path) -> Iterator[Connection]:
         yield conn
 
 
-def test_a_worker_is_reaped_after_its_lease_and_not_a_moment_before(conn: Connection) -> None:
+def reap(conn: Connection, watch: Watch, reaper: WorkerId = OTHER_WORKER) -> int:
+    return leases.reap_silent(conn, watch.find_silent(leases.beats_of_others(conn, reaper)))
+
+
+def test_a_worker_is_reaped_a_whole_lease_after_its_beat_was_seen(conn: Connection) -> None:
+    clock = FrozenClock()
+    watch = Watch(TERMS, clock)
     register(conn, WORKER, OTHER_WORKER)
-    terms = Terms(ttl=15.0)
-    ends = after(NOW, 15.0)
 
-    assert leases.reap_expired(conn, ends, reaper=OTHER_WORKER) == []
-    assert leases.renew_unless_reaped(conn, OTHER_WORKER, terms, ends)
-    assert leases.reap_expired(conn, Micros(ends + 1), reaper=OTHER_WORKER) == [WORKER]
+    assert reap(conn, watch) == 0
+    clock.advance(14.9)
+    assert reap(conn, watch) == 0
+    clock.advance(0.1)
+    assert reap(conn, watch) == 1
 
-    assert not leases.renew_unless_reaped(conn, WORKER, terms, Micros(ends + 1))
+    assert not leases.renew_unless_reaped(conn, WORKER)
+    assert not leases.lock_alive(conn, WORKER)
     assert leases.list_others(conn, OTHER_WORKER) == []
 
 
-def test_a_worker_never_reaps_itself_even_when_the_wall_clock_jumps(conn: Connection) -> None:
+def test_a_worker_that_renews_is_never_reaped(conn: Connection) -> None:
+    clock = FrozenClock()
+    watch = Watch(TERMS, clock)
+    register(conn, WORKER, OTHER_WORKER)
+
+    for _ in range(100):
+        assert reap(conn, watch) == 0
+        clock.advance(14.0)
+        assert leases.renew_unless_reaped(conn, WORKER)
+
+    assert leases.lock_alive(conn, WORKER)
+
+
+def test_a_wall_clock_that_jumps_reaps_nobody(conn: Connection) -> None:
+    clock = FrozenClock()
+    watch = Watch(TERMS, clock)
+    register(conn, WORKER, OTHER_WORKER)
+
+    for jump in (3600, -7200, 86_400):
+        assert reap(conn, watch) == 0
+        clock.at = type(clock.at)(clock.at + jump * 1_000_000)
+
+    assert leases.lock_alive(conn, WORKER)
+
+
+def test_a_watcher_that_slept_does_not_reap_who_has_renewed_since(conn: Connection) -> None:
+    clock = FrozenClock()
+    watch = Watch(TERMS, clock)
+    register(conn, WORKER, OTHER_WORKER)
+    assert reap(conn, watch) == 0
+    silent = {WORKER: 0}
+    clock.advance(3600)
+    assert leases.renew_unless_reaped(conn, WORKER)
+
+    # It had found the worker silent before it fell asleep, and acts on it only now.
+    assert leases.reap_silent(conn, silent) == 0
+    assert reap(conn, watch) == 0
+
+    assert leases.lock_alive(conn, WORKER)
+
+
+def test_a_worker_never_reaps_itself(conn: Connection) -> None:
     register(conn, WORKER)
 
-    assert leases.reap_expired(conn, after(NOW, 86_400), reaper=WORKER) == []
-    assert leases.renew_unless_reaped(conn, WORKER, Terms(), after(NOW, 86_400))
+    assert leases.beats_of_others(conn, WORKER) == {}
 
 
 def test_a_worker_that_ended_is_off_the_list(conn: Connection) -> None:

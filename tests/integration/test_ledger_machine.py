@@ -26,14 +26,14 @@ from typing_extensions import override
 from ketchup import credits, tasks, webhooks
 from ketchup.clock import FrozenClock, Micros, after
 from ketchup.credits import InsufficientCredits
-from ketchup.db import sqlite_engine
+from ketchup.db import engine_of
 from ketchup.errors import Conflict
 from ketchup.generation import Accepted, Ending, recover
 from ketchup.generation.finish import finish
-from ketchup.generation.submit import _idempotency_key, _Submission, submit
+from ketchup.generation.submit import Submission, _idempotency_key, submit
 from ketchup.ids import TaskId, WorkerId, WorkspaceId
 from ketchup.money import Credits
-from ketchup.tasks import Conflicting, End, Lease, LeaseLost, Options, Status
+from ketchup.tasks import UNLIMITED, Conflicting, End, Lease, LeaseLost, Options, Status
 from ketchup.tasks.table import task as task_table
 from tests.support.database import migrated_file
 from tests.support.factories import PRICE, failure, new_workspace, request_of, success
@@ -77,7 +77,7 @@ class Ledger(RuleBasedStateMachine):
         super().__init__()
         self.clock = FrozenClock()
         self.folder = tempfile.TemporaryDirectory()
-        self.engine = sqlite_engine(migrated_file(Path(self.folder.name)))
+        self.engine = engine_of(migrated_file(Path(self.folder.name)))
         self.conn = self.engine.connect()
         self.workspaces: list[WorkspaceId] = []
         self.balances: dict[WorkspaceId, int] = {}
@@ -145,10 +145,10 @@ class Ledger(RuleBasedStateMachine):
             options=Options(n=images),
             callback_url=CALLBACK,
         )
-        submission = _Submission(request, _idempotency_key(request), ())
+        submission = Submission(request, _idempotency_key(request), (), UNLIMITED)
         now = self.clock.now()
         with self.conn.begin():
-            decisions = submit(self.conn, [submission] * copies, None, now)
+            decisions = submit(self.conn, [submission] * copies, now)
         assert len(decisions) == copies
         for decision in decisions:
             awaited = self.decide(workspace, key, prompt, price)

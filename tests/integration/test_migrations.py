@@ -9,14 +9,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 import ketchup.generation  # noqa: F401 its import registers every feature's tables
-from ketchup import migrations
-from ketchup.db import metadata, sqlite_engine
+from ketchup import migrations, workspaces
+from ketchup.db import SqliteFile, engine_of, metadata
 from ketchup.migrations import HEAD, SchemaTooNew
 from tests.support.database import temporary_engine
+from tests.support.factories import NOW
 
 # Migrates, and is killed after the given number of statements; prints how many there were if not.
 # One process loads Alembic, and every try is a fork of it.
@@ -26,12 +29,12 @@ from pathlib import Path
 import alembic.command, alembic.script
 from sqlalchemy import event
 from ketchup import migrations
-from ketchup.db import sqlite_engine
+from ketchup.db import SqliteFile, engine_of
 
 folder, seen = Path(sys.argv[1]), 0
 
 def migrate(path, kill_after):
-    engine = sqlite_engine(path)
+    engine = engine_of(SqliteFile(path))
     def count(*_):
         global seen
         seen += 1
@@ -57,9 +60,9 @@ _IS_CURRENT = """
 import sys
 from pathlib import Path
 from ketchup import migrations
-from ketchup.db import sqlite_engine
+from ketchup.db import SqliteFile, engine_of
 
-print(migrations.upgrade(sqlite_engine(Path(sys.argv[1]))), "alembic" in sys.modules)
+print(migrations.upgrade(engine_of(SqliteFile(Path(sys.argv[1])))), "alembic" in sys.modules)
 """
 
 
@@ -83,7 +86,7 @@ def schema(engine: Engine) -> dict[str, Counter[str]]:
 
 
 def test_the_steps_make_the_schema_that_the_code_describes(tmp_path: Path) -> None:
-    described = sqlite_engine(tmp_path / "described.db")
+    described = engine_of(SqliteFile(tmp_path / "described.db"))
     with described.begin() as conn:
         metadata.create_all(conn)
 
@@ -97,8 +100,9 @@ def test_the_steps_make_the_schema_that_the_code_describes(tmp_path: Path) -> No
 
 
 def test_a_database_made_at_once_is_the_one_that_the_steps_make(tmp_path: Path) -> None:
-    at_once = sqlite_engine(tmp_path / "at_once.db")
-    contents = [text(f"SELECT * FROM {name}") for name in ("queue_clock", "alembic_version")]  # noqa: S608 our own names
+    at_once = engine_of(SqliteFile(tmp_path / "at_once.db"))
+    seeded = ("queue_clock", "workspace_number", "alembic_version", "schema_support")
+    contents = [text(f"SELECT * FROM {name}") for name in seeded]  # noqa: S608 our own names
 
     assert migrations.upgrade(at_once, newest=metadata) is True
 
@@ -117,7 +121,7 @@ def test_the_queue_has_its_clock_from_the_start(tmp_path: Path) -> None:
 
 
 def test_a_first_start_migrates_and_a_second_finds_nothing_to_do(tmp_path: Path) -> None:
-    engine = sqlite_engine(tmp_path / "ketchup.db")
+    engine = engine_of(SqliteFile(tmp_path / "ketchup.db"))
     with engine.begin() as conn:
         assert migrations.current(conn) is None
 
@@ -144,7 +148,35 @@ def test_an_up_to_date_start_does_not_pay_for_alembic(tmp_path: Path) -> None:
     assert answer.stdout.split() == ["False", "False"]
 
 
-@pytest.mark.parametrize("newer", ["0002", "9999", "f00ba7"])
+def test_workspaces_from_before_plans_lose_nothing_and_keep_their_numbers(tmp_path: Path) -> None:
+    engine = engine_of(SqliteFile(tmp_path / "old.db"))
+    with engine.begin() as conn:
+        _upgrade_to(conn, "0001")
+        for number in (100, 104):
+            conn.execute(_OLD_WORKSPACE, {"id": f"ws_{number}", "number": number})
+
+    assert migrations.upgrade(engine) is True
+
+    with engine.begin() as conn:
+        assert {workspace.plan for workspace in workspaces.list_all(conn)} == {"scale"}
+        assert workspaces.create(conn, "new", "free", NOW).number == 105
+    engine.dispose()
+
+
+_OLD_WORKSPACE = text(
+    "INSERT INTO workspace (id, number, name, status, retention_days, secret_version, created_at)"
+    " VALUES (:id, :number, 'old', 'active', 365, 1, 0)"
+)
+
+
+def _upgrade_to(conn: Connection, step: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.attributes["connection"] = conn
+    command.upgrade(config, step)
+
+
+@pytest.mark.parametrize("newer", ["0003", "9999", "f00ba7"])
 def test_data_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path, newer: str) -> None:
     with temporary_engine(tmp_path) as engine:
         with engine.begin() as conn:
@@ -174,7 +206,7 @@ def test_a_start_killed_while_it_migrates_leaves_the_old_schema_or_the_new(tmp_p
     assert set(tables) == {0, tables[-1]}
     assert tables[-1] > 10
     # What was left half-way is simply migrated by the next start.
-    half_way = sqlite_engine(files[len(files) // 2])
+    half_way = engine_of(SqliteFile(files[len(files) // 2]))
     assert migrations.upgrade(half_way) is True
     half_way.dispose()
     assert _tables_of(files[len(files) // 2]) == tables[-1]

@@ -23,7 +23,7 @@ from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import MICRO, Credits
 from ketchup.references import DataReference, Decoder, References, UrlReference
 from ketchup.storage import Storage
-from ketchup.tasks import Conflicting, Options, RateLimit, Status, TooSoon
+from ketchup.tasks import Allowance, Conflicting, Options, Priority, RateLimit, Status, TooSoon
 from ketchup.tasks.table import idempotency, task
 from tests.support.database import temporary_database
 from tests.support.factories import MODEL, PRICE, WORKER, new_workspace, request_of
@@ -48,7 +48,7 @@ class Service:
             self.database,
             self.inputs,
             self.clock,
-            rate_limit=rate_limit,
+            allowances=lambda _caller: Allowance(rate_limit),
             capacity=capacity,
             accepted=self._wake,
         )
@@ -265,6 +265,7 @@ async def test_a_replay_keeps_no_second_blob(service: Service) -> None:
         {"options": Options(n=2)},
         {"options": Options(seed=0)},
         {"options": Options(output_format="png")},
+        {"priority": Priority.HIGH},
     ],
     ids="-".join,
 )
@@ -282,6 +283,18 @@ async def test_the_same_key_with_another_body_conflicts(
     assert decisions[0] == Conflicting()
     assert isinstance(decisions[1], Accepted)
     assert await service.count("task") == 1
+
+
+async def test_a_key_that_was_kept_before_there_were_priorities_still_matches(
+    service: Service,
+) -> None:
+    request = request_of(await service.workspace(), idempotency_key="order-7")
+    await service.submitter().submit(request)
+
+    kept = await service.database.read(lambda conn: conn.scalar(select(idempotency.c.fingerprint)))
+
+    # Written down when a request had no priority; the workspace is no part of it.
+    assert kept == bytes.fromhex("7be952be903da8a66d0df0221f9446f63b0fd68e329e9c0ffa3c86f39210010e")
 
 
 async def test_the_images_that_came_along_count_by_their_bytes(service: Service) -> None:
@@ -408,7 +421,7 @@ def statements(service: Service) -> Iterator[list[str]]:
     def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
         seen.append(statement)
 
-    engine = service.database._writer._engine
+    engine = service.database._lanes.writer()._engine
     event.listen(engine, "before_cursor_execute", note)
     yield seen
     event.remove(engine, "before_cursor_execute", note)

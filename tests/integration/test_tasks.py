@@ -18,7 +18,7 @@ from ketchup.generation import recover
 from ketchup.generation.finish import LOST_TOO_OFTEN
 from ketchup.ids import TaskId, WorkerId, WorkspaceId
 from ketchup.money import Credits
-from ketchup.tasks import Attempt, End, Lease, LeaseLost, Status, Turn
+from ketchup.tasks import UNLIMITED, Attempt, End, Lease, LeaseLost, Status
 from ketchup.tasks.table import attempt, queue_clock, task
 from tests.support.database import temporary_engine
 from tests.support.factories import (
@@ -445,7 +445,7 @@ def test_a_task_that_kills_its_workers_ends_as_failed_and_its_credits_come_back(
     new = new_task(workspace, callback_url="https://example.com/hook")
     (held,) = credits.hold(conn, [credits.HoldRequest(new.id, workspace, PRICE)], NOW)
     assert isinstance(held, credits.Held)
-    tasks.enqueue(conn, [(new, Turn(0))], NOW)
+    tasks.enqueue(conn, tasks.lock_turns(conn, [workspace]), [(new, UNLIMITED)], NOW)
     asked: list[str] = []
 
     def callback(_lease: Lease, reason: str) -> bytes:
@@ -549,7 +549,8 @@ def test_every_step_finds_its_rows_by_an_index_and_nothing_reads_all_tasks(
         tasks.retry(conn, again.attempt, NOW, "", NOW)
         tasks.hand_back(conn, claimed[0].attempt, NOW)
         tasks.get_many(conn, [(ACME, lease.attempt.task_id), (ACME, "ta")])
-        tasks.take_turns(conn, [ACME], None, NOW)
+        tasks.set_share(conn, ACME, 0, 1)
+        tasks.fill(conn, 10)
         tasks.remember_keys(conn, [(key, lease.attempt.task_id)], NOW)
         tasks.find_keys(conn, [key], NOW)
         tasks.forget_keys(conn, NOW, 500)

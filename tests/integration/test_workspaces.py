@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, delete
 from sqlalchemy.exc import IntegrityError
 
 from ketchup import workspaces
@@ -15,6 +16,7 @@ from ketchup.clock import Micros, after
 from ketchup.errors import InvalidRequest, NotFound
 from ketchup.ids import KeyId, WorkspaceId
 from ketchup.workspaces import Environment, NewKey, Pepper, Scope, WorkspaceStatus, digest
+from ketchup.workspaces.tenants import workspace
 from tests.support.database import temporary_engine
 from tests.support.factories import NOW, PEPPER, new_workspace
 
@@ -37,7 +39,7 @@ def conn(engine: Engine) -> Iterator[Connection]:
 
 
 def test_workspaces_are_numbered_from_100_and_listed_oldest_first(conn: Connection) -> None:
-    made = [workspaces.create(conn, name, 30, NOW) for name in ("one", "two", "three")]
+    made = [workspaces.create(conn, name, "free", NOW) for name in ("one", "two", "three")]
 
     assert [workspace.number for workspace in made] == [100, 101, 102]
     assert workspaces.list_all(conn) == made
@@ -46,13 +48,13 @@ def test_workspaces_are_numbered_from_100_and_listed_oldest_first(conn: Connecti
 
 
 def test_a_name_is_kept_without_the_space_around_it(conn: Connection) -> None:
-    assert workspaces.create(conn, "  Müller & Töchter  ", 30, NOW).name == "Müller & Töchter"
+    assert workspaces.create(conn, "  Müller & Töchter  ", "free", NOW).name == "Müller & Töchter"
 
 
 @pytest.mark.parametrize("name", ["", "   ", "a\nb", "a\x00b", "x" * 201, "\u202eevil"])
 def test_a_name_that_cannot_be_shown_is_refused(conn: Connection, name: str) -> None:
     with pytest.raises(InvalidRequest, match="1 to 200 printable"):
-        workspaces.create(conn, name, 30, NOW)
+        workspaces.create(conn, name, "free", NOW)
     assert workspaces.list_all(conn) == []
 
 
@@ -63,6 +65,8 @@ def test_what_is_absent_is_not_found(conn: Connection) -> None:
     with pytest.raises(NotFound):
         workspaces.set_status(conn, nobody, WorkspaceStatus.SUSPENDED)
     with pytest.raises(NotFound):
+        workspaces.set_plan(conn, nobody, "free")
+    with pytest.raises(NotFound):
         workspaces.create_key(conn, PEPPER, nobody, NewKey("k"), NOW)
     with pytest.raises(NotFound):
         workspaces.list_keys(conn, nobody)
@@ -72,11 +76,27 @@ def test_what_is_absent_is_not_found(conn: Connection) -> None:
         workspaces.revoke_key(conn, KeyId("key_nobody"), NOW)
 
 
-def test_a_retention_is_found_by_the_number_in_an_address(conn: Connection) -> None:
-    workspace = workspaces.create(conn, "one", 7, NOW)
+def test_a_number_is_never_used_again(conn: Connection) -> None:
+    gone = new_workspace(conn)
+    conn.execute(delete(workspace).where(workspace.c.id == gone.id))
 
-    assert workspaces.find_retention(conn, workspace.number) == 7 * DAY
-    assert workspaces.find_retention(conn, 999) is None
+    assert new_workspace(conn).number == gone.number + 1
+
+
+def test_a_plan_is_found_by_the_number_in_an_address(conn: Connection) -> None:
+    made = workspaces.create(conn, "one", "free", NOW)
+
+    assert workspaces.find_plan(conn, made.number) == "free"
+    assert workspaces.find_plan(conn, 999) is None
+
+
+def test_a_workspace_can_be_given_another_plan(conn: Connection) -> None:
+    one, other = new_workspace(conn, plan="free"), new_workspace(conn, plan="free")
+
+    changed = workspaces.set_plan(conn, one.id, "pro")
+
+    assert changed == replace(one, plan="pro")
+    assert workspaces.list_all(conn) == [changed, other]
 
 
 def test_the_database_knows_only_two_states(conn: Connection) -> None:
@@ -103,7 +123,7 @@ def test_a_key_is_shown_once_and_recognised_by_its_hint_afterwards(conn: Connect
 
 
 def test_a_key_finds_its_caller(conn: Connection) -> None:
-    workspace = new_workspace(conn)
+    workspace = new_workspace(conn, plan="pro")
     key, secret = workspaces.create_key(
         conn, PEPPER, workspace.id, NewKey("k", scopes=(), models=None), NOW
     )
@@ -115,6 +135,7 @@ def test_a_key_finds_its_caller(conn: Connection) -> None:
     assert found[1] is not None
     assert (found[1].workspace_id, found[1].key_id) == (workspace.id, key.id)
     assert (found[1].scopes, found[1].models) == (frozenset(), None)
+    assert found[1].plan == "pro"
     other_pepper = digest(Pepper(b"not the pepper of this database"), secret)
     assert workspaces.find_callers(conn, [other_pepper], NOW) == [None]
 

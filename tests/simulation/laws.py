@@ -28,10 +28,19 @@ _MOVES: Final = frozenset(
         ("delayed", "ready"),
     }
 )
-_AGREED: Final = (
-    "workspace_id key_id request_id model prompt images callback_url options price created_at"
-).split()
-_OWED: Final = "workspace_id task_id url origin body created_at".split()
+_AGREED: Final = [
+    "workspace_id",
+    "key_id",
+    "request_id",
+    "model",
+    "prompt",
+    "images",
+    "callback_url",
+    "options",
+    "price",
+    "created_at",
+]
+_OWED: Final = ["workspace_id", "task_id", "url", "origin", "body", "created_at"]
 # A key is promised for 48 hours. Two clocks may be wrong by one each.
 _KEY_SECONDS: Final = 46 * 3600.0
 

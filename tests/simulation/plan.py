@@ -121,7 +121,7 @@ def _faults(random: Random, day: float) -> Faults:
         kills=per_day(12),
         pauses=per_day(12),
         stops=per_day(6),
-        jumps=0*per_day(6),
+        jumps=0 * per_day(6),
         outages=per_day(6),
         undone=some(0.1),
         unheard=some(0.1),

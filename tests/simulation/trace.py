@@ -60,10 +60,8 @@ class Trace:
         return ", ".join(
             f"{column}={self._text(value)}"
             for column, value in change.new.items()
-            if value is not None
-            and old.get(column) != value
-            or column in old
-            and value != old[column]
+            if (value is not None and old.get(column) != value)
+            or (column in old and value != old[column])
         )
 
     def _text(self, value: Any) -> str:  # noqa: ANN401 a column of any kind

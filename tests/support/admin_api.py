@@ -14,11 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ketchup import credits
 from ketchup.api import ApiDependencies, create_api
 from ketchup.clock import FrozenClock
+from ketchup.config import Settings
 from ketchup.credits import Held, HoldRequest
 from ketchup.db import Database
 from ketchup.ids import WorkspaceId, task_id
 from ketchup.money import Credits
-from ketchup.workspaces import Authenticator, Pepper
+from ketchup.workspaces import Authenticator, Pepper, plans_from
 from tests.support.database import migrated_file
 
 TOKEN = "dk-admin_the-token-of-these-tests"
@@ -26,6 +27,7 @@ PEPPER = Pepper(b"p" * 32)
 V1 = "/admin/v1"
 PROBLEM = "application/problem+json"
 REQUEST_ID = "req_7c3b9d423f6f1c0a7b52aaaaaa"
+PLANS = plans_from(Settings().plans, "free")
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -64,10 +66,11 @@ class AdminApi:
 
 @asynccontextmanager
 async def open_admin_api(folder: Path) -> AsyncIterator[AdminApi]:
-    path = migrated_file(folder)
-    database, clock = Database(path), FrozenClock()
+    file = migrated_file(folder)
+    path = file.path
+    database, clock = Database(file), FrozenClock()
     authenticator = Authenticator(database, PEPPER, clock)
-    app = create_api(ApiDependencies(database, authenticator, PEPPER, TOKEN, clock, 30))
+    app = create_api(ApiDependencies(database, authenticator, PEPPER, TOKEN, clock, PLANS))
     try:
         async with _client(app) as client:
             client.headers.update(BEARER)

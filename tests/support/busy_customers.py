@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -21,7 +23,7 @@ CUSTOMERS: Final = 4
 _POLLS_PER_SUBMIT: Final = 3
 _ORDER: Final = {"pending": 0, "submitted": 1, "in_progress": 2, "success": 3, "failed": 3}
 # Nothing listens on the discard port: the task ends without an engine's work.
-_UNREACHABLE: Final = "http://127.0.0.1:9/reference.png"
+UNREACHABLE: Final = "http://127.0.0.1:9/reference.png"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,11 @@ class Customers:
     random: Random
     pictures: int
     """How many tasks may need the engine; all others fail at their reference."""
+    refusals: frozenset[int] = frozenset()
+    """Statuses by which a server may say: not now. Nobody complains, and asks again."""
     promises: Promises = field(default_factory=Promises)
+    owed: set[str] = field(default_factory=set)
+    """The ids of accepted tasks that asked for a callback."""
     ended: dict[str, dict[str, Any]] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     complained: asyncio.Event = field(default_factory=asyncio.Event)
@@ -62,11 +68,25 @@ class Customers:
         await asyncio.gather(*self._working, return_exceptions=True)
         self._working.clear()
 
+    async def submit_all(self, base_url: str, orders: Sequence[Order]) -> None:
+        """Send these orders, one after the other, as long as there is a server."""
+        async with self._client(base_url) as client:
+            with suppress(httpx2.TransportError):
+                for order in orders:
+                    await self._send(client, order)
+
+    async def poll_all(self, base_url: str) -> None:
+        """Ask for every accepted task once."""
+        async with self._client(base_url) as client:
+            for task_id in sorted(self.promises.accepted):
+                await self._poll(client, task_id)
+
     async def settle(self, base_url: str, seconds: float) -> None:
         """Repeat what was not answered, and wait until every accepted task has ended."""
         async with asyncio.timeout(seconds), self._client(base_url) as client:
             while self._unanswered:
-                await self._send(client, self._unanswered.pop())
+                await self._send(client, self._unanswered.pop(0))
+                await asyncio.sleep(0.01)
             while waiting := self.promises.accepted - self.ended.keys():
                 for task_id in sorted(waiting):
                     await self._poll(client, task_id)
@@ -103,7 +123,7 @@ class Customers:
         if self.pictures and self.random.random() < 0.2:
             self.pictures -= 1
         else:
-            body["images"] = [_UNREACHABLE]
+            body["images"] = [UNREACHABLE]
         key = f"order-{self._submitted}" if self.random.random() < 0.5 else None
         return Order(body, key)
 
@@ -113,10 +133,15 @@ class Customers:
             # Until it is answered nobody knows what became of it. Only a key makes it repeatable.
             self._unanswered.append(order)
         answer = await client.post("/api/image/gen", json=order.body, headers=headers)
+        if answer.status_code in self.refusals:
+            return
         if answer.status_code != httpx2.codes.OK:
             self._complain(f"a task was not accepted: {answer.status_code} {answer.text}")
             return
-        self.promises.acknowledge(answer.json()["data"]["task_id"], order.key)
+        task_id = answer.json()["data"]["task_id"]
+        self.promises.acknowledge(task_id, order.key)
+        if "callback_url" in order.body:
+            self.owed.add(task_id)
         if order.key:
             self._unanswered.remove(order)
             self._repeatable.append(order)
@@ -128,6 +153,8 @@ class Customers:
         if task_id is None:
             return
         answer = await client.get("/api/task/query", params={"task_id": task_id})
+        if answer.status_code in self.refusals:
+            return
         if answer.status_code != httpx2.codes.OK:
             self._complain(f"{task_id} was acknowledged, but: {answer.status_code} {answer.text}")
             return

@@ -12,10 +12,10 @@ from tests.support.service import RunningService, client_of
 
 @asynccontextmanager
 async def customer(
-    service: RunningService, *, credit: str = "100", **key: object
+    service: RunningService, *, credit: str = "100", plan: str = "scale", **key: object
 ) -> AsyncIterator[RunningService]:
     """Return the service as a new workspace sees it. `key` is how its key is limited."""
-    workspace = await admin(service, "/workspaces", {"name": "a customer"})
+    workspace = await admin(service, "/workspaces", {"name": "a customer", "plan": plan})
     if credit != "0":
         await admin(service, f"/workspaces/{workspace['id']}/credits", {"amount": credit})
     made = await admin(service, f"/workspaces/{workspace['id']}/keys", {"name": "a key", **key})

@@ -11,13 +11,12 @@ from ketchup import credits, ids, leases, tasks, workspaces
 from ketchup.clock import FrozenClock, Micros
 from ketchup.generation import Ending, GenerationRequest
 from ketchup.ids import KeyId, RequestId, TaskId, WorkerId, WorkspaceId
-from ketchup.leases import Terms
 from ketchup.money import MICRO, Credits
 from ketchup.providers.base import AspectRatio, ImageSize
 from ketchup.providers.catalog import Model, ResultForm
 from ketchup.references import UrlReference
-from ketchup.tasks import End, Lease, NewTask, Options, Turn
-from ketchup.workspaces import Caller, Environment, Pepper, Workspace
+from ketchup.tasks import UNLIMITED, Allowance, End, Lease, NewTask, Options, Priority
+from ketchup.workspaces import Caller, Environment, Pepper, Plan, Plans, Workspace
 
 NOW: Final = FrozenClock().now()
 PEPPER: Final = Pepper(b"pepper for tests, 32 bytes long!")
@@ -39,16 +38,39 @@ MODEL: Final = Model(
 )
 
 
-def new_workspace(conn: Connection, *, grant: int = 100 * MICRO, name: str = "acme") -> Workspace:
+def plan_of(name: str, **changes: Any) -> Plan:  # noqa: ANN401 any field
+    """Return a plan without limits."""
+    plan = Plan(
+        name=name,
+        title=name.title(),
+        price=Credits(0),
+        submits_per_minute=0,
+        submit_burst=10,
+        concurrency=0,
+        depth=0,
+        weight=1,
+        retention_days=30,
+    )
+    return replace(plan, **changes)
+
+
+PLANS: Final = Plans([plan_of("free", retention_days=7), plan_of("scale")], "free")
+
+
+def new_workspace(
+    conn: Connection, *, grant: int = 100 * MICRO, name: str = "acme", plan: str = "scale"
+) -> Workspace:
     """Create a workspace that owns `grant` micro-credits."""
-    workspace = workspaces.create(conn, name, retention_days=30, now=NOW)
+    workspace = workspaces.create(conn, name, plan, NOW)
     if grant:
         credits.grant(conn, workspace.id, Credits(grant), "a test's", NOW)
     return workspace
 
 
 def caller_of(workspace_id: WorkspaceId) -> Caller:
-    return Caller(workspace_id, KeyId("key_one"), Environment.LIVE, None, None, expires_at=None)
+    return Caller(
+        workspace_id, KeyId("key_one"), Environment.LIVE, None, None, expires_at=None, plan="scale"
+    )
 
 
 def request_of(
@@ -60,6 +82,7 @@ def request_of(
     images: tuple[UrlReference, ...] = (),
     callback_url: str | None = None,
     model: Model = MODEL,
+    priority: Priority = Priority.NORMAL,
 ) -> GenerationRequest:
     return GenerationRequest(
         caller=caller_of(workspace_id),
@@ -70,6 +93,7 @@ def request_of(
         callback_url=callback_url,
         options=options or Options(),
         idempotency_key=idempotency_key,
+        priority=priority,
     )
 
 
@@ -93,19 +117,20 @@ def enqueue(
     conn: Connection,
     workspace_id: WorkspaceId,
     count: int = 1,
+    *,
+    allowance: Allowance = UNLIMITED,
     **changes: Any,  # noqa: ANN401 the fields of NewTask
 ) -> list[TaskId]:
     """Let tasks in with their turns, without credits: for tests of the queue alone."""
     new = [new_task(workspace_id, **changes) for _ in range(count)]
-    wanted = [task.workspace_id for task in new]
-    turns = [t for t in tasks.take_turns(conn, wanted, None, NOW) if isinstance(t, Turn)]
-    tasks.enqueue(conn, list(zip(new, turns, strict=True)), NOW)
+    turns = tasks.lock_turns(conn, [workspace_id])
+    tasks.enqueue(conn, turns, [(task, allowance) for task in new], NOW)
     return [task.id for task in new]
 
 
 def register(conn: Connection, *workers: WorkerId, now: Micros = NOW) -> None:
     for worker in workers:
-        leases.register(conn, worker, Terms(), now)
+        leases.register(conn, worker, now)
 
 
 def claim_one(conn: Connection, worker: WorkerId = WORKER, now: Micros = NOW) -> Lease:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import Connection
 
-from ketchup.db import Database
+from ketchup.db import Batcher, Database
 
 DEADLINE = 10.0
 
@@ -33,10 +33,16 @@ class Gate:
 
 
 @asynccontextmanager
-async def held_writer(database: Database) -> AsyncIterator[Gate]:
-    """Keep the writer busy for the body; it goes on behind it, or when the gate is opened."""
+async def held_writer(database: Database, lane: str = "batches") -> AsyncIterator[Gate]:
+    """Keep the writer of a lane busy for the body; it goes on behind it, or when the gate is opened.
+
+    On SQLite that is the only writer there is.
+    """
     gate = Gate()
-    held = asyncio.create_task(database.write(gate.hold))
+    hold: Batcher[None, None] = database.write_batcher(
+        lambda conn, calls: [gate.hold(conn) for _ in calls], lane=lane
+    )
+    held = hold(None)
     try:
         await gate.entered()
         yield gate

@@ -1,7 +1,9 @@
-"""What must hold in a data folder, whatever happened to its server.
+"""What must hold in a data folder and its database, whatever happened to their processes.
 
-Written in SQL of its own, so that a mistake in the product's queries cannot hide itself here. It
-looks at a copy: opening the files of a killed server would do the recovery that the server must do.
+Written in SQL of its own, which both databases understand, so that a mistake in the product's
+queries cannot hide itself here. Of a SQLite file it looks at a copy: opening the files of a killed
+server would do the recovery that the server must do. On PostgreSQL it sees one moment, also while
+others work.
 """
 
 from __future__ import annotations
@@ -10,12 +12,16 @@ import json
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import psycopg
+
+_TABLES: Final = "SELECT 1 FROM sqlite_master WHERE name = 'task'"
+_POSTGRES_TABLES: Final = "SELECT 1 FROM pg_class WHERE oid = to_regclass('task')"
 TERMINAL: Final = ("success", "failed")
 _SIGNATURES: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 
@@ -28,7 +34,7 @@ ALWAYS: Final[Mapping[str, str]] = {
             (SELECT COALESCE(SUM(amount), 0) FROM hold h WHERE h.workspace_id = a.workspace_id)""",
     "an open task is not covered by a hold": """
         SELECT t.id FROM task t LEFT JOIN hold h ON h.task_id = t.id
-        WHERE t.status NOT IN ('success', 'failed') AND h.amount IS NOT t.price""",
+        WHERE t.status NOT IN ('success', 'failed') AND h.amount IS DISTINCT FROM t.price""",
     "a hold belongs to no open task": """
         SELECT h.task_id FROM hold h LEFT JOIN task t ON t.id = h.task_id
         WHERE t.id IS NULL OR t.status IN ('success', 'failed')""",
@@ -37,12 +43,12 @@ ALWAYS: Final[Mapping[str, str]] = {
             (SELECT COUNT(*) FROM entry e WHERE e.task_id = t.id AND e.amount = -t.price))""",
     "something else than a success was paid": """
         SELECT e.task_id FROM entry e LEFT JOIN task t ON t.id = e.task_id
-        WHERE e.task_id IS NOT NULL AND t.status IS NOT 'success'""",
+        WHERE e.task_id IS NOT NULL AND t.status IS DISTINCT FROM 'success'""",
     "a task that is no success has consumed": """
         SELECT id FROM task WHERE status != 'success' AND consumed != 0""",
     "an ended task does not owe its one callback": """
         SELECT t.id FROM task t LEFT JOIN delivery d ON d.task_id = t.id
-        WHERE t.status IN ('success', 'failed') AND t.callback_url IS NOT d.url""",
+        WHERE t.status IN ('success', 'failed') AND t.callback_url IS DISTINCT FROM d.url""",
     "a callback is owed for a task that has not ended": """
         SELECT d.task_id FROM delivery d LEFT JOIN task t ON t.id = d.task_id
         WHERE t.id IS NULL OR t.status NOT IN ('success', 'failed')""",
@@ -51,6 +57,17 @@ ALWAYS: Final[Mapping[str, str]] = {
             (SELECT COUNT(*) FROM attempt a WHERE a.task_id = t.id AND a.outcome = 'success')""",
     "an idempotency key names no task": """
         SELECT key FROM idempotency WHERE task_id NOT IN (SELECT id FROM task)""",
+    "tasks in flight are miscounted": """
+        SELECT workspace_id FROM turn t WHERE active !=
+            (SELECT COUNT(*) FROM task k WHERE k.workspace_id = t.workspace_id
+             AND k.queue_state IN ('ready', 'delayed', 'leased'))""",
+    "waiting tasks are miscounted": """
+        SELECT workspace_id FROM turn t WHERE waiting !=
+            (SELECT COUNT(*) FROM task k WHERE k.workspace_id = t.workspace_id
+             AND k.queue_state = 'waiting')""",
+    "a task waits although there is room": """
+        SELECT workspace_id FROM turn
+        WHERE waiting > 0 AND (capacity = 0 OR active < capacity)""",
     "a task is leased to nobody": """
         SELECT id FROM task
         WHERE worker_id IS NOT NULL AND worker_id NOT IN (SELECT id FROM worker)""",
@@ -83,39 +100,64 @@ class Promises:
             self.keyed.setdefault(key, set()).add(task_id)
 
 
-def violations(data: Path, promises: Promises, *, at_the_end: bool = False) -> list[str]:
-    """Return a sentence for everything that is wrong in the folder of a server that is gone."""
+Rows = Callable[[str], Iterable[tuple[Any, ...]]]
+
+
+def violations(
+    data: Path, promises: Promises, *, at_the_end: bool = False, database: str | None = None
+) -> list[str]:
+    """Return a sentence for everything that is wrong.
+
+    The database is the one in the folder, whose server must be gone, or the one with this URL.
+    """
+    opened = _one_moment(database) if database else _copy(data)
+    with opened as rows:
+        if database is None and (damage := _damage(rows)):
+            return damage
+        if not list(rows(_TABLES if database is None else _POSTGRES_TABLES)):
+            return [f"an acknowledged task is lost: {task_id}" for task_id in promises.accepted]
+        rules = {**ALWAYS, **(AT_THE_END if at_the_end else {})}
+        return [
+            *(f"{name}: {row[0]}" for name, sql in rules.items() for row in rows(sql)),
+            *_broken(rows, promises),
+            *_missing_images(rows, data / "blobs"),
+        ]
+
+
+@contextmanager
+def rows_of(data: Path, database: str | None) -> Iterator[Rows]:
+    """Open a database as `violations` does, for questions of a test's own."""
+    with _one_moment(database) if database else _copy(data) as rows:
+        yield rows
+
+
+@contextmanager
+def _copy(data: Path) -> Iterator[Rows]:
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("ketchup.db", "ketchup.db-wal"):
             if (data / name).exists():
                 shutil.copy(data / name, scratch)
         with closing(sqlite3.connect(Path(scratch) / "ketchup.db")) as db:
-            if damage := _damage(db):
-                return damage
-            if not _is_migrated(db):
-                return [f"an acknowledged task is lost: {task_id}" for task_id in promises.accepted]
-            rules = {**ALWAYS, **(AT_THE_END if at_the_end else {})}
-            return [
-                *(f"{name}: {row[0]}" for name, sql in rules.items() for row in db.execute(sql)),
-                *_broken(db, promises),
-                *_missing_images(db, data / "blobs"),
-            ]
+            yield db.execute
 
 
-def _damage(db: sqlite3.Connection) -> list[str]:
+@contextmanager
+def _one_moment(database: str) -> Iterator[Rows]:
+    with psycopg.connect(database) as db:
+        db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield lambda sql: db.execute(sql.encode())
+
+
+def _damage(rows: Rows) -> list[str]:
     try:
-        lines = [line for (line,) in db.execute("PRAGMA integrity_check")]
+        lines = [line for (line,) in rows("PRAGMA integrity_check")]
     except sqlite3.DatabaseError as error:
         lines = [str(error)]
     return [f"the file is damaged: {line}" for line in lines if line != "ok"]
 
 
-def _is_migrated(db: sqlite3.Connection) -> bool:
-    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'task'").fetchone() is not None
-
-
-def _broken(db: sqlite3.Connection, promises: Promises) -> Iterable[str]:
-    known = {row[0] for row in db.execute("SELECT id FROM task")}
+def _broken(rows: Rows, promises: Promises) -> Iterable[str]:
+    known = {row[0] for row in rows("SELECT id FROM task")}
     for task_id in promises.accepted - known:
         yield f"an acknowledged task is lost: {task_id}"
     for key, ids in promises.keyed.items():
@@ -123,8 +165,8 @@ def _broken(db: sqlite3.Connection, promises: Promises) -> Iterable[str]:
             yield f"an idempotency key made several tasks: {key} {sorted(ids)}"
 
 
-def _missing_images(db: sqlite3.Connection, blobs: Path) -> Iterable[str]:
-    for task_id, result in db.execute("SELECT id, result FROM task WHERE result IS NOT NULL"):
+def _missing_images(rows: Rows, blobs: Path) -> Iterable[str]:
+    for task_id, result in rows("SELECT id, result FROM task WHERE result IS NOT NULL"):
         for name in json.loads(result):
             image = blobs / name
             if not image.exists() or not image.read_bytes().startswith(_SIGNATURES):

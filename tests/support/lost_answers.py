@@ -19,7 +19,7 @@ def answer_lost(database: Database, statement: str) -> Iterator[threading.Event]
 
     The event that is returned is set when it has happened.
     """
-    engine = database._writer._engine
+    engine = database._lanes.writer()._engine
     pattern, happened = re.compile(statement, re.DOTALL), threading.Event()
     matched = False
 

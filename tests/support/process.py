@@ -1,4 +1,4 @@
-"""`ketchup serve` as a process of its own, for tests that kill, starve or restart it."""
+"""`ketchup serve`, `api` or `worker` as a process, for tests that kill, starve or restart it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from time import monotonic
 from typing import Final, Self
 
 DEADLINE_SECONDS: Final = 30.0
-COMMAND: Final = (sys.executable, "-m", "ketchup", "serve")
-_READY: Final = re.compile(r"is ready at (\S+)")
+KETCHUP: Final = (sys.executable, "-m", "ketchup")
+COMMAND: Final = (*KETCHUP, "serve")
+_READY: Final = re.compile(r"is ready at (\S+)|is working")
 
 
 @dataclass
@@ -34,11 +35,12 @@ class ServerProcess:
         cls,
         data: Path,
         *options: str,
+        role: str = "serve",
         environ: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
     ) -> Self:
         """Start it on a free port and return when it is ready; `before` precedes the command."""
-        server = cls.launch(data, *options, environ=environ, before=before)
+        server = cls.launch(data, *options, role=role, environ=environ, before=before)
         ready = server.wait_until_ready()
         if not ready:
             server.process.wait(DEADLINE_SECONDS)
@@ -51,13 +53,15 @@ class ServerProcess:
         cls,
         data: Path,
         *options: str,
+        role: str = "serve",
         environ: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
     ) -> Self:
         """Start it on a free port and return at once."""
+        port = () if role == "worker" else ("--port", "0")
         with _log(data).open("a") as log:
             process = subprocess.Popen(
-                [*before, *COMMAND, "--port", "0", "--data", str(data), *options],
+                [*before, *KETCHUP, role, *port, "--data", str(data), *options],
                 cwd=data.parent,
                 env={**os.environ, "KETCHUP_EGRESS_ALLOW": "127.0.0.0/8", **(environ or {})},
                 stdout=subprocess.PIPE,
@@ -72,7 +76,7 @@ class ServerProcess:
         assert self.process.stdout is not None
         found = _READY.search(self.process.stdout.readline())
         if found is not None:
-            self.base_url = found[1]
+            self.base_url = found[1] or ""
         return found is not None
 
     @property

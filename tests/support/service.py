@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx2
 
 from ketchup.bootstrap import Runtime
-from ketchup.clock import SystemClock
+from ketchup.clock import Clock, SystemClock
 from ketchup.config import load
 from ketchup.data_folder import DataFolder
 from ketchup.providers.base import Provider
@@ -67,14 +67,16 @@ async def running_service(
     *,
     providers: Mapping[str, Provider] | None = None,
     settings: Mapping[str, object] | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[RunningService]:
     """Run a service on `data`. Loopback is open to egress; the engine is scripted unless given."""
     flags = {"port": 0, "data": data, "concurrency": 2, "egress.allow": "127.0.0.0/8,::1/128"}
     loaded = load({}, flags={**flags, **(settings or {})}, folder=data).settings
     engines = {"studio": ScriptedProvider()} if providers is None else providers
     ready: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
-    with DataFolder.open(data, SystemClock()) as folder, bind("127.0.0.1", 0) as listener:
-        service = Service(loaded, folder, listener, engines)
+    clock = clock or SystemClock()
+    with DataFolder.open(data, clock) as folder, bind("127.0.0.1", 0) as listener:
+        service = Service(loaded, folder, listener, engines, clock=clock)
         running = asyncio.create_task(service.run(ready.set_result))
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):

@@ -169,6 +169,25 @@ def test_a_workspace_is_named_by_its_id_its_number_or_its_name(
     )
 
 
+def test_a_workspace_is_created_on_a_plan(server: AdminServer) -> None:
+    server.answer("POST", "/workspaces", WORKSPACES[0], 201)
+    assert run("workspace", "create", "default", "--plan", "pro") == 0
+    assert server.requests[-1].body == {"name": "default", "plan": "pro"}
+
+
+def test_a_workspace_is_given_another_plan(server: AdminServer, capsys: Said) -> None:
+    server.answer("PATCH", "/workspaces/ws_1", {**WORKSPACES[0], "plan": "pro"})
+    assert run("workspace", "plan", "default", "pro") == 0
+    assert server.requests[-1].body == {"plan": "pro"}
+    assert "plan    pro" in capsys.readouterr().out
+
+
+def test_the_plans_are_listed(server: AdminServer, capsys: Said) -> None:
+    server.answer("GET", "/plans", {"items": [{"name": "free", "depth": 100}]})
+    assert run("plans") == 0
+    assert capsys.readouterr().out == "name\tdepth\nfree\t100\n"
+
+
 @pytest.mark.parametrize(
     ("reference", "message"),
     [

@@ -65,9 +65,9 @@ def test_a_flag_wins_over_a_variable_over_the_file_over_the_default(tmp_path: Pa
 
 
 def test_a_group_is_merged_value_by_value(tmp_path: Path) -> None:
-    with_file(tmp_path, "[limits]\nsubmit_burst = 7\npoll_burst = 8\n")
+    with_file(tmp_path, "[limits]\nmax_body_bytes = 4096\npoll_burst = 8\n")
     limits = load({"KETCHUP_LIMITS_POLL_BURST": "9"}, folder=tmp_path).settings.limits
-    assert (limits.submit_burst, limits.poll_burst, limits.queue_capacity) == (7, 9, 10_000)
+    assert (limits.max_body_bytes, limits.poll_burst, limits.queue_capacity) == (4096, 9, 10_000)
 
 
 def test_the_file_is_the_flags_then_the_variables_then_the_one_in_the_folder(
@@ -118,7 +118,7 @@ def test_a_file_that_is_not_toml_is_one_line(tmp_path: Path, content: bytes, rea
             "[limits]\nqueue_capasity = 1",
             "ketchup.toml: limits.queue_capasity: unknown setting; did you mean queue_capacity?",
         ),
-        ("[limit]\nsubmit_burst = 1", "ketchup.toml: limit: unknown setting; did you mean limits?"),
+        ("[limit]\npoll_burst = 5", "ketchup.toml: limit: unknown setting; did you mean limits?"),
         (
             '[models."google/gempix2"]\nprize = 1',
             'ketchup.toml: models."google/gempix2".prize: unknown setting; did you mean price?',
@@ -128,8 +128,8 @@ def test_a_file_that_is_not_toml_is_one_line(tmp_path: Path, content: bytes, rea
             "ketchup.toml: egress.zzz: unknown setting; expected allow, ports",
         ),
         (
-            "[limits.submit_burst]\nzzz = 1",
-            'ketchup.toml: limits.submit_burst: {"zzz": 1} is not accepted; expected a whole number, 1 or more',
+            "[limits.poll_burst]\nzzz = 1",
+            'ketchup.toml: limits.poll_burst: {"zzz": 1} is not accepted; expected a whole number, 5 or more',
         ),
     ],
 )
@@ -144,9 +144,10 @@ def test_an_unknown_name_in_the_file_is_an_error_at_any_depth(
     [
         ("KETCHUP_PROT", "; did you mean KETCHUP_PORT?"),
         ("KETCHUP_QUEUE_CAPACITY", "; did you mean KETCHUP_LIMITS_QUEUE_CAPACITY?"),
-        ("KETCHUP_LIMITS__SUBMIT_BURST", "; did you mean KETCHUP_LIMITS_SUBMIT_BURST?"),
+        ("KETCHUP_LIMITS__POLL_BURST", "; did you mean KETCHUP_LIMITS_POLL_BURST?"),
         ("KETCHUP_PORT_FILE", "; did you mean KETCHUP_PORT?"),
         ("KETCHUP_MODELS_GEMPIX2_PRICE", "; models are set in ketchup.toml"),
+        ("KETCHUP_PLANS_FREE_DEPTH", "; plans are set in ketchup.toml"),
         ("KETCHUP_", ""),
         ("KETCHUP_XYZZY_PLUGH", ""),
     ],
@@ -202,7 +203,8 @@ def test_variables_of_others_and_of_tests_are_left_alone(tmp_path: Path) -> None
         ("KETCHUP_EGRESS_ALLOW", "10.0.0.0/33"),
         ("KETCHUP_EGRESS_ALLOW", "localhost"),
         ("KETCHUP_EGRESS_ALLOW", "10.0.0.0/8;127.0.0.0/8"),
-        ("KETCHUP_STORAGE_RETENTION_DAYS", "0"),
+        ("KETCHUP_DEFAULT_PLAN", "a plan"),
+        ("KETCHUP_START_PLAN", "plan!"),
         ("KETCHUP_CONTRACT_INSUFFICIENT_CREDITS_STATUS", "403"),
         ("KETCHUP_LOG_LEVEL", "loud"),
         ("KETCHUP_LOG_FORMAT", "xml"),
@@ -226,7 +228,9 @@ def test_the_file_may_not_hold_other_types(tmp_path: Path, text: str) -> None:
     assert fault.endswith("is not accepted; expected a port, 0 to 65535; 0 takes a free one")
 
 
-@pytest.mark.parametrize("text", ["limits = 5", "models = 5", "models = ['a/b']"])
+@pytest.mark.parametrize(
+    "text", ["limits = 5", "models = 5", "models = ['a/b']", "plans = 5", "plans.free = 1"]
+)
 def test_a_value_in_place_of_a_table_is_one_line(tmp_path: Path, text: str) -> None:
     [fault] = faults(with_file(tmp_path, text))
     assert "expected" in fault
@@ -299,7 +303,7 @@ def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         settings.port = 1  # type: ignore[misc]  # that is the point
     with pytest.raises(ValidationError, match="frozen"):
-        settings.limits.submit_burst = 1  # type: ignore[misc]  # that is the point
+        settings.limits.poll_burst = 9  # type: ignore[misc]  # that is the point
 
 
 def test_a_settings_object_never_looks_at_the_environment(
@@ -408,6 +412,61 @@ def test_a_rule_of_the_catalogue_names_the_file_whatever_else_is_set(tmp_path: P
     with_file(tmp_path, f"port = 1\n{twice}")
     [fault] = faults(tmp_path, {"KETCHUP_PORT": "2"})
     assert fault.startswith("ketchup.toml: models: google/gempix2 is an alias of acme/one, but ")
+
+
+def test_one_field_of_a_default_plan_can_be_changed_alone(tmp_path: Path) -> None:
+    with_file(tmp_path, "[plans.free]\ndepth = 5\n")
+    loaded = load({}, folder=tmp_path)
+    changed, default = loaded.settings.plans["free"], Settings().plans["free"]
+    assert changed.depth == 5
+    assert changed.model_copy(update={"depth": default.depth}) == default
+    assert list(loaded.settings.plans) == ["free", "pro", "scale"]
+    assert loaded.origin("plans.free.depth").kind is Kind.FILE
+    assert loaded.origin("plans.free.title").kind is Kind.DEFAULT
+
+
+def test_a_new_plan_needs_a_title_and_has_no_limits(tmp_path: Path) -> None:
+    text = 'default_plan = "gold"\n[start]\nplan = "gold"\n[plans.gold]\ntitle = "Gold"\n'
+    settings = load({}, folder=with_file(tmp_path, text)).settings
+    assert (settings.default_plan, settings.start.plan) == ("gold", "gold")
+    gold = settings.plans["gold"]
+    assert (gold.submits_per_minute, gold.concurrency, gold.depth, gold.weight) == (0, 0, 0, 1)
+    assert faults(with_file(tmp_path, "[plans.gold]\n")) == [
+        "ketchup.toml: plans.gold.title: missing; expected 1 to 200 characters"
+    ]
+
+
+def test_a_plan_that_is_named_has_to_be_there(tmp_path: Path) -> None:
+    with_file(tmp_path, 'default_plan = "gold"\n[plans.team]\ntitle = "Team"\n')
+    assert faults(tmp_path, {"KETCHUP_START_PLAN": "silver"}) == [
+        "ketchup.toml: default_plan: gold is unknown; there is free, pro, scale, team",
+        "environment: KETCHUP_START_PLAN: silver is unknown; there is free, pro, scale, team",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "submits_per_minute = -1",
+        "submit_burst = 0",
+        "concurrency = 1_000_000_001",
+        "depth = true",
+        "weight = 0",
+        "weight = 1001",
+        "retention_days = 0",
+        "price = -1",
+        "title = ''",
+    ],
+)
+def test_a_plan_has_its_limits_too(tmp_path: Path, line: str) -> None:
+    [fault] = faults(with_file(tmp_path, f"[plans.free]\n{line}\n"))
+    assert fault.startswith(f"ketchup.toml: plans.free.{line.partition(' ')[0]}: ")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-a", "a.b", "ü", "x" * 41])
+def test_a_plan_has_a_name_that_can_stand_in_an_address(tmp_path: Path, name: str) -> None:
+    [fault] = faults(with_file(tmp_path, f'[plans."{name}"]\ntitle = "A"\n'))
+    assert fault.endswith(": a plan's name has 1 to 40 letters, digits and _ -")
 
 
 # Secrets ───────────────────────────────────────────────────────────────────────────────────────

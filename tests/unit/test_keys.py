@@ -108,9 +108,8 @@ def test_what_is_kept_of_a_key_depends_on_the_pepper_and_on_every_letter() -> No
 
 
 def caller(scopes: frozenset[str] | None, models: frozenset[str] | None) -> Caller:
-    return Caller(
-        WorkspaceId("ws_one"), KeyId("key_one"), Environment.LIVE, scopes, models, Micros(1)
-    )
+    workspace, key = WorkspaceId("ws_one"), KeyId("key_one")
+    return Caller(workspace, key, Environment.LIVE, scopes, models, Micros(1), "free")
 
 
 def test_a_key_without_lists_may_do_everything() -> None:

@@ -111,12 +111,13 @@ def test_the_bounds_are_those_of_the_catalogue() -> None:
     ]
     kinds = {
         name: next(one for one in properties[name]["anyOf"] if one.get("type") != "null")
-        for name in ("images", "aspect_ratio", "image_size", "n", "seed")
+        for name in ("images", "aspect_ratio", "image_size", "n", "seed", "priority")
     }
     assert kinds["images"]["maxItems"] == 4
     assert kinds["aspect_ratio"]["enum"] == (
         ["auto", "1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"]
     )
+    assert kinds["priority"]["enum"] == ["low", "normal", "high"]
     assert kinds["image_size"]["enum"] == ["1K", "1k", "2K", "2k", "4K", "4k"]
     assert (kinds["n"]["minimum"], kinds["n"]["maximum"]) == (1, 8)
     assert (kinds["seed"]["minimum"], kinds["seed"]["maximum"]) == (0, 2**32 - 1)
@@ -145,13 +146,14 @@ PROMISED = st.fixed_dictionaries(
         "n": optional(st.integers(1, 8)),
         "seed": optional(st.integers(0, 2**32 - 1)),
         "output_format": optional(st.sampled_from(["png", "jpeg", "webp"])),
+        "priority": optional(choice("priority")),
     },
 )
 
 
 @given(PROMISED)
 def test_what_is_promised_is_accepted(fields: dict[str, object]) -> None:
-    caller = Caller(WorkspaceId("ws_1"), KeyId("key_1"), Environment.LIVE, None, None, None)
+    caller = Caller(WorkspaceId("ws_1"), KeyId("key_1"), Environment.LIVE, None, None, None, "free")
     body = json.dumps(fields).encode()
     accepted = parse_request(body, CATALOG, RequestHead(caller, RequestId("req_1"), []))
     assert accepted.prompt == msgspec.json.decode(body, type=GenerateImage).prompt

@@ -13,6 +13,7 @@ from ketchup.errors import Forbidden, InvalidRequest
 from ketchup.generation import GenerationRequest
 from ketchup.ids import KeyId, RequestId, WorkspaceId
 from ketchup.providers.catalog import catalog_from
+from ketchup.tasks import Priority
 from ketchup.wire.requests import RequestHead, parse_request
 from ketchup.workspaces import Caller, Environment
 
@@ -23,12 +24,14 @@ OUT_OF_RANGE = "request body has a number that is out of range"
 GOOD: dict[str, Any] = {"model": "google/gempix2", "prompt": "a red boat"}
 FIELDS = [
     "prompt", "model", "images", "callback_url", "aspect_ratio", "image_size", "n", "seed",
-    "output_format",
+    "output_format", "priority",
 ]  # fmt: skip
 
 
 def head(*keys: bytes, models: frozenset[str] | None = None) -> RequestHead:
-    caller = Caller(WorkspaceId("ws_1"), KeyId("key_1"), Environment.LIVE, None, models, None)
+    caller = Caller(
+        WorkspaceId("ws_1"), KeyId("key_1"), Environment.LIVE, None, models, None, "free"
+    )
     return RequestHead(caller, RequestId("req_1"), keys)
 
 
@@ -139,6 +142,7 @@ WRONG: list[tuple[str, object, str]] = [
     ("n", 9, "n must be an integer from 1 to 8"),
     ("seed", -1, "seed must be an integer from 0 to 4294967295"),
     ("output_format", "gif", "output_format must be one of png, jpeg, webp"),
+    ("priority", "urgent", "priority must be one of low, normal, high"),
 ]
 
 
@@ -160,6 +164,8 @@ def test_each_field_names_itself_when_it_is_wrong(name: str, value: object, sent
     assert refusal({**GOOD, name: value}) == sentence
     assert name in sentence
 
+
+_NOT_AN_IMAGE = "images[0] must be an http or https URL or a base64 data URI"
 
 OTHER_TYPES: dict[str, Sequence[object]] = {
     "string": [1, 1.5, True, False, [], ["a"], {}, {"a": 1}],
@@ -189,8 +195,49 @@ def test_a_prompt_is_counted_in_characters_not_bytes(character: str) -> None:
     assert refusal({**GOOD, "prompt": character * 20_001}) == sentence
 
 
-def test_a_nul_is_refused_because_no_database_keeps_it() -> None:
-    assert refusal({**GOOD, "prompt": "a\0b"}) == "prompt must not contain NUL characters"
+@pytest.mark.parametrize(
+    ("given", "priority"),
+    [
+        (None, Priority.NORMAL),
+        ("low", Priority.LOW),
+        ("normal", Priority.NORMAL),
+        ("High", Priority.HIGH),
+    ],
+)
+def test_a_priority_orders_a_workspaces_own_tasks(given: str | None, priority: Priority) -> None:
+    assert parsed({**GOOD, "priority": given}).priority is priority
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("prompt", "a\0b", "prompt must not contain NUL characters"),
+        ("model", "google/gempix2\0", "model is not supported"),
+        ("images", ["https://h/a\0.png"], _NOT_AN_IMAGE),
+        (
+            "images",
+            ["data:image/png;base64,iVBORw0KGgo=\0"],
+            "images[0] is not a valid base64 image",
+        ),
+        ("images", ["\0"], _NOT_AN_IMAGE),
+        ("callback_url", "https://h/\0", "callback_url must be an http or https URL"),
+        ("aspect_ratio", "1:1\0", "aspect_ratio must be one of auto, 1:1, "),
+        ("image_size", "1K\0", "image_size must be one of 1K, 2K, 4K"),
+        ("output_format", "png\0", "output_format must be one of png, jpeg, webp"),
+        ("priority", "low\0", "priority must be one of low, normal, high"),
+    ],
+)
+def test_a_nul_is_refused_because_no_database_keeps_it(
+    name: str, value: object, sentence: str
+) -> None:
+    assert refusal({**GOOD, name: value}).startswith(sentence)
+
+
+@pytest.mark.parametrize("name", [*FIELDS[:2], *FIELDS[3:6], *FIELDS[8:]])
+def test_half_a_character_is_refused_in_every_field_of_text(name: str) -> None:
+    # As text, `json.dumps` writes it as the escape that JSON has no character for.
+    assert refusal({**GOOD, name: "a\ud800"}) == NOT_JSON
+    assert refusal({**GOOD, "images": ["https://h/\udfff"]}) == NOT_JSON
 
 
 def test_a_key_for_other_models_is_forbidden_this_one_and_its_aliases() -> None:

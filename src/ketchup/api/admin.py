@@ -1,4 +1,4 @@
-"""The operators' API: workspaces, their keys, webhook secrets and credits.
+"""The operators' API: workspaces, their plans, keys, webhook secrets and credits.
 
 Each handler is one transaction. Where something must exist, it is looked up in the transaction that
 changes it. What stops a key from working is forgotten by the authenticator after the commit, so
@@ -12,9 +12,9 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Security
 
-from ketchup import credits, workspaces
+from ketchup import credits, generation, workspaces
 from ketchup.api.access import AdminRoute, documented_scheme
-from ketchup.api.dependencies import Dependencies
+from ketchup.api.dependencies import ApiDependencies, Dependencies
 from ketchup.api.problems import DOCUMENTED
 from ketchup.api.shapes import (
     AccountView,
@@ -25,6 +25,8 @@ from ketchup.api.shapes import (
     KeyView,
     NewKeyRequest,
     NewWorkspace,
+    PlanList,
+    PlanView,
     Rotation,
     WebhookSecret,
     WorkspaceChange,
@@ -33,7 +35,7 @@ from ketchup.api.shapes import (
 )
 from ketchup.credits import Account
 from ketchup.db import Connection
-from ketchup.errors import NotFound
+from ketchup.errors import InvalidRequest, NotFound
 from ketchup.ids import KeyId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.workspaces import NewKey, Workspace
@@ -68,12 +70,12 @@ OfKey = Annotated[KeyId, Depends(_key_id)]
 @routes.post("/workspaces", status_code=HTTPStatus.CREATED, tags=["workspaces"])
 async def create_workspace(body: NewWorkspace, api: Dependencies) -> WorkspaceView:
     """Create an active workspace without credits."""
+    plan = api.plans.default if body.plan is None else api.plans.get(body.plan)
 
     def work(conn: Connection) -> Workspace:
-        return workspaces.create(conn, body.name, api.retention_days, api.clock.now())
+        return workspaces.create(conn, body.name, plan.name, api.clock.now())
 
-    created = await api.database.write(work)
-    return WorkspaceView.showing(created, _NOTHING)
+    return WorkspaceView.showing(await api.database.write(work), plan, _NOTHING)
 
 
 @routes.get("/workspaces", tags=["workspaces"])
@@ -84,7 +86,11 @@ async def list_workspaces(api: Dependencies) -> WorkspaceList:
         accounts = credits.list_accounts(conn)
         return WorkspaceList(
             items=[
-                WorkspaceView.showing(workspace, accounts.get(workspace.id, _NOTHING))
+                WorkspaceView.showing(
+                    workspace,
+                    api.plans.find(workspace.plan),
+                    accounts.get(workspace.id, _NOTHING),
+                )
                 for workspace in workspaces.list_all(conn)
             ]
         )
@@ -97,8 +103,7 @@ async def get_workspace(workspace_id: InWorkspace, api: Dependencies) -> Workspa
     """Show a workspace with what it has."""
 
     def work(conn: Connection) -> WorkspaceView:
-        workspace = workspaces.get(conn, workspace_id)
-        return WorkspaceView.showing(workspace, credits.find_account(conn, workspace_id))
+        return _view(conn, api, workspace_id)
 
     return await api.database.read(work)
 
@@ -107,15 +112,30 @@ async def get_workspace(workspace_id: InWorkspace, api: Dependencies) -> Workspa
 async def change_workspace(
     workspace_id: InWorkspace, body: WorkspaceChange, api: Dependencies
 ) -> WorkspaceView:
-    """Suspend a workspace, or make it active again. Its keys stop, or work, at once."""
+    """Suspend a workspace or make it active again, give it another plan, or both, at once.
+
+    The keys of a suspended workspace stop. Another plan holds for the images that are there, too.
+    """
+    if body.status is None and body.plan is None:
+        raise InvalidRequest("status, plan or both are required")
 
     def work(conn: Connection) -> WorkspaceView:
-        workspace = workspaces.set_status(conn, workspace_id, body.status)
-        return WorkspaceView.showing(workspace, credits.find_account(conn, workspace_id))
+        if body.status is not None:
+            workspaces.set_status(conn, workspace_id, body.status)
+        if body.plan is not None:
+            generation.set_plan(conn, api.plans, workspace_id, body.plan)
+        return _view(conn, api, workspace_id)
 
     changed = await api.database.write(work)
     api.authenticator.forget_all()
     return changed
+
+
+@routes.get("/plans", tags=["workspaces"])
+async def list_plans(api: Dependencies) -> PlanList:
+    """List every plan of the settings."""
+    default = api.plans.default
+    return PlanList(items=[PlanView.showing(p, default=p is default) for p in api.plans])
 
 
 @routes.post(_WORKSPACE + "/keys", status_code=HTTPStatus.CREATED, tags=["keys"])
@@ -207,6 +227,12 @@ async def audit_credits(workspace_id: InWorkspace, api: Dependencies) -> AuditVi
         return AuditView.showing(credits.audit(conn, workspace_id))
 
     return await api.database.read(work)
+
+
+def _view(conn: Connection, api: ApiDependencies, workspace_id: WorkspaceId) -> WorkspaceView:
+    workspace = workspaces.get(conn, workspace_id)
+    account = credits.find_account(conn, workspace_id)
+    return WorkspaceView.showing(workspace, api.plans.find(workspace.plan), account)
 
 
 _NOTHING: Final = Account(Credits(0), Credits(0))

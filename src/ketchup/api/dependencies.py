@@ -9,19 +9,19 @@ from fastapi import Depends, Request
 
 from ketchup.clock import Clock
 from ketchup.db import Database
-from ketchup.workspaces import Authenticator, Pepper
+from ketchup.workspaces import Authenticator, Pepper, Plans
 
 
 @dataclass(frozen=True, slots=True)
 class ApiDependencies:
-    """What stands behind the API. `retention_days` is for new workspaces."""
+    """What stands behind the API."""
 
     database: Database
     authenticator: Authenticator
     pepper: Pepper = field(repr=False)
     admin_token: str = field(repr=False)
     clock: Clock
-    retention_days: int
+    plans: Plans
 
 
 def dependencies_of(request: Request) -> ApiDependencies:

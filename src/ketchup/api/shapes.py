@@ -24,7 +24,7 @@ from ketchup import clock, money
 from ketchup.clock import Micros
 from ketchup.credits import Account, Audit
 from ketchup.money import Credits
-from ketchup.workspaces import ApiKey, Environment, Scope, Workspace, WorkspaceStatus
+from ketchup.workspaces import ApiKey, Environment, Plan, Scope, Workspace, WorkspaceStatus
 
 
 def _read_amount(value: Any) -> Credits:  # noqa: ANN401 whatever the caller sent
@@ -72,6 +72,7 @@ TimeIn = Annotated[
 # The feature judges names; the document only says how.
 Name = Annotated[str, Field(json_schema_extra={"minLength": 1, "maxLength": 200})]
 Note = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
+PlanName = Annotated[str, Field(json_schema_extra={"examples": ["free", "pro", "scale"]})]
 ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 
 AmountOut = Annotated[
@@ -87,15 +88,19 @@ class _Request(BaseModel):
 
 
 class NewWorkspace(_Request):
-    """A workspace to create."""
+    """A workspace to create. Without a plan it gets the default one."""
 
     name: Name
+    plan: PlanName | None = None
 
 
 class WorkspaceChange(_Request):
-    """What to change about a workspace."""
+    """What to change about a workspace: its status, its plan, or both."""
 
-    status: WorkspaceStatus = Field(description="The keys of a suspended workspace do not work.")
+    status: WorkspaceStatus | None = Field(
+        default=None, description="The keys of a suspended workspace do not work."
+    )
+    plan: PlanName | None = None
 
 
 class NewKeyRequest(_Request):
@@ -141,21 +146,23 @@ class WorkspaceView(BaseModel):
     number: int = Field(description="Stands in the addresses of its images.")
     name: str
     status: WorkspaceStatus
-    retention_days: int = Field(description="How long its images are kept.")
+    plan: str
+    retention_days: int = Field(description="How long its images are kept, as its plan says.")
     created_at: TimeOut
     balance: AmountOut
     held: AmountOut
     available: AmountOut
 
     @classmethod
-    def showing(cls, workspace: Workspace, account: Account) -> Self:
-        """Show a workspace."""
+    def showing(cls, workspace: Workspace, plan: Plan, account: Account) -> Self:
+        """Show a workspace; `plan` is what holds for it, whatever it names."""
         return cls(
             id=workspace.id,
             number=workspace.number,
             name=workspace.name,
             status=workspace.status,
-            retention_days=workspace.retention_days,
+            plan=workspace.plan,
+            retention_days=plan.retention_days,
             created_at=workspace.created_at,
             balance=account.balance,
             held=account.held,
@@ -167,6 +174,43 @@ class WorkspaceList(BaseModel):
     """Every workspace, oldest first."""
 
     items: list[WorkspaceView]
+
+
+class PlanView(BaseModel):
+    """A plan. 0 is no limit for `submits_per_minute`, `concurrency` and `depth`."""
+
+    name: str
+    title: str
+    price: AmountOut = Field(description="Money for a month; shown and never taken.")
+    submits_per_minute: int
+    submit_burst: int = Field(description="Tasks at once when submits are limited.")
+    concurrency: int = Field(description="Tasks in flight at once.")
+    depth: int = Field(description="Tasks that wait or run at once.")
+    weight: int = Field(description="The share when several workspaces wait.")
+    retention_days: int = Field(description="How long images are kept.")
+    default: bool = Field(description="Whether a workspace gets it that is made without a plan.")
+
+    @classmethod
+    def showing(cls, plan: Plan, *, default: bool) -> Self:
+        """Show a plan."""
+        return cls(
+            name=plan.name,
+            title=plan.title,
+            price=plan.price,
+            submits_per_minute=plan.submits_per_minute,
+            submit_burst=plan.submit_burst,
+            concurrency=plan.concurrency,
+            depth=plan.depth,
+            weight=plan.weight,
+            retention_days=plan.retention_days,
+            default=default,
+        )
+
+
+class PlanList(BaseModel):
+    """Every plan, in the order of the settings."""
+
+    items: list[PlanView]
 
 
 class KeyView(BaseModel):

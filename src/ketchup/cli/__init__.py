@@ -27,6 +27,8 @@ app: Final = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("serve")(serve.serve)
+app.command("api")(serve.api)
+app.command("worker")(serve.worker)
 app.command("demo")(demo.demo)
 app.command("migrate")(serve.migrate)
 app.add_typer(admin.app, name="admin")

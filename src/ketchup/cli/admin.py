@@ -1,4 +1,4 @@
-"""`ketchup admin …`: workspaces, keys and credits of the running server, over its admin API."""
+"""`ketchup admin …`: workspaces, plans, keys, credits of the running server, over its admin API."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _group(help_text: str) -> typer.Typer:
     return typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
 
 
-app: Final = _group("Manage the running server: workspaces, keys and credits.")
+app: Final = _group("Manage the running server: workspaces, plans, keys and credits.")
 workspace: Final = _group("Workspaces: who uses the server.")
 key: Final = _group("API keys of a workspace.")
 credit: Final = _group("Credits of a workspace.")
@@ -52,13 +52,19 @@ app.add_typer(webhook_secret, name="webhook-secret")
 def create_workspace(
     name: Annotated[str, typer.Argument(help="What people call it.")],
     *,
+    plan: Annotated[
+        str | None, typer.Option("--plan", help="Its plan; else the default one.")
+    ] = None,
     url: Url = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Make a workspace, without credits and keys."""
+    body: dict[str, object] = {"name": name}
+    if plan is not None:
+        body["plan"] = plan
     with _connect(url, data) as api:
-        show_one(api.call("POST", "/workspaces", {"name": name}), as_json=as_json)
+        show_one(api.call("POST", "/workspaces", body), as_json=as_json)
 
 
 @workspace.command("list")
@@ -85,6 +91,27 @@ def activate_workspace(
     """Accept a suspended workspace's keys again."""
     with _connect(url, data) as api:
         show_one(api.call("PATCH", _path(api, workspace), {"status": "active"}), as_json=as_json)
+
+
+@workspace.command("plan")
+def change_plan(
+    workspace: Workspace,
+    plan: Annotated[str, typer.Argument(help="The plan; `ketchup admin plans` lists them.")],
+    *,
+    url: Url = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Give a workspace another plan, within a second, for the images that it has too."""
+    with _connect(url, data) as api:
+        show_one(api.call("PATCH", _path(api, workspace), {"plan": plan}), as_json=as_json)
+
+
+@app.command("plans")
+def list_plans(*, url: Url = None, data: Data = None, as_json: Json = False) -> None:
+    """List the plans that a workspace can have; 0 is no limit."""
+    with _connect(url, data) as api:
+        show_list(api.items("/plans"), as_json=as_json, empty="There is no plan.")
 
 
 @key.command("create")

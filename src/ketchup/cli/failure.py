@@ -49,7 +49,9 @@ _KNOWN = (
     ("ketchup.config.sources", "SettingsError", Exit.SETTINGS),
     ("ketchup.data_folder", "DataFolderError", Exit.DATA_FOLDER),
     ("ketchup.migrations", "SchemaTooNew", Exit.DATA_FOLDER),
+    ("ketchup.migrations", "SchemaTooOld", Exit.DATA_FOLDER),
     ("ketchup.migrations", "DatabaseUnusable", Exit.DATA_FOLDER),
+    ("ketchup.workspaces.installation", "WrongSecretKey", Exit.DATA_FOLDER),
     # A start that finds no room for its first rows; once it serves, this is a 503 and no failure.
     ("ketchup.errors", "Unavailable", Exit.DATA_FOLDER),
 )

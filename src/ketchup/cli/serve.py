@@ -1,4 +1,4 @@
-"""`ketchup serve` and `ketchup migrate`."""
+"""`ketchup serve`, `api`, `worker` and `migrate`."""
 
 from __future__ import annotations
 
@@ -6,59 +6,116 @@ import gc
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from ketchup import __version__
-from ketchup.cli.failure import Failure
+from ketchup.cli.failure import Exit, Failure
 
 if TYPE_CHECKING:
+    import socket
+
     from ketchup.config import Settings
     from ketchup.data_folder import DataFolder
-    from ketchup.service import Service, Started
+    from ketchup.service import Role, Service, Started
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Settings file; default ./ketchup.toml.")
 ]
-_FILES: Final = 65_536
 DataOption = Annotated[Path | None, typer.Option("--data", help="Folder of everything it keeps.")]
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option("--database", help="postgresql://… instead of the SQLite file in the folder."),
+]
+HostOption = Annotated[str | None, typer.Option(help="Where to listen.")]
+PortOption = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")]
+ConcurrencyOption = Annotated[
+    int | None, typer.Option(help="Tasks that render at once; 0 accepts without rendering.")
+]
+LanesOption = Annotated[
+    str | None, typer.Option(help="The kinds of work that it does: images, webhooks or both.")
+]
+_FILES: Final = 65_536
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Where to listen.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    host: HostOption = None,
+    port: PortOption = None,
     data: DataOption = None,
-    concurrency: Annotated[
-        int | None, typer.Option(help="Tasks that render at once; 0 accepts without rendering.")
-    ] = None,
+    database: DatabaseOption = None,
+    concurrency: ConcurrencyOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Run the whole service in one process."""
-    # Nothing of what a start makes is garbage; looking for it cost a twentieth of the time to the
-    # first answer. `settle_memory` turns the collector on again.
-    gc.disable()
-    flags = {"host": host, "port": port, "data": data, "concurrency": concurrency}
-    settings = _settings(flags, config)
-    # What the service writes is for the service alone, also in a folder that existed before.
-    os.umask(0o077)
-    _allow_many_files()
-    with _open(settings) as folder:
-        _configure_log(settings, folder)
-        _run(settings, folder)
+    from ketchup.service import Role
+
+    flags = {
+        "host": host,
+        "port": port,
+        "data": data,
+        "database": database,
+        "concurrency": concurrency,
+    }
+    _run(_settings(flags, config), Role.SERVE)
 
 
-def migrate(data: DataOption = None, config: ConfigOption = None) -> None:
+def api(
+    host: HostOption = None,
+    port: PortOption = None,
+    data: DataOption = None,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Answer requests, and leave the rendering to workers. On PostgreSQL, any number of these."""
+    from ketchup.service import Role
+
+    flags = {"host": host, "port": port, "data": data, "database": database}
+    _run(_shared(_settings(flags, config)), Role.API)
+
+
+def worker(
+    lanes: LanesOption = None,
+    concurrency: ConcurrencyOption = None,
+    data: DataOption = None,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Render and deliver, and answer nobody. On PostgreSQL, any number of these."""
+    from ketchup.service import Role
+
+    flags = {
+        "worker.lanes": lanes,
+        "concurrency": concurrency,
+        "data": data,
+        "database": database,
+    }
+    _run(_shared(_settings(flags, config)), Role.WORKER)
+
+
+def migrate(
+    data: DataOption = None, database: DatabaseOption = None, config: ConfigOption = None
+) -> None:
     """Bring the database to this version's schema, without serving."""
-    from ketchup.bootstrap import migrate as migrate_folder
+    from ketchup.bootstrap import migrate as migrate_database
+    from ketchup.bootstrap import open_folder
 
-    settings = _settings({"data": data}, config)
-    with _open(settings) as folder:
-        # Made before the database: a database without its key would be refused.
-        folder.secret_key(_revealed(settings))
-        changed = migrate_folder(folder)
+    settings = _settings({"data": data, "database": database}, config)
+    with open_folder(settings) as folder:
+        changed = migrate_database(settings, folder)
     print("migrated to the newest schema" if changed else "the schema is up to date")
+
+
+def _shared(settings: Settings) -> Settings:
+    if settings.database is None:
+        raise Failure(
+            "a SQLite file has one process: run `ketchup serve`, or name a PostgreSQL database with"
+            " --database or KETCHUP_DATABASE",
+            Exit.SETTINGS,
+        )
+    return settings
 
 
 def _allow_many_files() -> None:
@@ -71,26 +128,52 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
-def _run(settings: Settings, folder: DataFolder) -> None:
-    from ketchup.service import Service, bind, event_loop_runner, settle_memory
+def _run(settings: Settings, role: Role) -> None:
+    # Nothing of what a start makes is garbage; looking for it cost a twentieth of the time to the
+    # first answer. `settle_memory` turns the collector on again.
+    gc.disable()
+    # What the service writes is for the service alone, also in a folder that existed before.
+    os.umask(0o077)
+    _allow_many_files()
+    from ketchup.bootstrap import open_folder
+
+    with open_folder(settings) as folder:
+        _configure_log(settings, folder)
+        _run_in(settings, folder, role)
+
+
+def _run_in(settings: Settings, folder: DataFolder, role: Role) -> None:
+    from ketchup.service import Role, Service, event_loop_runner, settle_memory
+
+    listening = nullcontext() if role is Role.WORKER else _listener(settings)
+    with listening as listener, event_loop_runner() as runner:
+        service = Service(settings, folder, listener, loaded=settle_memory, role=role)
+        runner.run(_run_until_signal(service))
+
+
+def _listener(settings: Settings) -> socket.socket:
+    from ketchup.service import bind
 
     try:
-        listener = bind(settings.host, settings.port)
+        return bind(settings.host, settings.port)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise Failure(f"cannot listen on {where}: {error.strerror}") from error
-    with listener, event_loop_runner() as runner:
-        service = Service(settings, folder, listener, loaded=settle_memory)
-        runner.run(_serve_until_signal(service))
 
 
-async def _serve_until_signal(service: Service) -> None:
+async def _run_until_signal(service: Service) -> None:
     import asyncio
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, service.stop)
-    await service.run(_print_ready)
+    from ketchup.service import Role
+
+    await service.run(_print_working if service.role is Role.WORKER else _print_ready)
+
+
+def _print_working(_started: Started) -> None:
+    print(f"Ketchup {__version__} is working", flush=True)
 
 
 def _print_ready(started: Started) -> None:
@@ -118,15 +201,12 @@ def _settings(flags: Mapping[str, object], config: Path | None) -> Settings:
 def _configure_log(settings: Settings, folder: DataFolder) -> None:
     from ketchup import telemetry
 
-    secrets = [folder.secret_key(_revealed(settings)).hex(), folder.admin_token(_token(settings))]
+    secrets = [
+        folder.secret_key(_revealed(settings)).hex(),
+        folder.admin_token(_token(settings)),
+        *_database_password(settings),
+    ]
     telemetry.configure(settings.log.level, settings.log.format, secrets=secrets)
-
-
-def _open(settings: Settings) -> DataFolder:
-    from ketchup.clock import SystemClock
-    from ketchup.data_folder import DataFolder
-
-    return DataFolder.open(settings.data, SystemClock())
 
 
 def _token(settings: Settings) -> str | None:
@@ -135,3 +215,12 @@ def _token(settings: Settings) -> str | None:
 
 def _revealed(settings: Settings) -> str | None:
     return settings.secret_key.get_secret_value() if settings.secret_key else None
+
+
+def _database_password(settings: Settings) -> list[str]:
+    from urllib.parse import unquote, urlsplit
+
+    if settings.database is None:
+        return []
+    password = urlsplit(settings.database.get_secret_value()).password
+    return [password, unquote(password)] if password else []

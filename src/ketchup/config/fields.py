@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from ketchup import money
 from ketchup.config.kinds import Accepts
-from ketchup.config.schema import PREFIX, ModelSettings, Settings
+from ketchup.config.schema import CATALOGUES, PREFIX, Settings
 from ketchup.money import Credits
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -28,14 +28,14 @@ Place = tuple[str, ...]
 
 @cache
 def leaves() -> Mapping[Place, FieldInfo]:
-    """Return every setting outside the catalogue, by its place, in the order of the schema."""
+    """Return every setting outside the catalogues, by its place, in the order of the schema."""
     return MappingProxyType(dict(_leaves(Settings, ())))
 
 
 def field_at(place: Place) -> FieldInfo | None:
-    """Return what the schema says of one setting, of a model's too; None where it knows none."""
-    if place[0] == "models":
-        return ModelSettings.model_fields.get(place[-1])
+    """Return what the schema says of one setting, of a catalogue's too; None where it says none."""
+    if place[0] in CATALOGUES:
+        return CATALOGUES[place[0]].entry.model_fields.get(place[-1])
     return leaves().get(place)
 
 
@@ -90,7 +90,7 @@ def _leaves(model: type[BaseModel], above: Place) -> Iterator[tuple[Place, Field
         group = group_of(info)
         if group is not None:
             yield from _leaves(group, (*above, name))
-        elif name != "models":
+        elif above or name not in CATALOGUES:
             yield (*above, name), info
 
 

@@ -22,7 +22,10 @@ from ketchup.money import Credits
 MEBIBYTE: Final = 1024 * 1024
 _SECRET_KEY: Final = re.compile(r"[0-9a-fA-F]{64}")
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{32,256}")
+_DATABASE: Final = re.compile(r"postgres(?:ql)?://[^\s]+/[^\s/?]+(?:\?[^\s]*)?")
+LANES: Final = ("images", "webhooks")
 _MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+_PLAN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -100,6 +103,12 @@ def _model_id(text: str) -> str:
     return text
 
 
+def _plan_name(text: str) -> str:
+    if not _PLAN_NAME.fullmatch(text):
+        raise ValueError("a plan's name has 1 to 40 letters, digits and _ -")
+    return text
+
+
 _Whole = BeforeValidator(_no_bool)
 
 Text = Annotated[str, Field(min_length=1, max_length=200), Accepts("1 to 200 characters")]
@@ -115,6 +124,14 @@ WebAddress = Annotated[
 ]
 Count = Annotated[int, _Whole, Field(ge=0), Accepts("a whole number, 0 or more")]
 Positive = Annotated[int, _Whole, Field(ge=1), Accepts("a whole number, 1 or more")]
+# What a 32-bit column holds.
+Cap = Annotated[
+    int,
+    _Whole,
+    Field(ge=0, le=1_000_000_000),
+    Accepts("a whole number, 0 to 1000000000; 0 for no limit"),
+]
+Weight = Annotated[int, _Whole, Field(ge=1, le=1000), Accepts("a whole number, 1 to 1000")]
 Bytes = Annotated[
     int, _Whole, Field(ge=1024, le=1024 * MEBIBYTE), Accepts("bytes, 1024 to 1073741824")
 ]
@@ -170,6 +187,18 @@ AdminToken = Annotated[
     SecretStr, _matching(_TOKEN), Accepts("32 to 256 visible ASCII characters without spaces")
 ]
 
+DatabaseUrl = Annotated[
+    SecretStr,
+    _matching(_DATABASE),
+    Accepts("an address such as postgresql://user:password@host:5432/name"),
+]
+Lanes = Annotated[
+    tuple[Literal["images", "webhooks"], ...],
+    BeforeValidator(_split),
+    Field(min_length=1),
+    Accepts("a list of images and webhooks"),
+]
+
 ShortfallStatus = Annotated[
     Literal[402, 400], BeforeValidator(_integer_text), Accepts("402 or 400")
 ]
@@ -200,5 +229,8 @@ Sizes = Annotated[tuple[Size, ...], Field(min_length=1), Accepts("a list of 1K 2
 Form = Annotated[ResultForm, Accepts("url or data")]
 ModelId = Annotated[str, AfterValidator(_model_id)]
 ModelIds = Annotated[tuple[ModelId, ...], Accepts("a list of ids of letters, digits and . _ : / -")]
+PlanName = Annotated[
+    str, AfterValidator(_plan_name), Accepts("the name of a plan: letters, digits and _ -")
+]
 References = Annotated[int, _Whole, Field(ge=1, le=14), Accepts("a whole number, 1 to 14")]
 ImageCount = Annotated[int, _Whole, Field(ge=1, le=8), Accepts("a whole number, 1 to 8")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from pydantic import BaseModel
@@ -18,7 +18,7 @@ from ketchup.config.fields import (
     variable,
     written,
 )
-from ketchup.config.schema import DEFAULT_MODELS, ModelSettings, Settings
+from ketchup.config.schema import CATALOGUES, Catalogue, Settings
 from ketchup.config.sources import CONFIG_VARIABLE, DEFAULT_FILE, FILE_SUFFIX, URL_VARIABLE
 
 _INTRODUCTION: Final = f"""\
@@ -48,8 +48,20 @@ such as `KETCHUP_PORT` to addresses.
 """
 
 _MERGING: Final = """\
-A field that is set for a model that comes with Ketchup replaces that field alone. Models are set in
-the file only."""
+A field that is set for one that comes with Ketchup replaces that field alone. They are set in the
+file only."""
+# How each catalogue's names are called, and the fields by which the delivered entries are listed.
+_LISTED: Final = {
+    "models": ('"<id>"', "id", ("title", "price", "aliases")),
+    "plans": (
+        "<name>",
+        "name",
+        (
+            *("price", "submits_per_minute", "submit_burst", "concurrency", "depth"),
+            *("weight", "retention_days"),
+        ),
+    ),
+}
 
 
 def page() -> str:
@@ -58,7 +70,7 @@ def page() -> str:
         _INTRODUCTION,
         "\n".join(_general()),
         *("\n".join(_group(name, group)) for name, group in _groups()),
-        "\n".join(_models()),
+        *("\n".join(_catalogue(name, kind)) for name, kind in CATALOGUES.items()),
         "\n".join(_example()),
     ]
     return "\n".join(sections)
@@ -71,13 +83,13 @@ def example() -> str:
         if len(place) > 1 and f"[{place[0]}]" not in lines:
             lines += ["", f"[{place[0]}]"]
         lines.append(_assignment(place[-1], info))
-    for name, fields in DEFAULT_MODELS.items():
-        model = ModelSettings.model_validate(dict(fields))
-        lines += ["", f"[{dotted(('models', name))}]"]
-        lines += [
-            f"{key} = {written(getattr(model, key), info)}"
-            for key, info in ModelSettings.model_fields.items()
-        ]
+    for catalogue, kind in CATALOGUES.items():
+        for name, entry in _delivered(kind):
+            lines += ["", f"[{dotted((catalogue, name))}]"]
+            lines += [
+                f"{key} = {written(getattr(entry, key), info)}"
+                for key, info in kind.entry.model_fields.items()
+            ]
     return "\n".join(lines).strip() + "\n"
 
 
@@ -110,30 +122,39 @@ def _row(place: Place, info: FieldInfo) -> tuple[str, ...]:
     return (f"`{place[-1]}`", names, _default(info), accepts(info), info.description or "")
 
 
-def _models() -> list[str]:
+def _catalogue(catalogue: str, kind: Catalogue) -> list[str]:
+    placeholder, word, fields = _LISTED[catalogue]
     rows = [
         (f"`{key}`", _default(info), accepts(info), info.description or "")
-        for key, info in ModelSettings.model_fields.items()
+        for key, info in kind.entry.model_fields.items()
+    ]
+    listed = [
+        (f"`{name}`", *(_cell(getattr(entry, key), kind.entry.model_fields[key]) for key in fields))
+        for name, entry in _delivered(kind)
     ]
     return [
-        '## `[models."<id>"]`',
+        f"## `[{catalogue}.{placeholder}]`",
         "",
-        f"{_doc(ModelSettings)} {_MERGING}",
+        f"{_doc(kind.entry)} {_MERGING}",
         "",
         *_rows(("key", "default", "accepts", "meaning"), rows),
         "",
         "These come with Ketchup:",
         "",
-        *_rows(("id", "title", "price", "aliases"), _delivered(DEFAULT_MODELS)),
+        *_rows((word, *fields), listed),
         "",
     ]
 
 
-def _delivered(models: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[str, ...]]:
-    for name, fields in models.items():
-        model = ModelSettings.model_validate(dict(fields))
-        price = written(model.price, ModelSettings.model_fields["price"]).strip('"')
-        yield f"`{name}`", model.title, price, ", ".join(f"`{alias}`" for alias in model.aliases)
+def _delivered(kind: Catalogue) -> Iterator[tuple[str, BaseModel]]:
+    for name, fields in kind.defaults.items():
+        yield name, kind.entry.model_validate(dict(fields))
+
+
+def _cell(value: object, info: FieldInfo) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(f"`{item}`" for item in value)
+    return written(value, info).strip('"')
 
 
 def _example() -> list[str]:

@@ -7,11 +7,13 @@ every machine. `sources.load` is what reads flags, variables and the file.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
@@ -37,12 +39,6 @@ class Limits(Group):
     max_plain_body_bytes: kinds.Bytes = Field(
         kinds.MEBIBYTE, description="Largest request body without data URIs."
     )
-    submits_per_minute: kinds.Count = Field(
-        0, description="Tasks that a workspace may submit per minute; 0 for no limit."
-    )
-    submit_burst: kinds.Positive = Field(
-        10, description="Tasks that may come at once when submits are limited."
-    )
     polls_per_second: kinds.PollRate = Field(
         0.0, description="Queries per second, per key and task; 0 for no limit."
     )
@@ -57,6 +53,9 @@ class Limits(Group):
 class Worker(Group):
     """How tasks are run, and what happens when that goes wrong."""
 
+    lanes: kinds.Lanes = Field(
+        ("images", "webhooks"), description="The kinds of work that a worker does."
+    )
     lease_seconds: kinds.LeaseSeconds = Field(
         15.0, description="How long a worker may be silent before others take over its tasks."
     )
@@ -99,12 +98,6 @@ class Egress(Group):
     )
 
 
-class Storage(Group):
-    """The images that were made."""
-
-    retention_days: kinds.Days = Field(30, description="How long an image can be downloaded.")
-
-
 class Contract(Group):
     """Variations of the public contract, for clients that need them."""
 
@@ -129,6 +122,7 @@ class Start(Group):
     credits: kinds.Amount = Field(
         Credits(100_000_000), description="Credits that the first workspace is given."
     )
+    plan: kinds.PlanName = Field("scale", description="The plan of the first workspace.")
 
 
 class ModelSettings(Group):
@@ -151,6 +145,25 @@ class ModelSettings(Group):
     provider: kinds.Text = Field("studio", description="The engine that renders it.")
 
 
+class PlanSettings(Group):
+    """One plan, `[plans.<name>]`: what a workspace may ask for. A new one needs a title."""
+
+    title: kinds.Text = Field(description="The name that people read.")
+    price: kinds.Amount = Field(
+        Credits(0), description="Money for a month, in your currency; it is shown and never taken."
+    )
+    submits_per_minute: kinds.Cap = Field(0, description="Tasks that may be submitted per minute.")
+    submit_burst: kinds.Positive = Field(
+        10, description="Tasks that may come at once when submits are limited."
+    )
+    concurrency: kinds.Cap = Field(0, description="Tasks that may be in flight at once.")
+    depth: kinds.Cap = Field(0, description="Tasks that may wait or run at once.")
+    weight: kinds.Weight = Field(
+        1, description="The share of the engines when several workspaces wait for them."
+    )
+    retention_days: kinds.Days = Field(30, description="How long an image can be downloaded.")
+
+
 DEFAULT_MODELS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
     {
         "google/gempix2": {
@@ -167,8 +180,63 @@ DEFAULT_MODELS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
 )
 
 
-def _default_models() -> dict[str, ModelSettings]:
-    return {name: ModelSettings.model_validate(dict(v)) for name, v in DEFAULT_MODELS.items()}
+DEFAULT_PLANS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
+    {
+        "free": {
+            "title": "Free",
+            "submits_per_minute": 10,
+            "submit_burst": 5,
+            "concurrency": 2,
+            "depth": 100,
+            "weight": 1,
+            "retention_days": 7,
+        },
+        "pro": {
+            "title": "Pro",
+            "price": "29",
+            "submits_per_minute": 120,
+            "submit_burst": 30,
+            "concurrency": 16,
+            "depth": 2000,
+            "weight": 4,
+            "retention_days": 30,
+        },
+        "scale": {
+            "title": "Scale",
+            "price": "299",
+            "concurrency": 1000,
+            "depth": 1_000_000,
+            "weight": 16,
+            "retention_days": 90,
+        },
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """A table of tables whose names the operator chooses."""
+
+    entry: type[Group]
+    defaults: Mapping[str, Mapping[str, object]]
+    """What comes with Ketchup, by name: the fields that are not the entry's own defaults."""
+
+
+CATALOGUES: Final[Mapping[str, Catalogue]] = MappingProxyType(
+    {
+        "models": Catalogue(ModelSettings, DEFAULT_MODELS),
+        "plans": Catalogue(PlanSettings, DEFAULT_PLANS),
+    }
+)
+UNKNOWN_PLAN: Final = "unknown_plan"
+
+_Entry = TypeVar("_Entry", bound=Group)
+
+
+def _delivered(
+    entry: type[_Entry], defaults: Mapping[str, Mapping[str, object]]
+) -> dict[str, _Entry]:
+    return {name: entry.model_validate(dict(fields)) for name, fields in defaults.items()}
 
 
 class Settings(BaseSettings):
@@ -180,6 +248,11 @@ class Settings(BaseSettings):
     port: kinds.Port = Field(8000, description="The port to listen on.")
     data: kinds.Folder = Field(
         Path("ketchup-data"), description="The folder of the database, the images and the secrets."
+    )
+    database: kinds.DatabaseUrl | None = Field(
+        None,
+        description="A PostgreSQL database that several processes may share; by default a SQLite "
+        "file in DATA.",
     )
     public_url: kinds.WebAddress | None = Field(
         None, description="The address that clients use; by default made from host and port."
@@ -195,15 +268,23 @@ class Settings(BaseSettings):
     admin_token: kinds.AdminToken | None = Field(
         None, description="The token of the admin API; by default made in DATA."
     )
+    # Before what names a plan: that is checked by these.
+    plans: dict[kinds.PlanName, PlanSettings] = Field(
+        default_factory=lambda: _delivered(PlanSettings, DEFAULT_PLANS)
+    )
+    default_plan: kinds.PlanName = Field(
+        "free", description="The plan of a workspace that is made without saying one."
+    )
     limits: Limits = Limits()
     worker: Worker = Worker()
     webhooks: Webhooks = Webhooks()
     egress: Egress = Egress()
-    storage: Storage = Storage()
     contract: Contract = Contract()
     log: Log = Log()
     start: Start = Start()
-    models: dict[kinds.ModelId, ModelSettings] = Field(default_factory=_default_models)
+    models: dict[kinds.ModelId, ModelSettings] = Field(
+        default_factory=lambda: _delivered(ModelSettings, DEFAULT_MODELS)
+    )
 
     @classmethod
     @override
@@ -222,15 +303,16 @@ class Settings(BaseSettings):
         """
         return (init_settings,)
 
-    @field_validator("models", mode="before")
+    @field_validator(*CATALOGUES, mode="before")
     @classmethod
-    def _over_default_models(cls, given: object) -> object:
-        """Lay what is given over the models that come with Ketchup, field by field."""
+    def _over_the_delivered(cls, given: object, info: ValidationInfo) -> object:
+        """Lay what is given over what comes with Ketchup, field by field."""
         if not isinstance(given, Mapping):
             return given
-        merged: dict[str, object] = {name: dict(v) for name, v in DEFAULT_MODELS.items()}
+        defaults = CATALOGUES[info.field_name or ""].defaults
+        merged: dict[str, object] = {name: dict(v) for name, v in defaults.items()}
         for name, fields in given.items():
-            base = DEFAULT_MODELS.get(name, {})
+            base = defaults.get(name, {})
             merged[name] = {**base, **fields} if isinstance(fields, Mapping) else fields
         return merged
 
@@ -245,6 +327,18 @@ class Settings(BaseSettings):
                 owners[alias] = name
         return models
 
+    @field_validator("default_plan")
+    @classmethod
+    def _default_plan_exists(cls, name: str, info: ValidationInfo) -> str:
+        _insist_on_plan(name, info, ("default_plan",))
+        return name
+
+    @field_validator("start")
+    @classmethod
+    def _start_plan_exists(cls, start: Start, info: ValidationInfo) -> Start:
+        _insist_on_plan(start.plan, info, ("start", "plan"))
+        return start
+
     def base_url(self, bound_port: int | None = None) -> str:
         """Return the address that clients use, without a slash at its end.
 
@@ -257,3 +351,11 @@ class Settings(BaseSettings):
         host = _WILDCARDS.get(self.host, self.host)
         port = self.port if bound_port is None else bound_port
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _insist_on_plan(name: str, info: ValidationInfo, place: tuple[str, ...]) -> None:
+    plans = info.data.get("plans")
+    # Where the plans themselves are at fault, that is told, and no more can be said.
+    if plans is not None and name not in plans:
+        context = {"place": place, "name": name, "known": ", ".join(plans)}
+        raise PydanticCustomError(UNKNOWN_PLAN, "{name} is unknown; there is {known}", context)

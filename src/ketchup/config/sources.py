@@ -32,7 +32,7 @@ from ketchup.config.fields import (
     variable,
     written,
 )
-from ketchup.config.schema import PREFIX, ModelSettings, Settings
+from ketchup.config.schema import CATALOGUES, PREFIX, UNKNOWN_PLAN, Settings
 
 DEFAULT_FILE: Final = "ketchup.toml"
 CONFIG_VARIABLE: Final = "KETCHUP_CONFIG"
@@ -135,8 +135,8 @@ def load(
 
 
 def shown(loaded: Loaded) -> Iterator[tuple[str, str, str]]:
-    """Yield (key, value, source) of every setting, models included, with secrets masked."""
-    for path in (*leaves(), *_model_places(loaded.settings)):
+    """Yield (key, value, source) of every setting, catalogues included, with secrets masked."""
+    for path in (*leaves(), *_catalogue_places(loaded.settings)):
         key = dotted(path)
         value: object = loaded.settings
         for part in path:
@@ -146,9 +146,12 @@ def shown(loaded: Loaded) -> Iterator[tuple[str, str, str]]:
         yield key, written(value, field_at(path)), source
 
 
-def _model_places(settings: Settings) -> list[Place]:
+def _catalogue_places(settings: Settings) -> list[Place]:
     return [
-        ("models", name, field) for name in settings.models for field in ModelSettings.model_fields
+        (catalogue, name, field)
+        for catalogue, kind in CATALOGUES.items()
+        for name in getattr(settings, catalogue)
+        for field in kind.entry.model_fields
     ]
 
 
@@ -185,28 +188,30 @@ def _walk(
         if info is None:
             guess = _suggestion(name, model.model_fields)
             draft.faults.append(f"{origin.name}: {dotted(path)}: unknown setting{guess}")
-        elif path == ("models",):
-            _walk_models(draft, value, origin)
+        elif not above and name in CATALOGUES:
+            _walk_catalogue(draft, value, name, origin)
         elif (group := group_of(info)) is not None:
             _walk_table(draft, value, group, path, origin)
         else:
             draft.put(path, value, origin)
 
 
-def _walk_models(draft: _Draft, value: object, origin: Origin) -> None:
+def _walk_catalogue(draft: _Draft, value: object, catalogue: str, origin: Origin) -> None:
+    kind = CATALOGUES[catalogue]
     if not isinstance(value, dict):
-        draft.faults.append(f'{origin.name}: models: expected tables such as [models."my/model"]')
+        such_as = dotted((catalogue, next(iter(kind.defaults))))
+        draft.faults.append(f"{origin.name}: {catalogue}: expected tables such as [{such_as}]")
         return
     for name, fields in value.items():
-        _walk_table(draft, fields, ModelSettings, ("models", name), origin)
+        _walk_table(draft, fields, kind.entry, (catalogue, name), origin)
 
 
 def _walk_table(
     draft: _Draft, value: object, model: type[BaseModel], path: Place, origin: Origin
 ) -> None:
     if isinstance(value, dict):
-        if path[0] == "models" and not value:
-            # An empty table still names a model, and has to say what it costs.
+        if path[0] in CATALOGUES and not value:
+            # An empty table still names a model or a plan, and has to say what it must.
             draft.values.setdefault(path, {})
         _walk(draft, value, model, path, origin)
     else:
@@ -268,6 +273,8 @@ def _validated(draft: _Draft) -> Settings | None:
 
 def _place(error: ErrorDetails, draft: _Draft) -> Place:
     """Find the setting that an error is about: the library adds list indexes and the like."""
+    if error["type"] == UNKNOWN_PLAN:
+        return tuple(error["ctx"]["place"])
     path = tuple(str(part) for part in error["loc"] if part != "[key]")
     for length in range(len(path), 0, -1):
         if path[:length] in draft.origins:
@@ -285,9 +292,11 @@ def _explain(place: Place, error: ErrorDetails, draft: _Draft) -> str:
         # A rule about a name, or about several settings, explains itself.
         reason = error["msg"].removeprefix("Value error, ")
         return f"{draft.file}: {key}: {reason}"
-    shown = "the value" if is_secret(info) else _shown(draft.values[place])
     where = origin.name if origin.kind is Kind.FILE else _SOURCES[origin.kind]
     name = key if origin.kind is Kind.FILE else origin.name
+    if error["type"] == UNKNOWN_PLAN:
+        return f"{where}: {name}: {error['msg']}"
+    shown = "the value" if is_secret(info) else _shown(draft.values[place])
     return f"{where}: {name}: {shown} is not accepted; expected {_words(info)}"
 
 
@@ -306,8 +315,9 @@ def _shown(value: object) -> str:
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
-    if name.startswith(f"{PREFIX}MODELS"):
-        return f"; models are set in {DEFAULT_FILE}"
+    for catalogue in CATALOGUES:
+        if name.startswith(f"{PREFIX}{catalogue.upper()}"):
+            return f"; {catalogue} are set in {DEFAULT_FILE}"
     names = {k.removeprefix(PREFIX): k for k in sorted(known)}
     # Compared without the prefix, which would make any two variables look alike.
     close = difflib.get_close_matches(name.removeprefix(PREFIX), names, n=1)

@@ -15,6 +15,7 @@ once; paying for it is exactly once, because only the attempt that still holds t
 from ketchup.generation.chores import Chores
 from ketchup.generation.finish import Ending, recover
 from ketchup.generation.inputs import Inputs
+from ketchup.generation.plans import allowance_of, set_plan
 from ketchup.generation.results import Results
 from ketchup.generation.run import Engines, Runner, RunRules
 from ketchup.generation.submit import Accepted, Decision, GenerationRequest, Submitter
@@ -33,5 +34,7 @@ __all__ = [
     "Runner",
     "Submitter",
     "Wakeup",
+    "allowance_of",
     "recover",
+    "set_plan",
 ]

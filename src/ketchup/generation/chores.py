@@ -12,7 +12,7 @@ from ketchup import storage, tasks, workspaces
 from ketchup.clock import Clock, Micros, after
 from ketchup.db import Database
 from ketchup.storage import Storage
-from ketchup.workspaces import Authenticator
+from ketchup.workspaces import Authenticator, Plans
 
 _DAY: Final = 86_400.0
 # Their tasks have ended long before: what is this old was left by a crash.
@@ -27,11 +27,17 @@ class Chores:
     """Writes down when keys were used, and removes what is past its time."""
 
     def __init__(
-        self, database: Database, store: Storage, authenticator: Authenticator, clock: Clock
+        self,
+        database: Database,
+        store: Storage,
+        authenticator: Authenticator,
+        plans: Plans,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._storage = store
         self._authenticator = authenticator
+        self._plans = plans
         self._clock = clock
         self._sweep_files_at = clock.monotonic()
 
@@ -53,7 +59,10 @@ class Chores:
 
     async def _sweep_files(self, now: Micros) -> None:
         for workspace in await self._database.read(workspaces.list_all):
-            kept_since = after(now, -workspace.retention_days * _DAY)
+            # Deleting cannot be undone: a name that is missing in the settings may be a mistake.
+            if workspace.plan not in self._plans:
+                continue
+            kept_since = after(now, -self._plans.find(workspace.plan).retention_seconds)
             await self._sweep(storage.image_folder(workspace.number), kept_since)
         await self._sweep(storage.REFERENCES, after(now, -_KEEP_REFERENCES_SECONDS))
 

@@ -18,7 +18,7 @@ from functools import partial
 from random import Random
 from typing import Final, TypeVar, assert_never
 
-from ketchup import backoff, ids, leases, storage, tasks, telemetry, webhooks, workspaces
+from ketchup import backoff, db, ids, leases, storage, tasks, telemetry, webhooks, workspaces
 from ketchup.clock import Clock, after
 from ketchup.db import Connection, Database
 from ketchup.errors import Unavailable
@@ -26,6 +26,7 @@ from ketchup.generation.finish import Ending, failed_end, finish, recover_lost
 from ketchup.generation.inputs import Inputs
 from ketchup.generation.results import Results
 from ketchup.ids import Entropy, WorkerId, WorkspaceId
+from ketchup.leases import Watch
 from ketchup.providers.base import (
     AspectRatio,
     GeneratedImage,
@@ -128,15 +129,13 @@ class Runner:
         self._rules = rules
         self._ended = ended
         self._entropy = entropy
-        self._start = database.write_batcher(self._start_all)
-        self._finish = database.write_batcher(self._finish_all)
+        self._start = database.write_batcher(self._start_all, lane="run")
+        self._finish = database.write_batcher(self._finish_all, lane="run")
         self._numbers: dict[WorkspaceId, int] = {}
 
     async def claim(self, worker_id: WorkerId, limit: int) -> list[Lease]:
         """Lease up to `limit` tasks to this worker."""
-        return await self._database.write(
-            lambda conn: tasks.claim(conn, worker_id, limit, self._clock.now())
-        )
+        return await self._database.write(lambda conn: self._claim(conn, worker_id, limit))
 
     async def find_missed(self, worker_id: WorkerId, running: Collection[Attempt]) -> list[Lease]:
         """Return what a claim leased without an answer: held by this worker, and not running."""
@@ -157,11 +156,13 @@ class Runner:
 
     async def hand_back(self, attempt: Attempt) -> None:
         """Return an interrupted task to the queue, without using up a try."""
-        await self._database.write(lambda conn: tasks.hand_back(conn, attempt, self._clock.now()))
+        await self._database.write(
+            lambda conn: tasks.hand_back(conn, attempt, db.now(conn, self._clock))
+        )
 
-    async def sweep(self, worker_id: WorkerId) -> int:
+    async def sweep(self, worker_id: WorkerId, watch: Watch) -> int:
         """Take over from dead workers and make due tasks ready; return how many became ready."""
-        return await self._database.write(lambda conn: self._sweep(conn, worker_id))
+        return await self._database.write(lambda conn: self._sweep(conn, worker_id, watch))
 
     async def take_over(self, worker_id: WorkerId) -> None:
         """Recover everything that other workers held: they are known to be dead."""
@@ -251,7 +252,7 @@ class Runner:
         pause = max(backoff.exponential(tries, self._random), outcome.retry_after or 0.0)
 
         def write(conn: Connection) -> bool:
-            now = self._clock.now()
+            now = db.now(conn, self._clock)
             return tasks.retry(conn, lease.attempt, after(now, pause), outcome.detail, now)
 
         await self._insist(lambda: self._database.write(write))
@@ -315,17 +316,24 @@ class Runner:
 
     # -- on the database's threads ----------------------------------------------------------------
 
+    def _claim(self, conn: Connection, worker_id: WorkerId, limit: int) -> list[Lease]:
+        if not leases.lock_alive(conn, worker_id):
+            # It has been reaped and will notice; what it was given now would be nobody's.
+            return []
+        return tasks.claim(conn, worker_id, limit, db.now(conn, self._clock))
+
     def _start_all(
         self, conn: Connection, starts: Sequence[tuple[Attempt, str]]
     ) -> list[Attempt | LeaseLost]:
-        return tasks.start(conn, starts, self._clock.now())
+        return tasks.start(conn, starts, db.now(conn, self._clock))
 
     def _finish_all(self, conn: Connection, endings: Sequence[Ending]) -> list[End | LeaseLost]:
-        return finish(conn, endings, self._clock.now())
+        return finish(conn, endings, db.now(conn, self._clock))
 
-    def _sweep(self, conn: Connection, worker_id: WorkerId) -> int:
-        leases.reap_expired(conn, self._clock.now(), reaper=worker_id)
-        return self._recover_lost(conn) + tasks.promote_due(conn, self._clock.now())
+    def _sweep(self, conn: Connection, worker_id: WorkerId, watch: Watch) -> int:
+        silent = watch.find_silent(leases.beats_of_others(conn, worker_id))
+        leases.reap_silent(conn, silent)
+        return self._recover_lost(conn) + tasks.promote_due(conn, db.now(conn, self._clock))
 
     def _take_over(self, conn: Connection, worker_id: WorkerId) -> None:
         leases.remove(conn, leases.list_others(conn, worker_id))
@@ -336,7 +344,9 @@ class Runner:
         self._recover_lost(conn)
 
     def _recover_lost(self, conn: Connection) -> int:
-        return recover_lost(conn, self._rules.max_losses, _failed_callback, self._clock.now())
+        return recover_lost(
+            conn, self._rules.max_losses, _failed_callback, db.now(conn, self._clock)
+        )
 
 
 def _delivered(images: Sequence[GeneratedImage], wanted: int) -> _Succeeded | _Failed:

@@ -1,8 +1,9 @@
 """Submit: a request is decided and, if accepted, durable before it is answered.
 
 Requests that arrive together are decided together, in the order of their arrival: first whether the
-request was made before, then whether it is too soon for its workspace, then whether the workspace
-can pay. Only then are the hold and the task written, and only after the commit is anyone answered.
+request was made before, then whether its workspace submits too fast or has too much in the queue,
+then whether it can pay. Only then are the hold and the task written, and only after the commit is
+anyone answered.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from ketchup import credits, ids, tasks
+from ketchup import credits, db, ids, tasks
 from ketchup.clock import Clock, Micros
 from ketchup.credits import HoldRequest, InsufficientCredits
 from ketchup.db import DEFAULT_CAPACITY, Connection, Database
@@ -26,14 +27,16 @@ from ketchup.money import Credits
 from ketchup.providers.catalog import Model
 from ketchup.references import DataReference, Reference
 from ketchup.tasks import (
+    Allowance,
     Conflicting,
     Fingerprint,
     IdempotencyKey,
     NewTask,
     Options,
-    RateLimit,
+    Priority,
+    TooDeep,
     TooSoon,
-    Turn,
+    Turns,
 )
 from ketchup.workspaces import Caller
 
@@ -50,6 +53,7 @@ class GenerationRequest:
     callback_url: str | None
     options: Options
     idempotency_key: str | None = None
+    priority: Priority = Priority.NORMAL
 
     @property
     def price(self) -> Credits:
@@ -65,7 +69,9 @@ class Accepted:
     replayed: bool = False
 
 
-Decision = Accepted | Conflicting | TooSoon | InsufficientCredits
+Decision = Accepted | Conflicting | TooSoon | TooDeep | InsufficientCredits
+Allowances = Callable[[Caller], Allowance]
+"""What the plan of a caller's workspace allows."""
 
 
 class Submitter:
@@ -77,24 +83,25 @@ class Submitter:
         inputs: Inputs,
         clock: Clock,
         *,
-        rate_limit: RateLimit | None = None,
+        allowances: Allowances,
         capacity: int = DEFAULT_CAPACITY,
         accepted: Callable[[], None],
         entropy: Entropy = os.urandom,
     ) -> None:
         self._inputs = inputs
         self._clock = clock
+        self._allowances = allowances
         self._entropy = entropy
-        self._rate_limit = rate_limit
         self._accepted = accepted
-        self._decide = database.write_batcher(self._submit, capacity=capacity)
+        self._decide = database.write_batcher(self._submit, lane="submit", capacity=capacity)
 
     async def submit(self, request: GenerationRequest) -> Decision:
         """Decide one request. Raises Unavailable when nothing could be decided."""
         key = _idempotency_key(request)
         kept = await self._inputs.keep(request.images)
         try:
-            deciding = self._decide(_Submission(request, key, kept))
+            allowance = self._allowances(request.caller)
+            deciding = self._decide(Submission(request, key, kept, allowance))
         except Unavailable:
             await self._inputs.discard(kept)
             raise
@@ -108,26 +115,31 @@ class Submitter:
         await self._inputs.discard(kept)
         return decision
 
-    def _submit(self, conn: Connection, submissions: Sequence[_Submission]) -> list[Decision]:
-        return submit(conn, submissions, self._rate_limit, self._clock.now(), self._entropy)
+    def _submit(self, conn: Connection, submissions: Sequence[Submission]) -> list[Decision]:
+        return submit(conn, submissions, db.now(conn, self._clock), self._entropy)
 
 
 @dataclass(frozen=True, slots=True)
-class _Submission:
+class Submission:
+    """A request as the transaction sees it: its references are stored, its plan is known."""
+
     request: GenerationRequest
     key: IdempotencyKey | None
     images: tuple[str, ...]
+    allowance: Allowance
 
 
 def submit(
     conn: Connection,
-    submissions: Sequence[_Submission],
-    rate_limit: RateLimit | None,
+    submissions: Sequence[Submission],
     now: Micros,
     entropy: Entropy = os.urandom,
 ) -> list[Decision]:
     """Decide each submission, in order, and write what was accepted."""
     decisions: list[Decision | None] = [None] * len(submissions)
+    # Locked before anything is read: what another node accepts meanwhile under the same key is
+    # then seen here, or sees us.
+    turns = tasks.lock_turns(conn, [s.request.caller.workspace_id for s in submissions])
     known = tasks.find_keys(conn, [s.key for s in submissions if s.key], now)
     refused: dict[tuple[str, str], Decision] = {}
     waiting = list(range(len(submissions)))
@@ -135,7 +147,7 @@ def submit(
         # Of submissions that share a new key, one is decided at a time: the others then replay it
         # or, when it was refused and they are cheaper, take its place.
         fresh, waiting = _split(submissions, waiting, decisions, known, refused)
-        decided = _admit(conn, [submissions[i] for i in fresh], rate_limit, now, entropy)
+        decided = _admit(conn, turns, [submissions[i] for i in fresh], now, entropy)
         for i, decision in zip(fresh, decided, strict=True):
             decisions[i] = decision
             key = submissions[i].key
@@ -147,7 +159,7 @@ def submit(
 
 
 def _split(
-    submissions: Sequence[_Submission],
+    submissions: Sequence[Submission],
     waiting: Sequence[int],
     decisions: list[Decision | None],
     known: Mapping[tuple[str, str], tuple[Fingerprint, TaskId]],
@@ -178,7 +190,7 @@ def _replay(key: IdempotencyKey, known: tuple[Fingerprint, TaskId]) -> Decision:
     return Accepted(task_id, replayed=True) if same else Conflicting()
 
 
-def _refused_too(submission: _Submission, refused: Decision | None) -> Decision | None:
+def _refused_too(submission: Submission, refused: Decision | None) -> Decision | None:
     """Say whether what refused another request under the same key refuses this one as well.
 
     Within a batch a workspace gains neither time nor credits. Without this, many refused requests
@@ -186,7 +198,7 @@ def _refused_too(submission: _Submission, refused: Decision | None) -> Decision 
     """
     price = submission.request.price
     match refused:
-        case TooSoon():
+        case TooSoon() | TooDeep():
             return refused
         case InsufficientCredits(available, too_much) if price >= too_much:
             return InsufficientCredits(available, price)
@@ -196,26 +208,26 @@ def _refused_too(submission: _Submission, refused: Decision | None) -> Decision 
 
 def _admit(
     conn: Connection,
-    fresh: Sequence[_Submission],
-    rate_limit: RateLimit | None,
+    turns: Turns,
+    fresh: Sequence[Submission],
     now: Micros,
     entropy: Entropy,
 ) -> list[Decision]:
     if not fresh:
         return []
-    wanted = [s.request.caller.workspace_id for s in fresh]
-    turns = tasks.take_turns(conn, wanted, rate_limit, now)
+    wanted = [(s.request.caller.workspace_id, s.allowance) for s in fresh]
+    refusals = turns.refusals(wanted, now)
     new = [
-        (submission, _new_task(submission, now, entropy), turn)
-        for submission, turn in zip(fresh, turns, strict=True)
-        if isinstance(turn, Turn)
+        (submission, _new_task(submission, now, entropy))
+        for submission, refusal in zip(fresh, refusals, strict=True)
+        if refusal is None
     ]
-    holds = credits.hold(conn, [_hold_request(task) for _, task, _ in new], now)
+    holds = credits.hold(conn, [_hold_request(task) for _, task in new], now)
     accepted = [one for one, held in zip(new, holds, strict=True) if isinstance(held, credits.Held)]
-    tasks.enqueue(conn, [(task, turn) for _, task, turn in accepted], now)
-    tasks.remember_keys(conn, [(s.key, t.id) for s, t, _ in accepted if s.key], now)
+    tasks.enqueue(conn, turns, [(task, s.allowance) for s, task in accepted], now)
+    tasks.remember_keys(conn, [(s.key, task.id) for s, task in accepted if s.key], now)
     held_in_order = iter(holds)
-    return [_decision(next(held_in_order)) if isinstance(turn, Turn) else turn for turn in turns]
+    return [refusal or _decision(next(held_in_order)) for refusal in refusals]
 
 
 def _decision(held: credits.Held | InsufficientCredits) -> Decision:
@@ -226,7 +238,7 @@ def _hold_request(task: NewTask) -> HoldRequest:
     return HoldRequest(task.id, task.workspace_id, task.price)
 
 
-def _new_task(submission: _Submission, now: Micros, entropy: Entropy) -> NewTask:
+def _new_task(submission: Submission, now: Micros, entropy: Entropy) -> NewTask:
     request = submission.request
     return NewTask(
         id=ids.task_id(now, entropy),
@@ -239,6 +251,7 @@ def _new_task(submission: _Submission, now: Micros, entropy: Entropy) -> NewTask
         callback_url=request.callback_url,
         options=request.options,
         price=request.price,
+        priority=request.priority,
     )
 
 
@@ -258,6 +271,8 @@ def _fingerprint(request: GenerationRequest) -> Fingerprint:
         [_identity(reference) for reference in request.images],
         request.callback_url,
         request.options,
+        # Only where it says something: a request without it hashes as before there were priorities.
+        *([request.priority] if request.priority is not Priority.NORMAL else []),
     )
     return Fingerprint(hashlib.sha256(_ENCODER.encode(understood)).digest())
 

@@ -4,15 +4,16 @@
        ▲                   │                     │       └─finish──▶ failed
        └─── retry / lease lost / handed back ────┘   (in the queue; the status stays where it was)
 
-The *status* is what the client sees; it only moves forward. The *queue
-state* says who may take the task: `ready` and `delayed` wait, `leased` belongs to one worker,
-`done` is over. A task that must run again goes back to `ready` and keeps the furthest status it had
-shown.
+The *status* is what the client sees; it only moves forward. The *queue state* says who may take the
+task: `waiting` ones have to wait for others of their workspace, `ready` ones anybody may have,
+`delayed` ones nobody yet, `leased` ones belong to one worker, `done` ones are over. A task that
+must run again goes back to `ready` and keeps the furthest status it had shown.
 
 Every arrow is one function, and a conditional update that names the task, the attempt and the
 worker: zero rows means that the task is not ours any more. There is no way to set a status.
 
-`table` has the rows, `admission` lets tasks in, `queue` moves them, `queries` reads them.
+`table` has the rows, `admission` lets tasks in, `turns` says whose are next, `queue` moves them,
+`queries` reads them.
 """
 
 from ketchup.tasks.admission import (
@@ -20,15 +21,12 @@ from ketchup.tasks.admission import (
     Fingerprint,
     IdempotencyKey,
     NewTask,
-    RateLimit,
-    TooSoon,
-    Turn,
     enqueue,
     find_keys,
     forget_keys,
     remember_keys,
-    take_turns,
 )
+from ketchup.tasks.priority import Priority
 from ketchup.tasks.queries import Task, get_many
 from ketchup.tasks.queue import (
     Attempt,
@@ -47,8 +45,21 @@ from ketchup.tasks.queue import (
     was_ended,
 )
 from ketchup.tasks.table import Options, Status
+from ketchup.tasks.turns import (
+    UNLIMITED,
+    Allowance,
+    RateLimit,
+    TooDeep,
+    TooSoon,
+    Turns,
+    fill,
+    lock_turns,
+    set_share,
+)
 
 __all__ = [
+    "UNLIMITED",
+    "Allowance",
     "Attempt",
     "Conflicting",
     "End",
@@ -58,13 +69,16 @@ __all__ = [
     "LeaseLost",
     "NewTask",
     "Options",
+    "Priority",
     "RateLimit",
     "Status",
     "Task",
+    "TooDeep",
     "TooSoon",
-    "Turn",
+    "Turns",
     "claim",
     "enqueue",
+    "fill",
     "find_keys",
     "finish",
     "forget_keys",
@@ -72,11 +86,12 @@ __all__ = [
     "hand_back",
     "list_holders",
     "list_leases",
+    "lock_turns",
     "promote_due",
     "remember_keys",
     "requeue_lost",
     "retry",
+    "set_share",
     "start",
-    "take_turns",
     "was_ended",
 ]

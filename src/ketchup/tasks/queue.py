@@ -7,7 +7,8 @@ rest. Nothing is ever written on behalf of an attempt that is no longer the curr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -20,13 +21,14 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    insert,
     null,
+    or_,
     select,
     update,
 )
 
-from ketchup.clock import Micros
+from ketchup.clock import Micros, after
+from ketchup.db import insert_new
 from ketchup.ids import RequestId, TaskId, WorkerId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.tasks.table import (
@@ -38,6 +40,7 @@ from ketchup.tasks.table import (
     queue_clock,
     task,
 )
+from ketchup.tasks.turns import let_in, lock_turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,12 @@ class LeaseLost:
     attempt: Attempt
 
 
+PORTION: Final = 500
+"""Rows that a sweep moves in one transaction: others have the database in between."""
+LONGEST_PAUSE: Final = 900.0
+"""Seconds that a task waits for its next try at most."""
+
+
 class Outcome(StrEnum):
     """How an attempt ended, in the journal."""
 
@@ -100,13 +109,16 @@ class Outcome(StrEnum):
 
 
 def claim(conn: Connection, worker_id: WorkerId, limit: int, now: Micros) -> list[Lease]:
-    """Lease up to `limit` ready tasks, fairest first: pending becomes submitted."""
+    """Lease up to `limit` ready tasks, fairest first: pending becomes submitted.
+
+    The caller has made sure that the worker is alive, in the same transaction.
+    """
     rows = conn.execute(_CLAIM, {"worker": worker_id, "now": now, "most": limit}).all()
     if not rows:
         return []
     latest = max(row.vtime for row in rows)
     conn.execute(_MOVE_CLOCK, {"latest": latest})
-    return [_lease(row) for row in sorted(rows, key=lambda r: (-r.priority, r.vtime, r.id))]
+    return [_lease(row) for row in sorted(rows, key=lambda row: (row.vtime, row.id))]
 
 
 def start(
@@ -122,17 +134,32 @@ def start(
 
 
 def finish(conn: Connection, ends: Sequence[End], now: Micros) -> list[End | LeaseLost]:
-    """End the tasks whose lease is still held. Settle their holds in the same transaction."""
+    """End the tasks whose lease is still held, and let in as many that waited behind them.
+
+    Settle their holds in the same transaction.
+    """
     held = _lock_held(conn, [end.attempt for end in ends])
+    left: Counter[WorkspaceId] = Counter()
     decided: list[End | LeaseLost] = []
     for end in ends:
-        decided.append(end if end.attempt in held else LeaseLost(end.attempt))
-        held.discard(end.attempt)  # an attempt that is named twice ends once
+        workspace = held.pop(end.attempt, None)  # an attempt that is named twice ends once
+        decided.append(end if workspace else LeaseLost(end.attempt))
+        if workspace:
+            left[workspace] += 1
     mine = [end for end in decided if isinstance(end, End)]
     if mine:
         conn.execute(_FINISH, [_finish_row(end, now) for end in mine])
         conn.execute(_CLOSE_ATTEMPT, [_close_row(end, now) for end in mine])
+        _leave(conn, left)
     return decided
+
+
+def _leave(conn: Connection, left: Counter[WorkspaceId]) -> None:
+    # Turns behind tasks, and accounts behind turns: one order of locks everywhere.
+    turns = lock_turns(conn, left)
+    turns.leave(left)
+    let_in(conn, turns)
+    turns.store(conn)
 
 
 def was_ended(conn: Connection, end: End) -> bool:
@@ -148,7 +175,7 @@ def retry(conn: Connection, a: Attempt, run_at: Micros, detail: str, now: Micros
     """Let the task run again, not before `run_at`; uses up a try. False when the lease is lost."""
     values = {
         **_back_to(QueueState.DELAYED),
-        "run_at": run_at,
+        "run_at": min(run_at, after(now, LONGEST_PAUSE)),
         "tries": task.c.tries + 1,
     }
     if not conn.execute(_held_by(a).values(values)).rowcount:
@@ -166,9 +193,13 @@ def hand_back(conn: Connection, a: Attempt, now: Micros) -> bool:
 
 
 def promote_due(conn: Connection, now: Micros) -> int:
-    """Make delayed tasks ready whose time has come, and return how many."""
-    due = update(task).where(in_state(QueueState.DELAYED), task.c.run_at <= now)
-    return conn.execute(due.values({**_back_to(QueueState.READY), "run_at": null()})).rowcount
+    """Make delayed tasks ready whose time has come, and return how many.
+
+    No pause is longer than `LONGEST_PAUSE`: what is due later than that was written before the
+    clock was set back.
+    """
+    beyond = after(now, LONGEST_PAUSE)
+    return conn.execute(_PROMOTE, {"now": now, "beyond": beyond, "most": PORTION}).rowcount
 
 
 def list_leases(conn: Connection, worker_id: WorkerId) -> list[Lease]:
@@ -185,21 +216,25 @@ def list_holders(conn: Connection) -> set[WorkerId]:
 def requeue_lost(
     conn: Connection, dead: Sequence[WorkerId], max_losses: int, now: Micros
 ) -> list[Lease]:
-    """Put back what dead workers had leased.
+    """Put back what dead workers had leased: as much as `PORTION`, the rest at the next call.
 
     Returns the leases that were lost too often, still held by their dead worker: the caller must
-    `finish` them as failed in the same transaction. Something about such a task kills workers.
+    `finish` them as failed. Something about such a task kills workers.
     """
+    lost = conn.execute(_LOST, {"workers": list(dead), "most": PORTION}).all()
+    if not lost:
+        return []
     # Tasks before their attempts, as in `start` and `finish`: one order of locks everywhere.
-    conn.execute(_COUNT_LOSS, {"workers": list(dead)})
-    conn.execute(_CLOSE_LOST, {"workers": list(dead), "now": now})
-    conn.execute(_REQUEUE_LOST, {"workers": list(dead), "most": max_losses})
-    return [_lease(row) for row in conn.execute(_LEASED_TO, {"workers": list(dead)})]
+    hopeless = {row.id for row in lost if row.losses + 1 >= max_losses}
+    if back := [row.id for row in lost if row.id not in hopeless]:
+        conn.execute(_REQUEUE_LOST, {"ids": back})
+    conn.execute(_CLOSE_LOST, {"ids": [row.id for row in lost], "now": now})
+    return [_lease(row) for row in lost if row.id in hopeless]
 
 
-def _lock_held(conn: Connection, attempts: Sequence[Attempt]) -> set[Attempt]:
+def _lock_held(conn: Connection, attempts: Iterable[Attempt]) -> dict[Attempt, WorkspaceId]:
     rows = conn.execute(_LOCK_LEASED, {"ids": [a.task_id for a in attempts]})
-    return {Attempt(row.id, row.attempt, row.worker_id) for row in rows}
+    return {Attempt(row.id, row.attempt, row.worker_id): row.workspace_id for row in rows}
 
 
 def _held_by(a: Attempt) -> Any:  # noqa: ANN401 SQLAlchemy's own name for it is private
@@ -283,7 +318,7 @@ _LEASE_COLUMNS: Final = (
     task.c.options,
     task.c.price,
     task.c.tries,
-    task.c.priority,
+    task.c.losses,
     task.c.vtime,
 )
 _FENCED: Final[tuple[ColumnElement[bool], ...]] = (
@@ -298,18 +333,20 @@ _HELD_BY_THEM: Final[tuple[ColumnElement[bool], ...]] = (
     in_state(QueueState.LEASED),
     task.c.worker_id.in_(bindparam("workers", expanding=True)),
 )
+# Chosen once, before anything is updated: PostgreSQL may otherwise choose again for each row, and
+# lease more than was asked for.
+_FAIREST: Final = (
+    select(task.c.id)
+    .where(in_state(QueueState.READY))
+    .order_by(task.c.vtime, task.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+    .cte("fairest")
+    .prefix_with("MATERIALIZED")
+)
 _CLAIM: Final = (
     update(task)
-    .where(
-        task.c.id.in_(
-            select(task.c.id)
-            .where(in_state(QueueState.READY))
-            .order_by(task.c.priority.desc(), task.c.vtime, task.c.id)
-            .limit(bindparam("most"))
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-    )
+    .where(task.c.id.in_(select(_FAIREST.c.id)))
     .values(
         queue_state=QueueState.LEASED.value,
         worker_id=bindparam("worker"),
@@ -328,7 +365,7 @@ _MOVE_CLOCK: Final = (
     .values(vtime=bindparam("latest"))
 )
 _LOCK_LEASED: Final = (
-    select(task.c.id, task.c.attempt, task.c.worker_id)
+    select(task.c.id, task.c.attempt, task.c.worker_id, task.c.workspace_id)
     .where(task.c.id.in_(bindparam("ids", expanding=True)), in_state(QueueState.LEASED))
     .order_by(task.c.id)
     .with_for_update()
@@ -342,7 +379,7 @@ _START: Final = (
     )
 )
 # A start is repeated when nobody heard of its commit: the journal has it then.
-_JOURNAL: Final = insert(attempt).prefix_with("OR IGNORE", dialect="sqlite")
+_JOURNAL: Final = insert_new(attempt)
 _FINISH: Final = (
     update(task)
     .where(*_FENCED)
@@ -365,18 +402,40 @@ _CLOSE_ATTEMPT: Final = (
     )
     .values(outcome=bindparam("outcome"), detail=bindparam("detail"), finished_at=bindparam("now"))
 )
+_DUE: Final = (
+    select(task.c.id)
+    .where(
+        in_state(QueueState.DELAYED),
+        or_(task.c.run_at <= bindparam("now"), task.c.run_at > bindparam("beyond")),
+    )
+    .order_by(task.c.run_at)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+    .cte("due")
+    .prefix_with("MATERIALIZED")
+)
+_PROMOTE: Final = (
+    update(task)
+    .where(task.c.id.in_(select(_DUE.c.id)))
+    .values(queue_state=QueueState.READY.value, run_at=null())
+)
+_LOST: Final = (
+    select(*_LEASE_COLUMNS)
+    .where(*_HELD_BY_THEM)
+    .order_by(task.c.id)
+    .limit(bindparam("most"))
+    # Another worker may be about to put the same back.
+    .with_for_update(skip_locked=True)
+)
 _CLOSE_LOST: Final = (
     update(attempt)
-    .where(
-        attempt.c.worker_id.in_(bindparam("workers", expanding=True)), attempt.c.outcome.is_(None)
-    )
+    .where(attempt.c.task_id.in_(bindparam("ids", expanding=True)), attempt.c.outcome.is_(None))
     .values(outcome=Outcome.UNKNOWN.value, finished_at=bindparam("now"))
 )
-_COUNT_LOSS: Final = update(task).where(*_HELD_BY_THEM).values(losses=task.c.losses + 1)
 _REQUEUE_LOST: Final = (
     update(task)
-    .where(*_HELD_BY_THEM, task.c.losses < bindparam("most"))
-    .values(_back_to(QueueState.READY))
+    .where(task.c.id.in_(bindparam("ids", expanding=True)))
+    .values({**_back_to(QueueState.READY), "losses": task.c.losses + 1})
 )
 _LEASED_TO: Final = select(*_LEASE_COLUMNS).where(*_HELD_BY_THEM)
 _ENDED_AS: Final = select(task.c.attempt, task.c.status).where(task.c.id == bindparam("id"))

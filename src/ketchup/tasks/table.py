@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-from ketchup.db import metadata, partial_index
+from ketchup.db import CHURNS, metadata, partial_index
 
 
 class Status(StrEnum):
@@ -40,6 +40,7 @@ class Status(StrEnum):
 class QueueState(StrEnum):
     """Who may take the task."""
 
+    WAITING = "waiting"  # nobody: its workspace has as many in flight as it may
     READY = "ready"  # anybody
     DELAYED = "delayed"  # nobody before `run_at`
     LEASED = "leased"  # `worker_id`, under number `attempt`
@@ -79,8 +80,9 @@ task = Table(
     Column("queue_state", String(8), nullable=False),
     # Frozen at submit: a later change of the catalogue does not change what was agreed.
     Column("price", BigInteger, nullable=False),
-    # The task's place in the fair order, stamped at submit; lower goes first.
+    # The task's place in the fair order, stamped when it becomes ready; lower goes first.
     Column("vtime", BigInteger, nullable=False),
+    # Which of its workspace's tasks goes first; higher does.
     Column("priority", Integer, nullable=False),
     # Not before this time; null unless delayed.
     Column("run_at", BigInteger),
@@ -114,11 +116,17 @@ task = Table(
     CheckConstraint("(queue_state = 'delayed') = (run_at IS NOT NULL)", name="delayed_until"),
     CheckConstraint("(status = 'success') = (result IS NOT NULL)", name="success_has_images"),
     CheckConstraint("0 <= consumed AND consumed <= price", name="costs_what_was_agreed"),
+    partial_index("task_ready", "vtime", "id", where=text("queue_state = 'ready'")),
     partial_index(
-        "task_ready", text("priority DESC"), "vtime", "id", where=text("queue_state = 'ready'")
+        "task_waiting",
+        "workspace_id",
+        text("priority DESC"),
+        "id",
+        where=text("queue_state = 'waiting'"),
     ),
     partial_index("task_delayed", "run_at", where=text("queue_state = 'delayed'")),
     partial_index("task_leased", "worker_id", where=text("queue_state = 'leased'")),
+    info={CHURNS: True},
     sqlite_with_rowid=False,
 )
 
@@ -144,11 +152,22 @@ attempt = Table(
 turn = Table(
     "turn",
     metadata,
-    # One row per workspace that ever submitted: its place in the fair order and its submit rate.
+    # One row per workspace that ever submitted: its place in the fair order, its submit rate, and
+    # what it has in the queue. Whoever changes any of it has locked the row.
     Column("workspace_id", String(40), primary_key=True),
+    # The virtual time at which its next task may become ready.
     Column("vtime", BigInteger, nullable=False),
     # Theoretical arrival time of the rate limit (GCRA), microseconds.
     Column("arrival_at", BigInteger, nullable=False),
+    # Tasks in flight: ready, delayed or leased.
+    Column("active", Integer, nullable=False, server_default="0"),
+    Column("waiting", Integer, nullable=False, server_default="0"),
+    # How many may be in flight, 0 for any number, and its share: what its plan said last.
+    Column("capacity", Integer, nullable=False, server_default="0"),
+    Column("weight", Integer, nullable=False, server_default="1"),
+    CheckConstraint("active >= 0 AND waiting >= 0", name="counts_what_is_there"),
+    CheckConstraint("capacity >= 0 AND weight > 0", name="has_a_share"),
+    info={CHURNS: True},
     sqlite_with_rowid=False,
 )
 
@@ -159,6 +178,7 @@ queue_clock = Table(
     # cannot save up turns.
     Column("id", Integer, primary_key=True),
     Column("vtime", BigInteger, nullable=False),
+    info={CHURNS: True},
 )
 
 

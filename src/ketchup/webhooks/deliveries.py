@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 
 from ketchup.clock import Micros
-from ketchup.db import metadata, partial_index
+from ketchup.db import CHURNS, metadata, partial_index
 from ketchup.ids import TaskId, WorkspaceId, delivery_id
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -74,6 +74,7 @@ delivery: Final = Table(
     CheckConstraint("(worker_id IS NULL) = (claimed_at IS NULL)", name="leased_since"),
     CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="ended_since"),
     CheckConstraint("tries >= 0 AND tries <= attempt", name="tries_are_attempts"),
+    info={CHURNS: True},
     sqlite_with_rowid=False,
 )
 """One row per callback owed."""

@@ -19,7 +19,7 @@ from typing import Final, Protocol, assert_never
 
 from sqlalchemy import Connection
 
-from ketchup import signing, telemetry
+from ketchup import db, leases, signing, telemetry
 from ketchup.backoff import exponential
 from ketchup.clock import SECOND, Clock
 from ketchup.db import Database
@@ -155,7 +155,7 @@ class Sender:
         self._random = random
         self._settings = settings or SenderSettings()
         self._errors = errors
-        self._record = database.write_batcher(record)
+        self._record = database.write_batcher(record, lane="deliver")
         # By lease: what lost its lease may run on here beside the next attempt.
         self._tasks: dict[Lease, asyncio.Task[None]] = {}
         self._posting: set[Lease] = set()
@@ -210,8 +210,11 @@ class Sender:
         self, conn: Connection, free: int, running: Sequence[DeliveryId]
     ) -> tuple[list[Pending], float]:
         """Claim, and say how long the writer was kept: not how long it was waited for."""
-        now, started = self._clock.now(), self._clock.monotonic()
+        now, started = db.now(conn, self._clock), self._clock.monotonic()
         self._looked_at = now
+        if not leases.lock_alive(conn, self._worker_id):
+            # It has been reaped and will be stopped; what it was given now would be nobody's.
+            return [], 0.0
         if self._unsure:
             requeue_lost(conn, [self._worker_id], now, keep=running)
         claimed = claim(

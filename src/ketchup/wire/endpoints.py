@@ -30,7 +30,7 @@ from ketchup.generation import Accepted, Decision, Results, Submitter
 from ketchup.ids import RequestId
 from ketchup.money import decimal
 from ketchup.providers.catalog import Catalog
-from ketchup.tasks import Conflicting, Status, Task, TooSoon
+from ketchup.tasks import Conflicting, Status, Task, TooDeep, TooSoon
 from ketchup.wire.body import BodyLimits, LargeBodies, read_body, refuse_by_length
 from ketchup.wire.envelope import Receive, Reply, Scope
 from ketchup.wire.pace import Pace
@@ -40,6 +40,7 @@ from ketchup.workspaces import Scope as KeyScope
 
 REPLAYED: Final = ((b"idempotency-replayed", b"true"),)
 _MAX_TASK_ID: Final = 64
+_QUEUE_RETRY_SECONDS: Final = 5.0
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -184,6 +185,11 @@ def _accepted(decision: Decision) -> Accepted:
             raise InsufficientFunds("insufficient credits")
         case TooSoon(retry_after):
             raise RateLimited("rate limit exceeded", retry_after=retry_after)
+        case TooDeep(depth):
+            raise RateLimited(
+                f"{depth} tasks are in the queue, as many as the plan allows",
+                retry_after=_QUEUE_RETRY_SECONDS,
+            )
         case Conflicting():
             raise Conflict("idempotency key was used with another request")
         case _:
@@ -207,8 +213,9 @@ def _task_id(query: bytes) -> str | None:
     wanted = next((value for name, value in pairs if name == "task_id"), "")
     if not wanted:
         raise InvalidRequest("task_id is required")
-    # An id is opaque, but never long and never anything but ASCII.
-    return wanted if len(wanted) <= _MAX_TASK_ID and wanted.isascii() else None
+    # An id is opaque, but never long and never anything but ASCII. PostgreSQL refuses a NUL.
+    could_be = len(wanted) <= _MAX_TASK_ID and wanted.isascii() and wanted.isprintable()
+    return wanted if could_be else None
 
 
 _ENCODER: Final = msgspec.json.Encoder()

@@ -24,7 +24,7 @@ from ketchup.wire.endpoints import (
     TaskEnvelope,
 )
 from ketchup.wire.envelope import INTERNAL_ERROR, Failure
-from ketchup.wire.requests import MAX_IDEMPOTENCY_KEY, MAX_PROMPT, MAX_SEED
+from ketchup.wire.requests import MAX_IDEMPOTENCY_KEY, MAX_PROMPT, MAX_SEED, PRIORITIES
 
 Schema = dict[str, Any]
 
@@ -73,6 +73,16 @@ class GenerateImage(msgspec.Struct):
         | None
     ) = None
     output_format: ImageFormat | None = ImageFormat.PNG
+    priority: (
+        Annotated[
+            str,
+            Meta(
+                description="The order among the workspace's own waiting tasks.",
+                extra_json_schema={"enum": [*PRIORITIES]},
+            ),
+        ]
+        | None
+    ) = "normal"
 
 
 def describe(catalog: Catalog, insufficient_credits_status: int) -> Schema:

@@ -21,12 +21,13 @@ from ketchup.ids import RequestId
 from ketchup.providers.base import AspectRatio, ImageFormat, ImageSize
 from ketchup.providers.catalog import Catalog, Model
 from ketchup.references import Reference, parse
-from ketchup.tasks import Options
+from ketchup.tasks import Options, Priority
 from ketchup.workspaces import Caller
 
 MAX_PROMPT: Final = 20_000
 MAX_SEED: Final = 2**32 - 1
 MAX_IDEMPOTENCY_KEY: Final = 255
+PRIORITIES: Final = tuple(priority.name.lower() for priority in Priority)
 NOT_JSON: Final = "request body is not valid JSON"
 NOT_AN_OBJECT: Final = "request body must be a JSON object"
 OUT_OF_RANGE: Final = "request body has a number that is out of range"
@@ -61,6 +62,7 @@ def parse_request(body: bytes, catalog: Catalog, head: RequestHead) -> Generatio
         images=_images(fields.images, model),
         callback_url=_callback_url(fields.callback_url),
         options=_options(fields, model),
+        priority=_priority(fields.priority),
         idempotency_key=parse_idempotency_key(head.idempotency_keys),
     )
 
@@ -87,6 +89,7 @@ class _Fields(msgspec.Struct):
     n: Any = None
     seed: Any = None
     output_format: Any = None
+    priority: Any = None
 
 
 _DECODER: Final = msgspec.json.Decoder(_Fields)
@@ -165,6 +168,11 @@ def _options(fields: _Fields, model: Model) -> Options:
         seed=None if fields.seed is None else _integer("seed", fields.seed, 0, MAX_SEED),
         output_format=_choice("output_format", fields.output_format, _FORMATS),
     )
+
+
+def _priority(value: object) -> Priority:
+    chosen = _choice("priority", value, PRIORITIES)
+    return Priority.NORMAL if chosen is None else Priority[chosen.upper()]
 
 
 # Kept, because going through an enumeration is slow and a catalogue has few different sets.

@@ -1,6 +1,7 @@
-"""Workspaces and their API keys: who is calling, and may they."""
+"""Workspaces, their plans and their API keys: who is calling, and what may they."""
 
 from ketchup.workspaces.authenticator import Authenticator
+from ketchup.workspaces.installation import WrongSecretKey, require_same_secret
 from ketchup.workspaces.keys import (
     ApiKey,
     Caller,
@@ -17,15 +18,18 @@ from ketchup.workspaces.keys import (
     revoke_key,
     touch_keys,
 )
+from ketchup.workspaces.plans import Plan, Plans, plans_from
 from ketchup.workspaces.tenants import (
     Pepper,
     Workspace,
     WorkspaceStatus,
     create,
-    find_retention,
+    find_plan,
     get,
     list_all,
+    lock_creation,
     rotate_webhook_secret,
+    set_plan,
     set_status,
     webhook_secrets,
 )
@@ -38,21 +42,28 @@ __all__ = [
     "KeyDigest",
     "NewKey",
     "Pepper",
+    "Plan",
+    "Plans",
     "Scope",
     "Workspace",
     "WorkspaceStatus",
+    "WrongSecretKey",
     "create",
     "create_key",
     "digest",
     "find_callers",
-    "find_retention",
+    "find_plan",
     "get",
     "is_well_formed",
     "list_all",
     "list_keys",
+    "lock_creation",
     "mint_secret",
+    "plans_from",
+    "require_same_secret",
     "revoke_key",
     "rotate_webhook_secret",
+    "set_plan",
     "set_status",
     "touch_keys",
     "webhook_secrets",

@@ -92,6 +92,8 @@ class Caller:
     models: frozenset[str] | None
     """Model ids as the key names them; None allows all."""
     expires_at: Micros | None
+    plan: str
+    """The name of the workspace's plan."""
 
     def may(self, scope: Scope) -> bool:
         """Whether the key has this scope."""
@@ -251,6 +253,7 @@ def _caller(row: Row[*tuple[Any, ...]] | None, now: Micros) -> Caller | None:
         scopes=None if scopes is None else frozenset(scopes),
         models=None if models is None else frozenset(models),
         expires_at=row.expires_at,
+        plan=row.plan,
     )
 
 
@@ -263,7 +266,7 @@ def _strings(text: str | None) -> tuple[str, ...] | None:
 
 
 _BY_DIGESTS: Final = (
-    select(api_key, workspace.c.status)
+    select(api_key, workspace.c.status, workspace.c.plan)
     .join(workspace, workspace.c.id == api_key.c.workspace_id)
     .where(api_key.c.digest.in_(bindparam("digests", expanding=True)))
 )

@@ -21,7 +21,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
-    func,
+    event,
     insert,
     select,
     update,
@@ -41,17 +41,37 @@ workspace = Table(
     "workspace",
     metadata,
     Column("id", String(40), primary_key=True),
-    # Stands in image addresses, so it never changes and is never used again.
+    # Stands in image addresses, so it never changes and is never used again: `workspace_number`.
     Column("number", Integer, nullable=False, unique=True),
     Column("name", String(200), nullable=False),
     Column("status", String(12), nullable=False),
+    # What the release before read; the plan says it.
     Column("retention_days", Integer, nullable=False),
     Column("secret_version", Integer, nullable=False),
     # Until when the version before still signs along; null when it does not.
     Column("old_secret_until", BigInteger),
     Column("created_at", BigInteger, nullable=False),
+    # The name of a plan of the settings. What was there before plans had no limits.
+    Column("plan", String(40), nullable=False, server_default="scale"),
     CheckConstraint("status IN ('active', 'suspended')", name="status"),
 )
+
+workspace_number = Table(
+    "workspace_number",
+    metadata,
+    # One row: the number that was given last. Taking the next one locks it, so that two processes
+    # never take the same, and it does not go back when a workspace goes.
+    Column("id", Integer, primary_key=True),
+    Column("latest", Integer, nullable=False),
+)
+# The first workspace's number: three digits, as in the addresses that clients know.
+_FIRST_NUMBER: Final = 100
+
+
+@event.listens_for(workspace_number, "after_create")
+def _set_number(_table: Table, conn: Connection, **_options: object) -> None:
+    """Begin before the first number, as the migration does."""
+    conn.execute(insert(workspace_number).values(id=1, latest=_FIRST_NUMBER - 1))
 
 
 class WorkspaceStatus(StrEnum):
@@ -69,25 +89,31 @@ class Workspace:
     number: int
     name: str
     status: WorkspaceStatus
-    retention_days: int
+    plan: str
+    """The name of its plan, which the settings may not have any more: see `Plans.find`."""
     created_at: Micros
 
 
-def create(conn: Connection, name: str, retention_days: int, now: Micros) -> Workspace:
-    """Create an active workspace with the next free number."""
-    number = (conn.scalar(select(func.max(workspace.c.number))) or _FIRST_NUMBER - 1) + 1
+def create(conn: Connection, name: str, plan: str, now: Micros) -> Workspace:
+    """Create an active workspace on a plan, with the next number."""
     workspace_id = ids.workspace_id()
     row = {
         "id": workspace_id,
-        "number": number,
         "name": checked_name(name),
+        "number": conn.execute(_NEXT_NUMBER).scalar_one(),
         "status": WorkspaceStatus.ACTIVE,
-        "retention_days": retention_days,
+        "plan": plan,
+        "retention_days": _OLD_RETENTION_DAYS,
         "secret_version": 1,
         "created_at": now,
     }
     conn.execute(insert(workspace), row)
     return get(conn, workspace_id)
+
+
+def lock_creation(conn: Connection) -> None:
+    """Let nobody else create a workspace before this transaction ends."""
+    conn.execute(select(workspace_number).with_for_update())
 
 
 def get(conn: Connection, workspace_id: WorkspaceId) -> Workspace:
@@ -100,15 +126,20 @@ def list_all(conn: Connection) -> list[Workspace]:
     return [_workspace(row) for row in conn.execute(select(workspace).order_by(workspace.c.number))]
 
 
-def find_retention(conn: Connection, number: int) -> int | None:
-    """Return how many seconds a workspace keeps its images; None for an unknown number."""
-    days = conn.scalar(select(workspace.c.retention_days).where(workspace.c.number == number))
-    return None if days is None else days * 86_400
+def find_plan(conn: Connection, number: int) -> str | None:
+    """Return the name of a workspace's plan; None for an unknown number."""
+    return conn.scalar(select(workspace.c.plan).where(workspace.c.number == number))
 
 
 def set_status(conn: Connection, workspace_id: WorkspaceId, status: WorkspaceStatus) -> Workspace:
     """Suspend a workspace or make it active again; the same status twice is no error."""
     conn.execute(update(workspace).where(workspace.c.id == workspace_id).values(status=status))
+    return get(conn, workspace_id)
+
+
+def set_plan(conn: Connection, workspace_id: WorkspaceId, plan: str) -> Workspace:
+    """Name another plan; that there is one of this name is for the caller to know."""
+    conn.execute(update(workspace).where(workspace.c.id == workspace_id).values(plan=plan))
     return get(conn, workspace_id)
 
 
@@ -137,8 +168,7 @@ def rotate_webhook_secret(
 
 
 _MAX_NAME: Final = 200
-# The first workspace's number: three digits, as in the addresses that clients know.
-_FIRST_NUMBER: Final = 100
+_OLD_RETENTION_DAYS: Final = 30
 
 
 def _webhook_secret(pepper: Pepper, workspace_id: WorkspaceId, version: int) -> str:
@@ -167,6 +197,13 @@ def _workspace(row: Row[*tuple[Any, ...]]) -> Workspace:
         number=row.number,
         name=row.name,
         status=WorkspaceStatus(row.status),
-        retention_days=row.retention_days,
+        plan=row.plan,
         created_at=Micros(row.created_at),
     )
+
+
+_NEXT_NUMBER: Final = (
+    update(workspace_number)
+    .values(latest=workspace_number.c.latest + 1)
+    .returning(workspace_number.c.latest)
+)

@@ -1,0 +1,54 @@
+"""The database: threads that own connections, and calls that share a transaction.
+
+A *lane* is one thread with one connection. SQLite gets one lane that writes, because two writing
+connections can corrupt the WAL before SQLite 3.51.3, and two that read: one for the hot batched
+reads, one for everything else. PostgreSQL gets a few of each. asyncio awaits futures and never
+touches a connection; a `Batcher` turns many calls into one transaction.
+
+No function that runs on a lane may do I/O other than SQL, and none commits by itself.
+
+`database` is what is opened, `lanes` and `batches` are how it works, `faults` judges errors, `bell`
+wakes other processes, `schema` registers the tables; `sqlite` and `postgres` are all that the two
+do differently.
+"""
+
+from sqlalchemy import Connection, Engine
+
+from ketchup.db.batches import BATCH_LIMIT, Batcher, Flush, Item, Result
+from ketchup.db.bell import Bell, bell_of
+from ketchup.db.database import (
+    DEFAULT_CAPACITY,
+    Database,
+    Location,
+    PostgresUrl,
+    SqliteFile,
+    engine_of,
+)
+from ketchup.db.faults import Fault, fault_of
+from ketchup.db.schema import CHURNS, insert_new, metadata, now, partial_index
+
+# Layers above name these two types without knowing the library behind it.
+__all__ = [
+    "BATCH_LIMIT",
+    "CHURNS",
+    "DEFAULT_CAPACITY",
+    "Batcher",
+    "Bell",
+    "Connection",
+    "Database",
+    "Engine",
+    "Fault",
+    "Flush",
+    "Item",
+    "Location",
+    "PostgresUrl",
+    "Result",
+    "SqliteFile",
+    "bell_of",
+    "engine_of",
+    "fault_of",
+    "insert_new",
+    "metadata",
+    "now",
+    "partial_index",
+]

@@ -1,0 +1,158 @@
+"""The ways to run Ketchup, as one thing that is started, asked, broken and judged.
+
+    with deployed("fleet", folder, url) as deployment:
+        deployment.start()
+        ...send requests to deployment.addresses; kill deployment.processes[2]...
+        assert deployment.violations(promises) == []
+
+Every process that answers requests keeps its address when it is started again.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import SystemRandom
+from typing import Any, Final
+
+import httpx2
+
+from tests.support.invariants import Promises, rows_of, violations
+from tests.support.process import DEADLINE_SECONDS, KETCHUP, ServerProcess
+
+ROLES: Final[Mapping[str, Sequence[str]]] = {
+    "sqlite": ("serve",),
+    "postgres": ("serve",),
+    "fleet": ("api", "api", "worker", "worker"),
+}
+_GENEROUS: Final = "1000000"
+# Below those that the system gives to connections: it must still be free after a kill.
+_PORTS: Final = range(20_000, 30_000)
+
+
+@dataclass
+class Deployment:
+    """Processes on one data folder and one database."""
+
+    data: Path
+    roles: Sequence[str]
+    database: str | None
+    environ: dict[str, str]
+    ports: Sequence[int]
+    processes: list[ServerProcess] = field(default_factory=list)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where requests are answered."""
+        places = zip(self.roles, self.ports, strict=True)
+        return [f"http://127.0.0.1:{port}" for role, port in places if role != "worker"]
+
+    @property
+    def workers(self) -> list[int]:
+        """The places of the processes that render."""
+        return [place for place, role in enumerate(self.roles) if role != "api"]
+
+    @property
+    def admin_token(self) -> str:
+        return (self.data / "admin.token").read_text().strip()
+
+    @property
+    def log(self) -> str:
+        return self.processes[0].log
+
+    def start(self, *options: str) -> None:
+        """Start every process, and return when all are ready."""
+        if "serve" not in self.roles:
+            self._migrate()
+        self.processes = [self._launch(place, *options) for place in range(len(self.roles))]
+        for process in self.processes:
+            assert process.wait_until_ready(), process.log
+
+    def launch_again(self, place: int) -> ServerProcess:
+        """Start one process anew, in the place of one that has ended; returns at once."""
+        self.processes[place].close()
+        self.processes[place] = self._launch(place)
+        return self.processes[place]
+
+    def stop(self) -> None:
+        """Stop every process in good order."""
+        for process in self.processes:
+            assert process.terminate() == 0, process.log
+            process.close()
+
+    def new_key(self) -> str:
+        """Make a workspace with many credits and a key, as an operator does; return the key."""
+        headers = {"Authorization": f"Bearer {self.admin_token}"}
+        base_url = f"{self.addresses[0]}/admin/v1"
+        with httpx2.Client(base_url=base_url, headers=headers, trust_env=False) as operator:
+            workspace = _made(operator, "/workspaces", name="customers")["id"]
+            _made(operator, f"/workspaces/{workspace}/credits", amount=_GENEROUS)
+            key: str = _made(operator, f"/workspaces/{workspace}/keys", name="theirs")["key"]
+        return key
+
+    def violations(self, promises: Promises, *, at_the_end: bool = False) -> list[str]:
+        """Return all that is wrong. On SQLite the process must be gone."""
+        return violations(self.data, promises, at_the_end=at_the_end, database=self.database)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Ask the database. On SQLite the process must be gone."""
+        with rows_of(self.data, self.database) as rows:
+            return list(rows(sql))
+
+    def _launch(self, place: int, *options: str) -> ServerProcess:
+        role = self.roles[place]
+        port = () if role == "worker" else ("--port", str(self.ports[place]))
+        return ServerProcess.launch(self.data, *port, *options, role=role, environ=self.environ)
+
+    def _migrate(self) -> None:
+        command = [*KETCHUP, "migrate", "--data", str(self.data)]
+        subprocess.run(
+            command,
+            env={**os.environ, **self.environ},
+            cwd=self.data.parent,
+            check=True,
+            capture_output=True,
+            timeout=DEADLINE_SECONDS,
+        )
+
+
+@contextmanager
+def deployed(kind: str, folder: Path, database: str | None, **environ: str) -> Iterator[Deployment]:
+    """Prepare a deployment for the body; whatever still runs at the end is killed."""
+    roles = ROLES[kind]
+    ports = _free_ports(len(roles))
+    settings = {"KETCHUP_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}", **environ}
+    if database is not None:
+        settings["KETCHUP_DATABASE"] = database
+    deployment = Deployment(folder / "data", roles, database, settings, ports)
+    try:
+        yield deployment
+    finally:
+        for process in deployment.processes:
+            if process.process.poll() is None:
+                process.kill()
+            process.close()
+
+
+def _free_ports(count: int) -> Sequence[int]:
+    found: list[int] = []
+    for port in SystemRandom().sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no port is free")
+
+
+def _made(operator: httpx2.Client, path: str, **body: str) -> dict[str, Any]:
+    answer = operator.post(path, json=body)
+    assert answer.is_success, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
