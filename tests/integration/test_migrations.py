@@ -18,7 +18,6 @@ import ketchup.generation  # noqa: F401 its import registers every feature's tab
 from ketchup import migrations, workspaces
 from ketchup.db import SqliteFile, engine_of, metadata
 from ketchup.migrations import HEAD, SchemaTooNew
-from tests.support.database import temporary_engine
 from tests.support.factories import NOW
 
 # Migrates, and is killed after the given number of statements; prints how many there were if not.
