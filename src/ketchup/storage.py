@@ -20,6 +20,7 @@ import asyncio
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,6 +39,9 @@ IMAGES: Final = "fileSystem/response_images"
 REFERENCES: Final = "references"
 
 _CHUNK_BYTES: Final = 256 * 1024
+_SYNC_THREADS: Final = 2
+_SYNC_TOGETHER: Final = 64
+_REMEMBER_FOLDERS: Final = 10_000
 _MAX_KEY_LENGTH: Final = 255
 _KEY = re.compile(r"(?:[A-Za-z0-9_]{1,64}/)+[a-z0-9_]{1,64}\.[a-z]{3,4}", re.ASCII)
 _IMAGE_KEY = re.compile(
@@ -112,6 +116,7 @@ class Storage:
         _fsync(root.parent)
         self._root = root
         self._store = LocalStore(root, automatic_cleanup=True)
+        self._syncer = _Syncer(root)
 
     async def put(self, key: str, data: bytes) -> None:
         """Store a blob. On return it is on disk, under its name, even if the power fails now."""
@@ -119,7 +124,7 @@ class Storage:
         with _disk():
             await self._store.put_async(key, data, use_multipart=False)
             # The store renames a finished file into place, but leaves all of it in the cache.
-            await asyncio.to_thread(self._flush, key)
+            await self._syncer.sync(self._root / key)
 
     async def get(self, key: str) -> bytes:
         """Return a blob whole."""
@@ -204,15 +209,6 @@ class Storage:
             listing = await self._store.list_with_delimiter_async(f"{folder}/")
             return sorted(path.rpartition("/")[2] for path in listing["common_prefixes"])
 
-    def _flush(self, key: str) -> None:
-        """Force a file's bytes, and the entry of every folder on the way to it, onto the disk."""
-        path = self._root / key
-        _fsync(path)
-        for folder in path.parents:
-            _fsync(folder)
-            if folder == self._root:
-                break
-
     def _prune(self, path: str) -> None:
         """Remove a day's folder with what crashes left there, and the folders it leaves empty.
 
@@ -225,6 +221,65 @@ class Storage:
                 if parent == self._root:
                     break
                 parent.rmdir()
+
+
+class _Syncer:
+    """Forces new files onto the disk, with the entry of every folder on the way to each.
+
+    Files that come together share a thread and the sync of their folder. A folder's own place among
+    others is forced once: folders are removed only when all that was in them is past its time.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._waiting: deque[tuple[Path, asyncio.Future[None]]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._placed: set[Path] = set()
+
+    async def sync(self, path: Path) -> None:
+        """Return when the file is on the disk under its name. Raises OSError."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((path, done))
+        if len(self._workers) < _SYNC_THREADS:
+            worker = asyncio.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        await done
+
+    async def _work(self) -> None:
+        while self._waiting:
+            count = min(len(self._waiting), _SYNC_TOGETHER)
+            batch = [self._waiting.popleft() for _ in range(count)]
+            error = await asyncio.to_thread(self._sync_all, [path for path, _ in batch])
+            for _, done in batch:
+                if done.done():
+                    continue
+                if error is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(error)
+
+    def _sync_all(self, paths: Sequence[Path]) -> OSError | None:
+        try:
+            for path in paths:
+                _fsync(path)
+            for folder in {path.parent for path in paths}:
+                self._sync_folder(folder)
+        except OSError as error:
+            return error
+        return None
+
+    def _sync_folder(self, folder: Path) -> None:
+        _fsync(folder)
+        if folder in self._placed:
+            return
+        for above in folder.parents:
+            _fsync(above)
+            if above == self._root:
+                break
+        if len(self._placed) >= _REMEMBER_FOLDERS:
+            self._placed.clear()
+        self._placed.add(folder)
 
 
 @contextmanager
