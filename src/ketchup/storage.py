@@ -39,8 +39,9 @@ IMAGES: Final = "fileSystem/response_images"
 REFERENCES: Final = "references"
 
 _CHUNK_BYTES: Final = 256 * 1024
-_SYNC_THREADS: Final = 2
-_SYNC_TOGETHER: Final = 64
+_WRITE_THREADS: Final = 2
+_WRITE_TOGETHER: Final = 64
+_MODE: Final = 0o600
 _REMEMBER_FOLDERS: Final = 10_000
 _MAX_KEY_LENGTH: Final = 255
 _KEY = re.compile(r"(?:[A-Za-z0-9_]{1,64}/)+[a-z0-9_]{1,64}\.[a-z]{3,4}", re.ASCII)
@@ -116,15 +117,13 @@ class Storage:
         _fsync(root.parent)
         self._root = root
         self._store = LocalStore(root, automatic_cleanup=True)
-        self._syncer = _Syncer(root)
+        self._writer = _Writer(root)
 
     async def put(self, key: str, data: bytes) -> None:
         """Store a blob. On return it is on disk, under its name, even if the power fails now."""
         _check(key)
         with _disk():
-            await self._store.put_async(key, data, use_multipart=False)
-            # The store renames a finished file into place, but leaves all of it in the cache.
-            await self._syncer.sync(self._root / key)
+            await self._writer.write(self._root / key, data)
 
     async def get(self, key: str) -> bytes:
         """Return a blob whole."""
@@ -223,24 +222,26 @@ class Storage:
                 parent.rmdir()
 
 
-class _Syncer:
-    """Forces new files onto the disk, with the entry of every folder on the way to each.
+class _Writer:
+    """Puts new files onto the disk, with the entry of every folder on the way to each.
 
-    Files that come together share a thread and the sync of their folder. A folder's own place among
-    others is forced once: folders are removed only when all that was in them is past its time.
+    The library's own `put` leaves all of it in the cache, and many of its threads in one folder
+    wait for each other. Files that come together share a thread here, and the sync of their folder.
+    A folder's own place among others is forced once: folders are removed only when all that was in
+    them is past its time.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._waiting: deque[tuple[Path, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[Path, bytes, asyncio.Future[None]]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._placed: set[Path] = set()
 
-    async def sync(self, path: Path) -> None:
+    async def write(self, path: Path, data: bytes) -> None:
         """Return when the file is on the disk under its name. Raises OSError."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((path, done))
-        if len(self._workers) < _SYNC_THREADS:
+        self._waiting.append((path, data, done))
+        if len(self._workers) < _WRITE_THREADS:
             worker = asyncio.create_task(self._work())
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
@@ -248,10 +249,11 @@ class _Syncer:
 
     async def _work(self) -> None:
         while self._waiting:
-            count = min(len(self._waiting), _SYNC_TOGETHER)
+            count = min(len(self._waiting), _WRITE_TOGETHER)
             batch = [self._waiting.popleft() for _ in range(count)]
-            error = await asyncio.to_thread(self._sync_all, [path for path, _ in batch])
-            for _, done in batch:
+            files = [(path, data) for path, data, _ in batch]
+            error = await asyncio.to_thread(self._write_all, files)
+            for *_, done in batch:
                 if done.done():
                     continue
                 if error is None:
@@ -259,11 +261,11 @@ class _Syncer:
                 else:
                     done.set_exception(error)
 
-    def _sync_all(self, paths: Sequence[Path]) -> OSError | None:
+    def _write_all(self, files: Sequence[tuple[Path, bytes]]) -> OSError | None:
         try:
-            for path in paths:
-                _fsync(path)
-            for folder in {path.parent for path in paths}:
+            for path, data in files:
+                _write(path, data)
+            for folder in {path.parent for path, _ in files}:
                 self._sync_folder(folder)
         except OSError as error:
             return error
@@ -319,6 +321,29 @@ def _folder_day(year: str, month: str, day: str) -> date | None:
 
 def _day(at: Micros) -> date:
     return datetime.fromtimestamp(at // SECOND, UTC).date()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole under a name that the store never lists, then give it its own."""
+    beside = path.with_name(f"{path.name}#1")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        descriptor = os.open(beside, flags, _MODE)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(beside, flags, _MODE)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+    beside.rename(path)
 
 
 def _fsync(path: Path) -> None:

@@ -214,7 +214,8 @@ def test_a_blob_is_on_disk_before_put_returns(tmp_path: Path) -> None:
     assert renamed
     assert answered
     path = root / key
-    assert set(flushed) == {str(path), str(root), *map(str, _folders_between(root, path))}
+    # The file under the name that nobody sees yet.
+    assert set(flushed) == {f"{path}#1", str(root), *map(str, _folders_between(root, path))}
 
 
 def _folders_between(root: Path, path: Path) -> list[Path]:
