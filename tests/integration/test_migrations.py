@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from sqlalchemy import Connection, Engine, text
 import ketchup.generation  # noqa: F401 its import registers every feature's tables
 from ketchup import migrations, workspaces
 from ketchup.db import SqliteFile, engine_of, metadata
-from ketchup.migrations import HEAD, SchemaTooNew
+from ketchup.migrations import HEAD, SchemaTooNew, SchemaTooOld
 from tests.support.database import temporary_engine
 from tests.support.factories import NOW
 
@@ -92,7 +93,9 @@ def test_the_steps_make_the_schema_that_the_code_describes(tmp_path: Path) -> No
 
     with temporary_engine(tmp_path) as migrated:
         made = schema(migrated)
-    made.pop("alembic_version")
+    # The history's own, and of no use to the code.
+    assert made.pop("alembic_version")
+    assert made.pop("schema_support")
 
     assert made == schema(described)
     assert {"task", "task_ready", "hold", "delivery", "worker", "api_key"} <= set(made)
@@ -177,18 +180,65 @@ def _upgrade_to(conn: Connection, step: str) -> None:
 
 
 @pytest.mark.parametrize("newer", ["0003", "9999", "f00ba7"])
-def test_data_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path, newer: str) -> None:
+@pytest.mark.parametrize("check", [migrations.upgrade, migrations.require_usable])
+def test_data_that_older_code_cannot_use_is_refused_and_left_alone(
+    tmp_path: Path, newer: str, check: Callable[[Engine], object]
+) -> None:
     with temporary_engine(tmp_path) as engine:
-        with engine.begin() as conn:
-            conn.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": newer})
+        _make_newer(engine, newer, oldest_code=newer)
         before = schema(engine)
 
         with pytest.raises(SchemaTooNew, match=rf"newer Ketchup \(schema {newer}.*knows {HEAD}"):
-            migrations.upgrade(engine)
+            check(engine)
 
         assert schema(engine) == before
         with engine.begin() as conn:
             assert migrations.current(conn) == newer
+
+
+def test_a_newer_schema_that_does_not_say_whom_it_supports_is_refused(tmp_path: Path) -> None:
+    with temporary_engine(tmp_path) as engine:
+        _make_newer(engine, "0003", oldest_code=HEAD)
+        with engine.begin() as conn:
+            conn.execute(text("DELETE FROM schema_support"))
+
+        with pytest.raises(SchemaTooNew):
+            migrations.require_usable(engine)
+
+
+def test_code_goes_on_with_the_next_schema_that_supports_it(tmp_path: Path) -> None:
+    with temporary_engine(tmp_path) as engine:
+        _make_newer(engine, "0003", oldest_code=HEAD)
+        before = schema(engine)
+
+        migrations.require_usable(engine)
+        assert migrations.upgrade(engine) is False
+        assert migrations.upgrade(engine, newest=metadata) is False
+
+        assert schema(engine) == before
+        with engine.begin() as conn:
+            assert migrations.current(conn) == "0003"
+
+
+@pytest.mark.parametrize("at", [None, "0001"])
+def test_an_older_schema_must_be_migrated_before_it_is_used(tmp_path: Path, at: str | None) -> None:
+    engine = engine_of(SqliteFile(tmp_path / "old.db"))
+    if at:
+        with engine.begin() as conn:
+            _upgrade_to(conn, at)
+
+    with pytest.raises(SchemaTooOld, match="run `ketchup migrate` first"):
+        migrations.require_usable(engine)
+
+    assert migrations.upgrade(engine) is True
+    migrations.require_usable(engine)
+    engine.dispose()
+
+
+def _make_newer(engine: Engine, version: str, *, oldest_code: str) -> None:
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": version})
+        conn.execute(text("UPDATE schema_support SET oldest_code = :v"), {"v": oldest_code})
 
 
 def test_head_names_the_last_of_the_steps() -> None:
