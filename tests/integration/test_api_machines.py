@@ -7,18 +7,18 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
 
 from ketchup.api.health import Readiness
+from ketchup.db import Location
 from tests.support.admin_api import PROBLEM, AdminApi, open_admin_api, operations
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[AdminApi]:
-    async with open_admin_api(tmp_path) as opened:
+async def api(location: Location) -> AsyncIterator[AdminApi]:
+    async with open_admin_api(location) as opened:
         yield opened
 
 

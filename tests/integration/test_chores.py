@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, select, text
 
 from ketchup import storage, tasks, workspaces
 from ketchup.clock import FrozenClock, after
-from ketchup.db import Database
+from ketchup.db import Database, Location
 from ketchup.errors import Unavailable
 from ketchup.generation import Chores
 from ketchup.generation.chores import PORTION
@@ -20,7 +20,7 @@ from ketchup.providers.base import ImageFormat
 from ketchup.storage import Storage
 from ketchup.tasks.table import idempotency
 from ketchup.workspaces import Authenticator, NewKey
-from tests.support.database import temporary_database
+from tests.support.database import open_database
 from tests.support.factories import PEPPER, PLANS, new_workspace
 
 DAY = 86_400.0
@@ -40,9 +40,9 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def house(location: Location, tmp_path: Path) -> AsyncIterator[House]:
     clock, store = FrozenClock(), Storage(tmp_path / "blobs")
-    async with temporary_database(tmp_path) as database:
+    async with open_database(location) as database:
         authenticator = Authenticator(database, PEPPER, clock)
         chores = Chores(database, store, authenticator, PLANS, clock)
         yield House(database, store, authenticator, clock, chores)

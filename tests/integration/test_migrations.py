@@ -19,7 +19,7 @@ import ketchup.generation  # noqa: F401 its import registers every feature's tab
 from ketchup import migrations, workspaces
 from ketchup.db import SqliteFile, engine_of, metadata
 from ketchup.migrations import HEAD, SchemaTooNew, SchemaTooOld
-from tests.support.database import temporary_engine
+from tests.support.database import migrated_file, open_engine
 from tests.support.factories import NOW
 
 # Migrates, and is killed after the given number of statements; prints how many there were if not.
@@ -91,7 +91,7 @@ def test_the_steps_make_the_schema_that_the_code_describes(tmp_path: Path) -> No
     with described.begin() as conn:
         metadata.create_all(conn)
 
-    with temporary_engine(tmp_path) as migrated:
+    with open_engine(migrated_file(tmp_path)) as migrated:
         made = schema(migrated)
     # The history's own, and of no use to the code.
     assert made.pop("alembic_version")
@@ -109,7 +109,7 @@ def test_a_database_made_at_once_is_the_one_that_the_steps_make(tmp_path: Path) 
 
     assert migrations.upgrade(at_once, newest=metadata) is True
 
-    with temporary_engine(tmp_path) as migrated:
+    with open_engine(migrated_file(tmp_path)) as migrated:
         assert schema(at_once) == schema(migrated)
         with at_once.begin() as ours, migrated.begin() as theirs:
             for rows in contents:
@@ -119,7 +119,7 @@ def test_a_database_made_at_once_is_the_one_that_the_steps_make(tmp_path: Path) 
 
 
 def test_the_queue_has_its_clock_from_the_start(tmp_path: Path) -> None:
-    with temporary_engine(tmp_path) as engine, engine.begin() as conn:
+    with open_engine(migrated_file(tmp_path)) as engine, engine.begin() as conn:
         assert conn.execute(text("SELECT id, vtime FROM queue_clock")).all() == [(1, 0)]
 
 
@@ -139,7 +139,7 @@ def test_a_first_start_migrates_and_a_second_finds_nothing_to_do(tmp_path: Path)
 
 
 def test_an_up_to_date_start_does_not_pay_for_alembic(tmp_path: Path) -> None:
-    with temporary_engine(tmp_path):
+    with open_engine(migrated_file(tmp_path)):
         answer = subprocess.run(
             [sys.executable, "-c", _IS_CURRENT, str(tmp_path / "ketchup.db")],
             capture_output=True,
@@ -184,7 +184,7 @@ def _upgrade_to(conn: Connection, step: str) -> None:
 def test_data_that_older_code_cannot_use_is_refused_and_left_alone(
     tmp_path: Path, newer: str, check: Callable[[Engine], object]
 ) -> None:
-    with temporary_engine(tmp_path) as engine:
+    with open_engine(migrated_file(tmp_path)) as engine:
         _make_newer(engine, newer, oldest_code=newer)
         before = schema(engine)
 
@@ -197,7 +197,7 @@ def test_data_that_older_code_cannot_use_is_refused_and_left_alone(
 
 
 def test_a_newer_schema_that_does_not_say_whom_it_supports_is_refused(tmp_path: Path) -> None:
-    with temporary_engine(tmp_path) as engine:
+    with open_engine(migrated_file(tmp_path)) as engine:
         _make_newer(engine, "0003", oldest_code=HEAD)
         with engine.begin() as conn:
             conn.execute(text("DELETE FROM schema_support"))
@@ -207,7 +207,7 @@ def test_a_newer_schema_that_does_not_say_whom_it_supports_is_refused(tmp_path: 
 
 
 def test_code_goes_on_with_the_next_schema_that_supports_it(tmp_path: Path) -> None:
-    with temporary_engine(tmp_path) as engine:
+    with open_engine(migrated_file(tmp_path)) as engine:
         _make_newer(engine, "0003", oldest_code=HEAD)
         before = schema(engine)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -13,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from ketchup import leases
 from ketchup.clock import FrozenClock, Micros
-from ketchup.db import Database
+from ketchup.db import Database, Location
 from ketchup.ids import WorkspaceId
 from ketchup.webhooks import (
     DeliveryState,
@@ -21,7 +20,7 @@ from ketchup.webhooks import (
     claim,
     requeue_lost,
 )
-from tests.support.database import temporary_database
+from tests.support.database import open_database
 from tests.support.deliveries import (
     OTHER_WORKER,
     PATIENT,
@@ -45,8 +44,8 @@ from tests.support.receiver import (
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with temporary_database(tmp_path) as opened:
+async def database(location: Location) -> AsyncIterator[Database]:
+    async with open_database(location) as opened:
         yield opened
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import IntegrityError
 
 from ketchup.clock import FrozenClock, after
-from ketchup.db import Database
+from ketchup.db import Database, Location
 from ketchup.ids import delivery_id
 from ketchup.webhooks import (
     Attempted,
@@ -27,7 +26,7 @@ from ketchup.webhooks import (
     requeue_lost,
 )
 from ketchup.webhooks import queue as queue_module
-from tests.support.database import temporary_database
+from tests.support.database import open_database
 from tests.support.deliveries import (
     OTHER_WORKER,
     WORKER,
@@ -42,8 +41,8 @@ from tests.support.deliveries import (
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with temporary_database(tmp_path) as opened:
+async def database(location: Location) -> AsyncIterator[Database]:
+    async with open_database(location) as opened:
         yield opened
 
 

@@ -90,7 +90,7 @@ def draw(seed: int, days: float) -> Plan:
     random = Random(f"{seed}/plan")
     day = days * DAY
     alone = random.random() < 1 / 3
-    poll = min(day / 120, 120.0) * random.choice((0.5, 1.0, 2.0))
+    poll = min(day / 60, 120.0) * random.choice((0.5, 1.0))
     return Plan(
         seed=str(seed),
         day=day,

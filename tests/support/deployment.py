@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ ROLES: Final[Mapping[str, Sequence[str]]] = {
     "postgres": ("serve",),
     "fleet": ("api", "api", "worker", "worker"),
 }
+_LOG_SHOWN: Final = 20_000
 _GENEROUS: Final = "1000000"
 # Below those that the system gives to connections: it must still be free after a kill.
 _PORTS: Final = range(20_000, 30_000)
@@ -63,15 +65,24 @@ class Deployment:
 
     @property
     def log(self) -> str:
-        return self.processes[0].log
+        """What all the processes wrote."""
+        return self.processes[0].log if self.processes else ""
+
+    def configure(self, settings: str) -> None:
+        """Write the settings file that the processes find."""
+        (self.data.parent / "ketchup.toml").write_text(settings)
 
     def start(self, *options: str) -> None:
         """Start every process, and return when all are ready."""
         if "serve" not in self.roles:
             self._migrate()
         self.processes = [self._launch(place, *options) for place in range(len(self.roles))]
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Wait for those that were started and did not say yet that they are ready."""
         for process in self.processes:
-            assert process.wait_until_ready(), process.log
+            assert process.is_ready or process.wait_until_ready(), process.log
 
     def launch_again(self, place: int) -> ServerProcess:
         """Start one process anew, in the place of one that has ended; returns at once."""
@@ -90,7 +101,7 @@ class Deployment:
         headers = {"Authorization": f"Bearer {self.admin_token}"}
         base_url = f"{self.addresses[0]}/admin/v1"
         with httpx2.Client(base_url=base_url, headers=headers, trust_env=False) as operator:
-            workspace = _made(operator, "/workspaces", name="customers")["id"]
+            workspace = _made(operator, "/workspaces", name="customers", plan="scale")["id"]
             _made(operator, f"/workspaces/{workspace}/credits", amount=_GENEROUS)
             key: str = _made(operator, f"/workspaces/{workspace}/keys", name="theirs")["key"]
         return key
@@ -132,6 +143,9 @@ def deployed(kind: str, folder: Path, database: str | None, **environ: str) -> I
     deployment = Deployment(folder / "data", roles, database, settings, ports)
     try:
         yield deployment
+    except BaseException:
+        sys.stdout.write(deployment.log[-_LOG_SHOWN:])
+        raise
     finally:
         for process in deployment.processes:
             if process.process.poll() is None:

@@ -29,6 +29,8 @@ class ServerProcess:
     process: subprocess.Popen[str]
     data: Path
     base_url: str = ""
+    is_ready: bool = False
+    """Whether it has said so."""
 
     @classmethod
     def start(
@@ -77,7 +79,8 @@ class ServerProcess:
         found = _READY.search(self.process.stdout.readline())
         if found is not None:
             self.base_url = found[1] or ""
-        return found is not None
+            self.is_ready = True
+        return self.is_ready
 
     @property
     def admin_token(self) -> str:
