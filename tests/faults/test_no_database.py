@@ -17,6 +17,7 @@ from tests.support.deployment import Deployment, deployed
 from tests.support.invariants import Promises
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.process import DEADLINE_SECONDS
+from tests.support.seeded import seeded
 
 pytestmark = pytest.mark.timeout(300)
 _AWAY_SECONDS: Final = 4.0
@@ -37,21 +38,18 @@ def server() -> Iterator[PostgresServer]:
 def test_a_database_that_goes_away_and_comes_back_is_waited_for(
     server: PostgresServer, tmp_path: Path
 ) -> None:
-    url = server.create_database("ketchup")
-    with deployed("pair", tmp_path, url, **_ENVIRON) as deployment:
-        deployment.start()
-        with _client(deployment, deployment.new_key()) as client:
-            first = _accepted(client)
-            server.stop()
-            _refused_for_a_while(client)
-            server.start()
-            tasks = {first, _accepted(client)}
-            _until(lambda: {_status(client, task) for task in tasks} == {"success"})
+    _waited_for(server, tmp_path)
 
-        assert all(p.process.poll() is None for p in deployment.processes)
-        deployment.stop()
-        assert deployment.violations(Promises(tasks), at_the_end=True) == []
-        _assert_told_once(deployment)
+
+@pytest.mark.torture
+def test_workers_that_complain_all_the_time_are_found_out(
+    server: PostgresServer, tmp_path: Path
+) -> None:
+    once = "        if not self._told:\n"
+    package = seeded(tmp_path, "worker.py", once, "        if True:\n")
+
+    with pytest.raises(AssertionError, match="a chore waits for the store"):
+        _waited_for(server, tmp_path, PYTHONPATH=str(package))
 
 
 def test_processes_that_start_without_a_database_wait_for_it(
@@ -77,6 +75,25 @@ def test_processes_that_start_without_a_database_wait_for_it(
         deployment.stop()
         assert deployment.violations(Promises({task}), at_the_end=True) == []
         _assert_told_once(deployment, told_before)
+
+
+def _waited_for(server: PostgresServer, folder: Path, **environ: str) -> None:
+    """Take the database from under processes at work, and give it back."""
+    url = server.create_database("ketchup")
+    with deployed("pair", folder, url, **_ENVIRON, **environ) as deployment:
+        deployment.start()
+        with _client(deployment, deployment.new_key()) as client:
+            first = _accepted(client)
+            server.stop()
+            _refused_for_a_while(client)
+            server.start()
+            tasks = {first, _accepted(client)}
+            _until(lambda: {_status(client, task) for task in tasks} == {"success"})
+
+        assert all(p.process.poll() is None for p in deployment.processes)
+        deployment.stop()
+        assert deployment.violations(Promises(tasks), at_the_end=True) == []
+        _assert_told_once(deployment)
 
 
 def _refused_for_a_while(client: httpx2.Client) -> None:
