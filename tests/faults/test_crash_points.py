@@ -67,7 +67,7 @@ async def test_a_kill_inside_any_of_some_calls_loses_nothing(
     home = await Home.made_by(forks, tmp_path)
     points = await _points_of_work(forks, home, tmp_path / "recorded")
 
-    for point in random.sample(points, 12):
+    for point in random.sample(points, 8):
         assert await _killed_at_work(forks, home, tmp_path / "run", point) == [], point
 
 
@@ -89,7 +89,7 @@ async def test_a_first_start_that_is_killed_inside_some_calls_can_be_made_again(
 ) -> None:
     points = await _points_of_a_first_start(forks, tmp_path)
 
-    for point in random.sample(points, 4):
+    for point in random.sample(points, 3):
         await _killed_at_first_start(forks, tmp_path / "run", point)
 
 

@@ -52,6 +52,7 @@ async def test_many_restarts_of_the_database_lose_nothing(
     assert await _complaints(tmp_path, random, kind, modes) == []
 
 
+@pytest.mark.torture
 async def test_a_server_that_takes_a_lost_connection_for_a_mistake_is_found_out(
     tmp_path: Path, random: Random
 ) -> None:

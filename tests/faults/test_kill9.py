@@ -42,7 +42,7 @@ _ENVIRON: Final = {
 }
 
 
-@pytest.mark.parametrize(("kind", "kills"), [("sqlite", 6), ("postgres", 3), ("fleet", 8)])
+@pytest.mark.parametrize(("kind", "kills"), [("sqlite", 4), ("fleet", 6)])
 async def test_a_few_kills_lose_nothing(
     deploy: Deploy, random: Random, kind: str, kills: int
 ) -> None:
@@ -60,7 +60,13 @@ async def test_many_kills_lose_nothing(
         await _survives(deployment, random, kills, pictures=100)
 
 
-@pytest.mark.parametrize(("kind", "begin"), [("sqlite", "BEGIN IMMEDIATE"), ("fleet", "BEGIN")])
+@pytest.mark.parametrize(
+    ("kind", "begin"),
+    [
+        ("sqlite", "BEGIN IMMEDIATE"),
+        pytest.param("fleet", "BEGIN", marks=pytest.mark.torture),
+    ],
+)
 async def test_a_server_that_holds_and_enqueues_in_two_transactions_is_found_out(
     deploy: Deploy, tmp_path: Path, random: Random, kind: str, begin: str
 ) -> None:
