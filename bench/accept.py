@@ -18,10 +18,11 @@ from typing_extensions import override
 
 from bench.contestants import Contestant, Cores, Name, started
 from bench.load import Job, Outcome
-from bench.prepare import PRICE, Prepared
+from bench.prepare import Prepared
+from bench.report import Goal, Part, at_least, number
+from bench.rows import PRICE
 from ketchup import credits
-from ketchup.data_folder import paths
-from ketchup.db import SqliteFile, engine_of
+from ketchup.db import engine_of
 from ketchup.ids import WorkspaceId
 from ketchup.tasks.table import task
 
@@ -52,6 +53,12 @@ class Work:
     @override
     def __str__(self) -> str:
         return f"{self.kind} at {self.connections} connection{'s' * (self.connections != 1)}"
+
+
+_POSTS: Final = Work("POST", 64)
+_POLLS: Final = Work("GET", 64)
+_TIMES_THE_BASELINE: Final = {Name.KETCHUP: 25, Name.KETCHUP_POSTGRES: 15}
+"""Posts."""
 
 
 @dataclass(slots=True)
@@ -93,6 +100,61 @@ def measure(plan: Plan, folders: dict[Name, Prepared], cores: Cores) -> Results:
     return results
 
 
+def part(results: Results) -> Part:
+    """Return the results as a part of the report."""
+    counts = ", ".join(f"{name} {count:,}" for name, count in results.acknowledged.items())
+    rounds = [
+        {
+            "work": str(work),
+            "contestant": name,
+            "rounds": outcomes,
+            "cpu_micros": results.cpu_micros.get((work, name)),
+        }
+        for (work, name), outcomes in results.outcomes.items()
+    ]
+    return Part(
+        name="accept",
+        table=list(_table(results)),
+        goals=list(_goals(results)),
+        notes=[f"Tasks acknowledged over HTTP: {counts}."],
+        faults=results.faults,
+        figures={"load": rounds, "acknowledged": results.acknowledged},
+    )
+
+
+def _table(results: Results) -> Iterator[str]:
+    yield (
+        "| work | server | req/s median (best) | p50 ms | p99 ms "
+        "| to baseline | to floor | CPU µs | load |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for (work, name), outcomes in results.outcomes.items():
+        middle = sorted(outcomes, key=lambda outcome: outcome.per_second)[len(outcomes) // 2]
+        spent = results.cpu_micros.get((work, name))
+        cpu = f"{median(spent):,.0f}" if spent else "unknown"
+        best = max(outcome.per_second for outcome in outcomes)
+        yield (
+            f"| {work} | {name} | {results.rate(work, name):,.0f} ({best:,.0f}) "
+            f"| {number(middle.p50_ms)} | {number(middle.p99_ms)} "
+            f"| {results.ratio(work, name, Name.BASELINE):.1f} "
+            f"| {results.ratio(work, name, Name.FLOOR):.2f} | {cpu} | {middle.busy:.0%} |"
+        )
+
+
+def _goals(results: Results) -> Iterator[Goal]:
+    works = results.works()
+    for name, times in _TIMES_THE_BASELINE.items():
+        if name in results.acknowledged and _POSTS in works:
+            to_baseline = results.ratio(_POSTS, name, Name.BASELINE)
+            yield at_least(f"{name}, {_POSTS}: ≥ {times} times the baseline", to_baseline, times)
+        if name in results.acknowledged and _POLLS in works:
+            polls = results.ratio(_POLLS, name, Name.BASELINE)
+            yield at_least(f"{name}, {_POLLS}: ≥ 25 times the baseline", polls, 25)
+    if _POSTS in works:
+        to_floor = results.ratio(_POSTS, Name.KETCHUP, Name.FLOOR)
+        yield at_least(f"{Name.KETCHUP}, {_POSTS}: ≥ 0.45 of the floor", to_floor, 0.45)
+
+
 def _round(plan: Plan, contestants: Sequence[Contestant], cores: Cores, results: Results) -> None:
     created: dict[Name, list[str]] = {one.name: [] for one in contestants}
     for connections in plan.posts:
@@ -102,7 +164,7 @@ def _round(plan: Plan, contestants: Sequence[Contestant], cores: Cores, results:
             created[one.name] += outcome.ids
             _keep(results, Work("POST", connections), one.name, outcome, cpu)
     for one in contestants:
-        job = _job(plan, cores, plan.polls, _polled(one.prepared.ended, created[one.name]))
+        job = _job(plan, cores, plan.polls, _polled(one.prepared.known, created[one.name]))
         _keep(results, Work("GET", plan.polls), one.name, *one.load(job))
 
 
@@ -152,7 +214,7 @@ def _faults(outcome: Outcome) -> Iterator[str]:
 
 
 def _book_faults(name: Name, prepared: Prepared, acknowledged: int) -> list[str]:
-    engine = engine_of(SqliteFile(paths(prepared.folder).database), read_only=True)
+    engine = engine_of(prepared.location, read_only=True)
     try:
         with engine.connect() as conn:
             return [f"{name}: {fault}" for fault in _disagreements(conn, prepared, acknowledged)]
@@ -165,8 +227,8 @@ def _disagreements(conn: Connection, prepared: Prepared, acknowledged: int) -> I
     tasks = conn.scalar(select(func.count()).select_from(task)) or 0
     holds = conn.scalar(select(func.count()).select_from(credits.hold_table)) or 0
     audit = credits.audit(conn, workspace)
-    if tasks - len(prepared.ended) != acknowledged:
-        yield f"{acknowledged} tasks acknowledged, {tasks - len(prepared.ended)} stored"
+    if tasks - prepared.ended != acknowledged:
+        yield f"{acknowledged} tasks acknowledged, {tasks - prepared.ended} stored"
     if holds != acknowledged:
         yield f"{acknowledged} tasks acknowledged, {holds} holds stored"
     if audit.account.held != acknowledged * PRICE:

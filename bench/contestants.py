@@ -33,6 +33,7 @@ class Name(StrEnum):
     """Who takes part."""
 
     KETCHUP = "ketchup"
+    KETCHUP_POSTGRES = "ketchup on PostgreSQL"
     FLOOR = "floor"
     BASELINE = "baseline"
 
@@ -86,7 +87,7 @@ class Contestant:
 @contextlib.contextmanager
 def started(name: Name, prepared: Prepared, core: int | None) -> Iterator[Contestant]:
     """Run a server, and stop it gracefully."""
-    with running(command_of(name, prepared.folder), core) as (process, port):
+    with running(command_of(name, prepared), core) as (process, port):
         yield Contestant(name, prepared, process, port)
 
 
@@ -107,12 +108,14 @@ def running(command: list[str], core: int | None) -> Iterator[tuple[subprocess.P
                 process.kill()
 
 
-def command_of(name: Name, folder: Path) -> list[str]:
+def command_of(name: Name, prepared: Prepared) -> list[str]:
     """Return how a server is started on a folder."""
-    if name is not Name.KETCHUP:
-        return [sys.executable, "-m", f"bench.{name}", str(folder)]
-    place = ["--data", str(folder), "--port", "0"]
-    return [sys.executable, "-m", "ketchup", "serve", *place, "--concurrency", "0"]
+    folder = str(prepared.folder)
+    if name in (Name.FLOOR, Name.BASELINE):
+        return [sys.executable, "-m", f"bench.{name}", folder]
+    command = [sys.executable, "-m", "ketchup", "serve", "--concurrency", "0"]
+    database = ["--database", prepared.database] if prepared.database else []
+    return [*command, "--data", folder, "--port", "0", *database]
 
 
 def _port(process: subprocess.Popen[str]) -> int:

@@ -55,11 +55,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back. Rates and times are those after the warm-up; `statuses` counts everything."""
+    """What came back. Rates and times are those after the warm-up; `statuses` counts everything.
+
+    A time is None when no answer came after the warm-up.
+    """
 
     per_second: float
-    p50_ms: float
-    p99_ms: float
+    p50_ms: float | None
+    p99_ms: float | None
     statuses: dict[int, int]
     ids: list[str]
     """The tasks created, warm-up included."""
@@ -115,8 +118,8 @@ class _Tally:
         times = sorted(self.times)
         return Outcome(
             per_second=len(times) / self._seconds,
-            p50_ms=_quantile(times, 0.5) * 1e3,
-            p99_ms=_quantile(times, 0.99) * 1e3,
+            p50_ms=_quantile_ms(times, 0.5),
+            p99_ms=_quantile_ms(times, 0.99),
             statuses={int(status): count for status, count in self.statuses.items()},
             ids=[task_id.decode() for task_id in self.ids],
             wrong=self.wrong,
@@ -197,8 +200,8 @@ def _requests(job: Job) -> Iterator[tuple[bytes, bytes | None]]:
     return itertools.repeat((line % headers + body, None))
 
 
-def _quantile(ordered: list[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
+def _quantile_ms(ordered: list[float], share: float) -> float | None:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1e3 if ordered else None
 
 
 if __name__ == "__main__":

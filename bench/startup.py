@@ -11,12 +11,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 
 from bench.contestants import running
+from bench.processes import tree
+from bench.report import Part, at_most, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,35 @@ def measure(folder: Path, times: int) -> Starts:
     return Starts(cold, [_start(folder / "0") for _ in range(times)])
 
 
-def median_seconds(starts: list[Start]) -> float:
-    """Return the median time to the first answer."""
+def part(starts: Starts) -> Part:
+    """Return the starts as a part of the report."""
+    both = starts.cold + starts.warm
+    slower = max(_median_seconds(starts.cold), _median_seconds(starts.warm))
+    memory = _largest([start.pss_mb for start in both])
+    return Part(
+        name="start",
+        table=list(_table(starts)),
+        goals=[
+            at_most("`ketchup serve` ready: ≤ 1.5 s", slower, 1.5),
+            at_most("`ketchup serve` memory (PSS): ≤ 150 MB", memory, 150),
+        ],
+        figures={"starts": starts},
+    )
+
+
+def _table(starts: Starts) -> Iterator[str]:
+    yield "| `ketchup serve` | ready, median s | largest PSS MB | largest RSS MB |"
+    yield "|---|---|---|---|"
+    for name, kind in (("empty folder", starts.cold), ("used folder", starts.warm)):
+        pss, rss = _largest([s.pss_mb for s in kind]), _largest([s.rss_mb for s in kind])
+        yield f"| {name} | {_median_seconds(kind):.2f} | {number(pss)} | {number(rss)} |"
+
+
+def _median_seconds(starts: list[Start]) -> float:
     return median(start.seconds for start in starts)
 
 
-def largest(sizes: list[float | None]) -> float | None:
-    """Return the largest size, or None when none is known."""
+def _largest(sizes: list[float | None]) -> float | None:
     return max((size for size in sizes if size is not None), default=None)
 
 
@@ -75,16 +100,10 @@ def _ask(connection: HTTPConnection, path: str, expected: int) -> None:
 
 def _sizes(process: subprocess.Popen[str]) -> tuple[float | None, float | None]:
     try:
-        sizes = [_sizes_of(pid) for pid in _tree(process.pid)]
+        sizes = [_sizes_of(pid) for pid in tree(process.pid)]
     except OSError:
         return None, None
     return sum(pss for pss, _ in sizes), sum(rss for _, rss in sizes)
-
-
-def _tree(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task").glob("*/children")
-    found = [int(child) for file in children for child in file.read_text().split()]
-    return [pid, *(one for child in found for one in _tree(child))]
 
 
 def _sizes_of(pid: int) -> tuple[float, float]:

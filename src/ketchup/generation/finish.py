@@ -76,8 +76,8 @@ def _give_up(
     try:
         with conn.begin_nested():
             finish(conn, [_given_up(lease, failed_callback)], now)
-    except HoldMissing as error:
-        log.error("a task cannot be given up", task_id=lease.attempt.task_id, cause=str(error))
+    except HoldMissing:
+        log.exception("a task cannot be given up", task_id=lease.attempt.task_id)
 
 
 def failed_end(lease: Lease, reason: str, detail: str) -> End:
