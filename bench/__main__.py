@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import accept, arena, latency, pipeline, report, servers, startup
+from bench import accept, arena, fair, growth, latency, pipeline, recovery, report, servers, startup
 from bench.contestants import Cores, Name
 from bench.prepare import prepare
 from bench.report import Part
@@ -74,6 +74,26 @@ def _latency(options: argparse.Namespace, folder: Path, up: Servers, _: Cores) -
     return latency.part(latency.measure(options.latency, queues, up, folder / "latency"))
 
 
+def _growth(options: argparse.Namespace, folder: Path, up: Servers, _: Cores) -> Part:
+    plan = growth.Plan(
+        rounds=options.rounds,
+        ended=options.many_tasks,
+        inserts=options.inserts,
+        query_seconds=options.seconds,
+    )
+    return growth.part(growth.measure(plan, up, folder / "growth"))
+
+
+def _fair(options: argparse.Namespace, folder: Path, up: Servers, _: Cores) -> Part:
+    plan = fair.Plan(flood=options.flood, singles=options.singles)
+    return fair.part(fair.measure(plan, arena.taking_part(up), up, folder / "fair"))
+
+
+def _recovery(options: argparse.Namespace, folder: Path, up: Servers, _: Cores) -> Part:
+    plan = recovery.Plan(kills=options.kills, lease_seconds=options.lease)
+    return recovery.part(recovery.measure(plan, arena.taking_part(up), up, folder / "recovery"))
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, help="the parts to run (all of them)")
@@ -81,12 +101,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds of every contestant (3)")
     parser.add_argument("--seconds", type=float, help="length of one measurement of accept (4)")
     parser.add_argument("--posts", type=int, nargs="+", help="connections that post (1 64 512)")
-    parser.add_argument("--tasks", type=int, help="tasks already in the database (50000)")
+    parser.add_argument(
+        "--tasks", type=int, help="ended tasks in the databases (50000; to grow to, 5000000)"
+    )
     parser.add_argument("--starts", type=int, help="starts of `ketchup serve` of each kind (5)")
     parser.add_argument("--pipeline", type=int, help="tasks from accept to success (5000)")
     parser.add_argument("--latency", type=int, help="tasks that wait for a worker (400)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to a file")
+    parser.add_argument("--inserts", type=int, help="tasks to insert and claim there (10000)")
+    parser.add_argument("--flood", type=int, help="tasks of the tenant that floods (10000)")
+    parser.add_argument("--singles", type=int, help="tasks of the other tenant (20)")
+    parser.add_argument("--kills", type=int, help="workers to kill (5)")
+    parser.add_argument("--lease", type=float, help="seconds that a worker may be silent (15)")
     options = parser.parse_args()
+    options.many_tasks = options.tasks
     for name, (full, quick) in _AMOUNTS.items():
         if getattr(options, name) is None:
             setattr(options, name, quick if options.quick else full)
@@ -98,6 +126,12 @@ _AMOUNTS: Final[dict[str, tuple[object, object]]] = {
     "seconds": (4.0, 1.0),
     "posts": ([1, 64, 512], [1, 64]),
     "tasks": (50_000, 5_000),
+    "many_tasks": (5_000_000, 100_000),
+    "inserts": (10_000, 2_000),
+    "flood": (10_000, 1_000),
+    "singles": (20, 5),
+    "kills": (5, 1),
+    "lease": (15.0, 3.0),
     "starts": (5, 1),
     "pipeline": (5_000, 500),
     "latency": (400, 40),
@@ -107,6 +141,9 @@ PARTS: Final[dict[str, Callable[[argparse.Namespace, Path, Servers, Cores], Part
     "accept": _accept,
     "pipeline": _pipeline,
     "latency": _latency,
+    "growth": _growth,
+    "fair": _fair,
+    "recovery": _recovery,
 }
 
 

@@ -8,6 +8,8 @@ workspaces, and are told what to do by `orders`.
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -55,7 +57,7 @@ class Way:
 
     module: str
     producer: str
-    workers: tuple[str, ...] = ()
+    worker: str | None = None
     needs_postgres: bool = False
     needs_redis: bool = False
 
@@ -63,14 +65,12 @@ class Way:
 OWN: Final = "bench.own"
 WAYS: Final = {
     Queue.KETCHUP_SQLITE: Way(OWN, "both"),
-    Queue.KETCHUP_POSTGRES: Way(OWN, "submit", ("work",), needs_postgres=True),
+    Queue.KETCHUP_POSTGRES: Way(OWN, "submit", "work", needs_postgres=True),
     Queue.KETCHUP_POSTGRES_ALONE: Way(OWN, "both", needs_postgres=True),
-    Queue.PGQUEUER: Way("bench.rivals.pgqueuer", "submit", ("work",), needs_postgres=True),
-    Queue.PROCRASTINATE: Way(
-        "bench.rivals.procrastinate", "submit", ("work",), needs_postgres=True
-    ),
+    Queue.PGQUEUER: Way("bench.rivals.pgqueuer", "submit", "work", needs_postgres=True),
+    Queue.PROCRASTINATE: Way("bench.rivals.procrastinate", "submit", "work", needs_postgres=True),
     Queue.CELERY: Way(
-        "bench.rivals.celery", "submit", ("work",), needs_postgres=True, needs_redis=True
+        "bench.rivals.celery", "submit", "work", needs_postgres=True, needs_redis=True
     ),
 }
 
@@ -94,7 +94,6 @@ class Arena:
     database: Engine
     workspaces: list[str]
     producer: subprocess.Popen[bytes]
-    workers: list[subprocess.Popen[bytes]]
     submitted: dict[str, int] = field(default_factory=dict)
     """Every task so far, with the moment at which its submit began."""
 
@@ -133,6 +132,12 @@ class Arena:
             found = list(books.faults(conn, self.workspaces, pictures, len(self.submitted)))
         return [f"{self.queue}: {fault}" for fault in found]
 
+    def faults_so_far(self) -> list[str]:
+        """Judge what must hold while tasks are still open."""
+        with self.database.connect() as conn:
+            found = list(books.faults_so_far(conn, self.workspaces, len(self.submitted)))
+        return [f"{self.queue}: {fault}" for fault in found]
+
 
 @contextlib.contextmanager
 def opened(
@@ -142,6 +147,8 @@ def opened(
     *,
     engine_seconds: float = 0.0,
     at_once: int = 64,
+    lease_seconds: float = 15.0,
+    workers: int = 1,
 ) -> Iterator[Arena]:
     """Prepare a contestant's tables, start its processes, and stop them at the end."""
     way = WAYS[queue]
@@ -156,13 +163,16 @@ def opened(
             redis=servers.redis_port if way.needs_redis else None,
             engine_seconds=engine_seconds,
             at_once=at_once,
+            lease_seconds=lease_seconds,
         )
         database = engine_of(location, lasting=True)
         stack.callback(database.dispose)
         workspaces = _prepared(queue, setup, database)
-        workers = [stack.enter_context(_started((way.module, role), setup)) for role in way.workers]
+        if way.worker is not None:
+            for _ in range(workers):
+                stack.enter_context(_started((way.module, way.worker), setup))
         producer = stack.enter_context(_started((way.module, way.producer), setup))
-        yield Arena(queue, setup, database, workspaces, producer, workers)
+        yield Arena(queue, setup, database, workspaces, producer)
 
 
 def _prepared(queue: Queue, setup: Setup, database: Engine) -> list[str]:
@@ -191,12 +201,13 @@ def _lacks(queue: Queue, servers: Servers) -> str | None:
 def _started(process: tuple[str, str], setup: Setup) -> Iterator[subprocess.Popen[bytes]]:
     log = setup.data / f"{process[1]}.log"
     with (
-        log.open("wb") as written,
+        log.open("ab") as written,
         subprocess.Popen(
             _command(process, setup),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=written,
+            start_new_session=True,
         ) as started,
     ):
         try:
@@ -225,4 +236,4 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)

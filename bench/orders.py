@@ -31,6 +31,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     engine_seconds: float = 0.0
     at_once: int = 64
     """How many tasks may be in the engine."""
+    lease_seconds: float = 15.0
+    """How long a worker may be silent."""
 
     @property
     def data(self) -> Path:
@@ -64,9 +66,25 @@ async def take_orders(submit: Submit) -> None:
     """Say that we are ready, and fulfil orders until there are no more."""
     tell_ready()
     while line := await asyncio.to_thread(sys.stdin.buffer.readline):
-        receipt = await _fulfil(msgspec.json.decode(line, type=Order), submit)
+        receipt = await fulfil(msgspec.json.decode(line, type=Order), submit)
         sys.stdout.buffer.write(msgspec.json.encode(receipt) + b"\n")
         sys.stdout.buffer.flush()
+
+
+async def fulfil(order: Order, submit: Submit) -> Receipt:
+    """Submit what is ordered, and return the receipt when all of it is durable."""
+    submitted: dict[str, int] = {}
+
+    async def one(workspace_id: str) -> None:
+        began = time.monotonic_ns()
+        submitted[await submit(workspace_id)] = began
+
+    workspaces = itertools.islice(itertools.cycle(order.workspaces), order.tasks)
+    if order.per_second is None:
+        await asyncio.gather(*(_each(workspaces, one) for _ in range(order.at_once)))
+    else:
+        await _paced(workspaces, one, 1 / order.per_second)
+    return Receipt(submitted=submitted)
 
 
 async def until_told_to_stop() -> None:
@@ -83,21 +101,6 @@ def tell_ready() -> None:
 def setup_from_arguments() -> Setup:
     """Read the setup that this process was started with."""
     return msgspec.json.decode(sys.argv[2], type=Setup)
-
-
-async def _fulfil(order: Order, submit: Submit) -> Receipt:
-    submitted: dict[str, int] = {}
-
-    async def one(workspace_id: str) -> None:
-        began = time.monotonic_ns()
-        submitted[await submit(workspace_id)] = began
-
-    workspaces = itertools.islice(itertools.cycle(order.workspaces), order.tasks)
-    if order.per_second is None:
-        await asyncio.gather(*(_each(workspaces, one) for _ in range(order.at_once)))
-    else:
-        await _paced(workspaces, one, 1 / order.per_second)
-    return Receipt(submitted=submitted)
 
 
 async def _each(workspaces: Iterator[str], one: Callable[[str], Awaitable[None]]) -> None:

@@ -79,7 +79,12 @@ def submitter(runtime: Runtime) -> Submit:
 
 
 def _settings(setup: Setup) -> Settings:
-    return settings_for(setup.data, database=setup.postgres, concurrency=setup.at_once)
+    return settings_for(
+        setup.data,
+        database=setup.postgres,
+        concurrency=setup.at_once,
+        lease_seconds=setup.lease_seconds,
+    )
 
 
 def _caller(workspace_id: str) -> Caller:

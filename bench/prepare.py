@@ -18,6 +18,7 @@ from ketchup.db import Location, PostgresUrl
 
 CREDITS: Final = "1000000000"
 REMEMBERED: Final = 20_000
+LATEST: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Prepared:
     ended: int
     """The tasks that it came with: every other one a success."""
     known: list[str]
-    """Some of their ids, from all of the past."""
+    """Some of their ids, from all of the past, and those of the latest thousand."""
 
     @property
     def database(self) -> str | None:
@@ -39,12 +40,19 @@ class Prepared:
         return self.location.url if isinstance(self.location, PostgresUrl) else None
 
 
-def settings_for(folder: Path, *, database: str | None = None, concurrency: int = 0) -> Settings:
+def settings_for(
+    folder: Path,
+    *,
+    database: str | None = None,
+    concurrency: int = 0,
+    lease_seconds: float | None = None,
+) -> Settings:
     """Return the settings that contestants without a command line share with `ketchup serve`."""
     flags: Mapping[str, object] = {
         "data": folder,
         "database": database,
         "concurrency": concurrency,
+        "worker.lease_seconds": lease_seconds,
         "start.credits": CREDITS,
     }
     return load({}, flags=flags, folder=folder).settings
@@ -61,12 +69,13 @@ async def prepare(folder: Path, tasks: int, database: str | None = None) -> Prep
     location = bootstrap.location_of(settings, folder)
     known: list[str] = []
     past = rows.ended(made.workspace_id, tasks, SystemClock().now())
-    bulk.load(location, "task", _remembering(past, known, every=max(1, tasks // REMEMBERED)))
+    bulk.load(location, "task", _remembering(past, tasks, known))
     return Prepared(folder, location, made.workspace_id, made.key, tasks, known)
 
 
-def _remembering(past: bulk.Rows, known: list[str], every: int) -> Iterator[Mapping[str, object]]:
+def _remembering(past: bulk.Rows, count: int, known: list[str]) -> Iterator[Mapping[str, object]]:
+    every = max(1, count // REMEMBERED)
     for n, row in enumerate(past):
-        if n % every == 0:
+        if n % every == 0 or n >= count - LATEST:
             known.append(str(row["id"]))
         yield row

@@ -77,6 +77,7 @@ async def work(setup: Setup) -> None:
                     batch_size=BATCH,
                     max_concurrent_tasks=max(2 * BATCH, setup.at_once),
                     dequeue_timeout=timedelta(seconds=1),
+                    heartbeat_timeout=timedelta(seconds=setup.lease_seconds),
                 )
             )
             await until_told_to_stop()

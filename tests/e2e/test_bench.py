@@ -13,10 +13,14 @@ import pytest
 from bench.contestants import Name
 
 TINY = ("--rounds", "1", "--seconds", "0.2", "--posts", "8", "--tasks", "50", "--starts", "1")
-TINY_QUEUES = ("--pipeline", "50", "--latency", "10")
+TINY_QUEUES = (
+    *("--pipeline", "50", "--latency", "10", "--inserts", "100"),
+    *("--flood", "100", "--singles", "2", "--kills", "1", "--lease", "3"),
+)
+PARTS = ("start", "pipeline", "latency", "growth", "fair", "recovery")
 
 
-@pytest.mark.parametrize("part", ["start", "pipeline", "latency"])
+@pytest.mark.parametrize("part", PARTS)
 async def test_each_part_is_right_about_what_it_measures(part: str, tmp_path: Path) -> None:
     report = await _run(tmp_path, "--only", part)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -28,13 +29,13 @@ Deploy = Callable[..., AbstractContextManager[Deployment]]
 
 @pytest.fixture
 def deploy(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Deploy]:
-    """Deploy one kind, on an empty database; keyword arguments are variables of its environment."""
+    """Deploy one kind on an empty database; what else is given goes to `deployed`."""
     with ExitStack() as databases:
 
-        def make(kind: str, **environ: str) -> AbstractContextManager[Deployment]:
+        def make(kind: str, **options: Any) -> AbstractContextManager[Deployment]:  # noqa: ANN401 see `deployed`
             if kind == "sqlite":
-                return deployed(kind, tmp_path, None, **environ)
+                return deployed(kind, tmp_path, None, **options)
             pool: PostgresPool = request.getfixturevalue("postgres")
-            return deployed(kind, tmp_path, databases.enter_context(pool.empty()), **environ)
+            return deployed(kind, tmp_path, databases.enter_context(pool.empty()), **options)
 
         yield make

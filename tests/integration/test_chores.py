@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, insert, select
 
 from ketchup import storage, tasks, workspaces
 from ketchup.clock import FrozenClock, after
@@ -22,6 +22,7 @@ from ketchup.tasks.table import idempotency
 from ketchup.workspaces import Authenticator, NewKey
 from tests.support.database import open_database
 from tests.support.factories import PEPPER, PLANS, new_workspace
+from tests.support.lost_answers import only_reading
 
 DAY = 86_400.0
 TOO_MANY = 2 * PORTION + 1
@@ -152,9 +153,7 @@ async def test_uses_that_could_not_be_written_are_written_the_next_time(
     )
     await house.authenticator.authenticate([f"Bearer {secret}".encode()])
 
-    # The connection that refuses this is not used again.
-    await house.database.write(lambda conn: conn.execute(text("PRAGMA query_only=ON")))
-    with pytest.raises(Unavailable):
+    with only_reading(house.database), pytest.raises(Unavailable):
         await house.chores.run()
     await house.chores.run()
 

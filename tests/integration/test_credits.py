@@ -242,7 +242,7 @@ def test_the_database_itself_refuses_an_account_that_cannot_be(
     give(conn, MICRO)
     hold(conn)
 
-    with pytest.raises(IntegrityError, match="(?i)check constraint"):
+    with pytest.raises(IntegrityError, match=r"(?i)check constraint"):
         conn.execute(text(change))
 
 

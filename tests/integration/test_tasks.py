@@ -518,7 +518,7 @@ def test_another_workspaces_task_is_as_absent_as_one_that_never_was(conn: Connec
 def test_the_database_refuses_a_task_that_cannot_be(conn: Connection, change: str) -> None:
     enqueue(conn, ACME)
 
-    with pytest.raises(IntegrityError, match="(?i)check constraint"):
+    with pytest.raises(IntegrityError, match=r"(?i)check constraint"):
         conn.execute(text(f"UPDATE task SET {change}"))  # noqa: S608 the table above
 
 

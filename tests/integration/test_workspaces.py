@@ -101,7 +101,7 @@ def test_a_workspace_can_be_given_another_plan(conn: Connection) -> None:
 
 def test_the_database_knows_only_two_states(conn: Connection) -> None:
     workspace = new_workspace(conn)
-    with pytest.raises(IntegrityError, match="(?i)check constraint .*workspace_status"):
+    with pytest.raises(IntegrityError, match=r"(?i)check constraint .*workspace_status"):
         workspaces.set_status(conn, workspace.id, "deleted")  # type: ignore[arg-type]  # on purpose
 
 

@@ -63,6 +63,9 @@ class Customers:
     @asynccontextmanager
     async def at_work(self, *addresses: str) -> AsyncIterator[None]:
         """Have them work at these addresses; one that is down is left for the next, and met again."""
+        async with self._client(addresses[0]) as client:
+            # Somebody is the first of all.
+            await self._send(client, self._new())
         working = [
             asyncio.create_task(self._work(number, addresses)) for number in range(CUSTOMERS)
         ]

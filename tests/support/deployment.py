@@ -30,6 +30,7 @@ ROLES: Final[Mapping[str, Sequence[str]]] = {
     "sqlite": ("serve",),
     "postgres": ("serve",),
     "fleet": ("api", "api", "worker", "worker"),
+    "pair": ("api", "worker", "worker"),
 }
 _LOG_SHOWN: Final = 20_000
 _GENEROUS: Final = "1000000"
@@ -46,6 +47,7 @@ class Deployment:
     database: str | None
     environ: dict[str, str]
     ports: Sequence[int]
+    command: Sequence[str]
     processes: list[ServerProcess] = field(default_factory=list)
 
     @property
@@ -91,9 +93,10 @@ class Deployment:
         return self.processes[place]
 
     def stop(self) -> None:
-        """Stop every process in good order."""
+        """Stop every process in good order that still runs."""
         for process in self.processes:
-            assert process.terminate() == 0, process.log
+            if process.process.poll() is None:
+                assert process.terminate() == 0, process.log
             process.close()
 
     def new_key(self) -> str:
@@ -118,7 +121,13 @@ class Deployment:
     def _launch(self, place: int, *options: str) -> ServerProcess:
         role = self.roles[place]
         port = () if role == "worker" else ("--port", str(self.ports[place]))
-        return ServerProcess.launch(self.data, *port, *options, role=role, environ=self.environ)
+        return ServerProcess.launch(
+            self.data,
+            *(*port, *options),
+            role=role,
+            environ=self.environ,
+            command=self.command,
+        )
 
     def _migrate(self) -> None:
         command = [*KETCHUP, "migrate", "--data", str(self.data)]
@@ -133,14 +142,23 @@ class Deployment:
 
 
 @contextmanager
-def deployed(kind: str, folder: Path, database: str | None, **environ: str) -> Iterator[Deployment]:
-    """Prepare a deployment for the body; whatever still runs at the end is killed."""
+def deployed(
+    kind: str,
+    folder: Path,
+    database: str | None,
+    command: Sequence[str] = KETCHUP,
+    **environ: str,
+) -> Iterator[Deployment]:
+    """Prepare a deployment for the body; whatever still runs at the end is killed.
+
+    `command` is what takes the role, and `environ` adds to its environment.
+    """
     roles = ROLES[kind]
     ports = _free_ports(len(roles))
     settings = {"KETCHUP_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}", **environ}
     if database is not None:
         settings["KETCHUP_DATABASE"] = database
-    deployment = Deployment(folder / "data", roles, database, settings, ports)
+    deployment = Deployment(folder / "data", roles, database, settings, ports, command)
     try:
         yield deployment
     except BaseException:

@@ -58,12 +58,13 @@ class ServerProcess:
         role: str = "serve",
         environ: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
+        command: Sequence[str] = KETCHUP,
     ) -> Self:
         """Start it on a free port and return at once."""
         port = () if role == "worker" else ("--port", "0")
         with _log(data).open("a") as log:
             process = subprocess.Popen(
-                [*before, *KETCHUP, role, *port, "--data", str(data), *options],
+                [*before, *command, role, *port, "--data", str(data), *options],
                 cwd=data.parent,
                 env={**os.environ, "KETCHUP_EGRESS_ALLOW": "127.0.0.0/8", **(environ or {})},
                 stdout=subprocess.PIPE,
