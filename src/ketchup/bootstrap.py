@@ -91,7 +91,7 @@ class Runtime:
     runner: Runner
     chores: Chores
     accepted: Wakeup
-    """Rung after a commit that let tasks in, here."""
+    """Rung after a commit that let tasks in or made them ready, here."""
     accepted_elsewhere: Wakeup
     """Rung when another process has let tasks in."""
     ended: Wakeup
@@ -239,7 +239,7 @@ async def open_runtime(
                 rules=_run_rules(settings),
                 ended=ended,
             ),
-            chores=Chores(database, store, authenticator, plans, clock),
+            chores=Chores(database, store, authenticator, plans, clock, ready=accepted),
             accepted=accepted,
             accepted_elsewhere=Wakeup(),
             ended=ended,
