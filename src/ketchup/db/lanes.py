@@ -53,8 +53,13 @@ class Lane:
 
     @property
     def waiting(self) -> int:
+        """How many jobs are in the queue."""
+        return self._jobs.qsize()
+
+    @property
+    def load(self) -> int:
         """How many jobs are in the queue or being done."""
-        return self._jobs.qsize() + self._is_busy
+        return self.waiting + self._is_busy
 
     def put(self, job: Callable[[], None]) -> None:
         """Queue a job: on the event loop after `require_open`, or from another job at any time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -68,4 +69,17 @@ def now(conn: Connection, clock: Clock) -> Micros:
     return Micros(conn.execute(_POSTGRES_NOW).scalar_one())
 
 
+def lock_names(conn: Connection, table: str, names: Iterable[str]) -> None:
+    """Keep others from making these rows until this transaction ends: they cannot be locked yet.
+
+    Whoever calls this for the same rows waits, and then has to look for them again. SQLite has one
+    writer.
+    """
+    if conn.dialect.name == "sqlite":
+        return
+    for name in sorted(names):
+        conn.execute(_POSTGRES_LOCK, {"name": f"{table} {name}"})
+
+
+_POSTGRES_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _POSTGRES_NOW: Final = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
