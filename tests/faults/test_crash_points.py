@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -74,19 +74,22 @@ async def test_a_kill_inside_any_of_some_calls_loses_nothing(
 
 @pytest.mark.torture
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-async def test_a_kill_inside_every_call_loses_nothing(
-    forks: Zygote, tmp_path: Path, kind: str
+async def test_a_kill_inside_every_call_loses_nothing(forks: Zygote, tmp_path: Path) -> None:
+    home = await Home.made_by(forks, tmp_path)
+
+    await _killed_at_each(home, await _points_of_work(forks, home, tmp_path / "recorded"), tmp_path)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+async def test_a_kill_inside_any_of_many_calls_on_postgresql_loses_nothing(
+    forks: Zygote, tmp_path: Path, random: Random
 ) -> None:
-    with postgres_server() if kind == "postgres" else nullcontext() as server:
+    with postgres_server() as server:
         home = await Home.made_by(forks, tmp_path, server)
         points = await _points_of_work(forks, home, tmp_path / "recorded")
 
-        async def judge(other: Zygote, folder: Path, point: Point) -> None:
-            assert await _killed_at_work(other, home, folder, point) == [], point
-
-        await side_by_side(points, tmp_path, judge)
-    sys.stdout.write(f"{len(points)} points of the work\n")
+        await _killed_at_each(home, random.sample(points, 60), tmp_path)
 
 
 async def test_a_first_start_that_is_killed_inside_some_calls_can_be_made_again(
@@ -163,6 +166,14 @@ async def _killed_at_work(forks: Zygote, home: Home, folder: Path, point: Point)
                 await nothing_held(service.admin, SECONDS)
             found = disagreements(receiver, customers.ended) + customers.complaints
         return found + place.violations(customers.promises, at_the_end=True)
+
+
+async def _killed_at_each(home: Home, points: Sequence[Point], folder: Path) -> None:
+    async def judge(forks: Zygote, folder: Path, point: Point) -> None:
+        assert await _killed_at_work(forks, home, folder, point) == [], point
+
+    await side_by_side(points, folder, judge)
+    sys.stdout.write(f"{len(points)} points of the work\n")
 
 
 async def _work_until_killed(

@@ -34,7 +34,10 @@ class Place:
     @property
     def settings(self) -> dict[str, object]:
         """What a service needs to be told of it."""
-        return {} if self.database is None else {"database": self.database}
+        if self.database is None:
+            return {}
+        # Who comes after a kill waits until the lease of the one before has run out.
+        return {"database": self.database, "worker.lease_seconds": 2}
 
     @property
     def admin_token(self) -> str:
