@@ -89,7 +89,9 @@ def test_the_steps_make_the_schema_of_a_sqlite_file_that_the_code_describes(tmp_
 
     with open_engine(migrated_file(tmp_path)) as migrated:
         made = schema(migrated)
-    made.pop("alembic_version")
+    # The history's own, and of no use to the code.
+    assert made.pop("alembic_version")
+    assert made.pop("schema_support")
 
     assert made == schema(described)
     assert {"task", "task_ready", "hold", "delivery", "worker", "api_key"} <= set(made)
@@ -167,6 +169,34 @@ def test_workspaces_from_before_plans_lose_nothing_and_keep_their_numbers(tmp_pa
     engine.dispose()
 
 
+def test_what_was_in_the_queue_before_there_were_caps_is_counted_as_in_flight(
+    tmp_path: Path,
+) -> None:
+    engine = engine_of(SqliteFile(tmp_path / "old.db"))
+    with engine.begin() as conn:
+        _upgrade_to(conn, "0001")
+        conn.execute(text("INSERT INTO turn VALUES ('ws_busy', 7000, 5), ('ws_idle', 3000, 4)"))
+        for number, state in enumerate(["ready", "ready", "leased", "delayed", "done"]):
+            conn.execute(_OLD_TASK, {"id": f"ta{number}", "state": state})
+    with pytest.raises(SchemaTooOld, match="is at schema 0001.*run `ketchup migrate` first"):
+        migrations.require_usable(engine)
+
+    assert migrations.upgrade(engine) is True
+
+    with engine.begin() as conn:
+        rows = conn.execute(text("SELECT * FROM turn ORDER BY workspace_id")).all()
+        assert rows == [("ws_busy", 7000, 5, 4, 0, 0, 1), ("ws_idle", 3000, 4, 0, 0, 0, 1)]
+    engine.dispose()
+
+
+_OLD_TASK = text(
+    "INSERT INTO task (id, workspace_id, key_id, request_id, model, prompt, images, options,"
+    " status, queue_state, price, vtime, priority, run_at, attempt, tries, losses, worker_id,"
+    " consumed, created_at, finished_at)"
+    " VALUES (:id, 'ws_busy', 'key', 'req', 'model', 'a boat', '[]', '{}',"
+    " iif(:state = 'done', 'failed', 'pending'), :state, 1, 0, 0, iif(:state = 'delayed', 1, NULL),"
+    " 0, 0, 0, iif(:state = 'leased', 'wrk', NULL), 0, 0, iif(:state = 'done', 1, NULL))"
+)
 _OLD_WORKSPACE = text(
     "INSERT INTO workspace (id, number, name, status, retention_days, secret_version, created_at)"
     " VALUES (:id, :number, 'old', 'active', 365, 1, 0)"
@@ -205,6 +235,15 @@ def test_data_of_a_newer_version_that_still_supports_this_one_is_used(migrated: 
 
     with migrated.begin() as conn:
         assert migrations.current(conn) == "9999"
+
+
+def test_a_newer_version_that_does_not_say_whom_it_supports_is_refused(migrated: Engine) -> None:
+    with migrated.begin() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+        conn.execute(text("DELETE FROM schema_support"))
+
+    with pytest.raises(SchemaTooNew):
+        migrations.require_usable(migrated)
 
 
 def test_head_names_the_last_of_the_steps() -> None:

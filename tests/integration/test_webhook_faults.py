@@ -10,6 +10,7 @@ from random import Random
 import pytest
 from sqlalchemy import Connection, text
 
+from ketchup import leases
 from ketchup.clock import FrozenClock, Micros
 from ketchup.db import Database, Location
 from ketchup.ids import WorkspaceId
@@ -197,6 +198,7 @@ async def test_a_crash_in_mid_attempt_repeats_it_elsewhere(
     async with Receiver(Answer(after=never)) as receiver:
         owed = new(receiver.url)
         await owe(database, clock.now(), owed)
+        await database.write(lambda conn: leases.register(conn, WORKER, clock.now()))
         crashing = Sender(
             database,
             LoopbackPoster(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -15,30 +16,44 @@ from ketchup.errors import Unauthenticated, Unavailable
 from ketchup.generation import Accepted, Decision, GenerationRequest
 from ketchup.ids import KeyId, RequestId, TaskId, WorkspaceId
 from ketchup.money import Credits
+from ketchup.providers.catalog import Model
 from ketchup.references import DataReference, Reference, UrlReference
-from ketchup.tasks import Conflicting, Options, Status, TooSoon
+from ketchup.tasks import Conflicting, Options, Priority, Status, TooDeep, TooSoon
 from ketchup.workspaces import ApiKey, NewKey
 from tests.simulation.hosts import Unanswered
 from tests.simulation.outside import PNG
-from tests.simulation.process import Process
-from tests.support.factories import MODEL, PEPPER, PRICE
+from tests.simulation.process import CATALOG, PLANS, Process
+from tests.support.factories import PEPPER, PRICE
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 # A revoked key stops within one second, everywhere.
 _STOPS_WITHIN: Final = 1.0
+_PRIORITIES: Final = ([Priority.NORMAL], [Priority.NORMAL], [Priority.LOW, Priority.NORMAL])
 _ORDER: Final = list(Status)
+
+
+class Told(Enum):
+    """What came of a request."""
+
+    ENOUGH = auto()
+    LATER = auto()
+    """Refused for now."""
+    NOTHING = auto()
+    """There was no answer: nobody knows whether there is a task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a customer wants, so that it can be asked for again."""
 
+    model: Model
     prompt: str
     images: tuple[Reference, ...]
     callback_url: str | None
     count: int
+    priority: Priority
     key: str | None
 
 
@@ -62,12 +77,16 @@ class Customer:
         self.stopped: dict[str, float] = {}
         """Since when a secret must be refused."""
         self.doubtful: set[str] = set()
-        """Secrets that an operator has begun to do something about."""
+        """Secrets that an operator has begun to revoke."""
+        self.may_be_refused = False
+        """Whether it was ever suspended: an order that hangs may be carried out at any time."""
         self._world = world
         self._random = Random(f"{world.plan.seed}/{self.name}")
         self._keyed = self._random.random()
         self._called_back = self._random.random()
+        self._priorities = self._random.choice(_PRIORITIES)
         self._wishes: list[Wish] = []
+        self.plan = self._random.choice(("free", "pro", "scale", "scale"))
         self.share = self._random.choice((0.2, 1.0, 1.0, 3.0))
         """How busy this customer is beside the others."""
         self._keys = 0
@@ -75,7 +94,7 @@ class Customer:
     def open(self, conn: Connection) -> None:
         """Get a workspace, some credits and a key: the day's first hour did not begin yet."""
         now = self._world.outside.clock.now()
-        self.workspace = workspaces.create(conn, self.name, retention_days=30, now=now).id
+        self.workspace = workspaces.create(conn, self.name, self.plan, now).id
         self._world.trace.alias(self.workspace, self.name)
         granted = self._random.choice((0, 3, 20, 200, 2000, 2000))
         if granted:
@@ -121,12 +140,14 @@ class Customer:
         if key and number and random.random() < 0.05:
             key = random.choice(self._wishes).key  # a mistake: the key of another request
         wish = Wish(
+            model=random.choice(list(CATALOG)),
             prompt=f"prompt {number}",
             images=random.choice(
                 ((), (), (), (DataReference(PNG),), (UrlReference("https://example.com/a.png"),))
             ),
             callback_url=self._callback_url(),
             count=random.choice((1, 1, 1, 2, 4)),
+            priority=self._random.choice(self._priorities),
             key=key,
         )
         self._wishes.append(wish)
@@ -140,24 +161,30 @@ class Customer:
     async def _submit(self, wish: Wish) -> None:
         """Ask until there is an answer; without a key, that may make more than one task."""
         patience = self._random.randint(1, 6)
-        while True:
-            asked_at, secret = self._world.schedule.now, self.secret
-            try:
-                decision = await self._ask(wish, secret)
-            except (Unanswered, Unavailable) as error:
-                self._world.trace.note(self.name, f"{wish.prompt}: {type(error).__name__}")
-                if wish.key is None and self._random.random() < 0.5:
-                    return
-            except Unauthenticated:
-                if secret not in self.doubtful:
-                    self._world.complain(f"a good key of {self.name} was refused")
-            else:
-                if not self._hear(decision, wish, secret, asked_at):
-                    return
-                patience -= 1
-                if patience == 0:
-                    return
+        while patience:
+            told = await self._try(wish)
+            if told is Told.ENOUGH or (told is Told.NOTHING and self._gives_up(wish)):
+                return
+            patience -= told is Told.LATER
             await asyncio.sleep(self._random.expovariate(1 / self._world.plan.poll))
+
+    async def _try(self, wish: Wish) -> Told:
+        asked_at, secret = self._world.schedule.now, self.secret
+        try:
+            decision = await self._ask(wish, secret)
+        except (Unanswered, Unavailable) as error:
+            self._world.trace.note(self.name, f"{wish.prompt}: {type(error).__name__}")
+            return Told.NOTHING
+        except Unauthenticated:
+            if not self.may_be_refused and secret not in self.doubtful:
+                self._world.complain(f"a good key of {self.name} was refused")
+            return Told.LATER
+        if asked_at > self.stopped.get(secret, asked_at) + _STOPS_WITHIN:
+            self._world.complain(f"{self.name} was served with a key that had been revoked")
+        return self._hear(decision, wish)
+
+    def _gives_up(self, wish: Wish) -> bool:
+        return wish.key is None and self._random.random() < 0.5
 
     async def _ask(self, wish: Wish, secret: str) -> Decision:
         async def work(process: Process) -> Decision:
@@ -166,33 +193,31 @@ class Customer:
                 GenerationRequest(
                     caller=caller,
                     request_id=RequestId(f"req_{self.name}"),
-                    model=MODEL,
+                    model=wish.model,
                     prompt=wish.prompt,
                     images=wish.images,
                     callback_url=wish.callback_url,
                     options=Options(n=wish.count),
                     idempotency_key=wish.key,
+                    priority=wish.priority,
                 )
             )
 
         return await self._world.any_api(self._random).ask(work)
 
-    def _hear(self, decision: Decision, wish: Wish, secret: str, asked_at: float) -> bool:
-        """Believe an answer; say whether to ask again."""
+    def _hear(self, decision: Decision, wish: Wish) -> Told:
+        """Believe an answer."""
         self._world.trace.note(self.name, f"{wish.prompt}: {decision}")
-        if asked_at > self.stopped.get(secret, asked_at) + _STOPS_WITHIN:
-            self._world.complain(f"{self.name} was served with a key that had been revoked")
-        promises = self._world.promises
         match decision:
             case Accepted(task_id):
                 self._accepted(task_id, wish)
             case Conflicting():
-                promises.conflicts.append((self.workspace, wish))
-            case TooSoon():
-                return True
+                self._world.promises.conflicts.append((self.workspace, wish))
+            case TooSoon() | TooDeep():
+                return Told.LATER
             case InsufficientCredits():
-                return self._random.random() < 0.5
-        return False
+                return Told.LATER if self._random.random() < 0.5 else Told.ENOUGH
+        return Told.ENOUGH
 
     def _accepted(self, task_id: TaskId, wish: Wish) -> None:
         promises = self._world.promises

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection
 from typing_extensions import override
 
-from ketchup.db import Database, _Lane, _Raised
+from ketchup.db import Database
+from ketchup.db.lanes import Lane, Raised
 from ketchup.errors import KetchupError, Unavailable
-from tests.simulation.laws import Commit
 from tests.simulation.machines import Machine
-from tests.simulation.store import Undone
+from tests.simulation.store import Commit, Undone
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -29,18 +29,42 @@ class SimulatedDatabase(Database):
 
     def __init__(self, world: World, machine: Machine) -> None:
         self._loop = asyncio.get_running_loop()
-        self._writer = SimulatedLane(world, machine, "writer")
-        self._hot_reader = SimulatedLane(world, machine, "hot reader")
-        self._reader = SimulatedLane(world, machine, "reader")
+        self._lanes = SimulatedLanes(world, machine)
 
 
-class SimulatedLane(_Lane):
-    """One job at a time, in order; each takes a while, and some take long."""
+class SimulatedLanes:
+    """A process that is alone has one writer, as on SQLite; in a fleet each has several."""
 
-    def __init__(self, world: World, machine: Machine, name: str) -> None:
+    def __init__(self, world: World, machine: Machine) -> None:
         self._world = world
         self._machine = machine
-        self._name = name
+        self._named: dict[str, SimulatedLane] = {}
+        self.hot_reader = SimulatedLane(world, machine, "hot reader", writes=False)
+        self._reader = SimulatedLane(world, machine, "reader", writes=False)
+
+    def writer(self) -> Lane:
+        return self.named_writer("writer")
+
+    def named_writer(self, name: str) -> Lane:
+        name = "writer" if self._world.plan.alone else name
+        if name not in self._named:
+            self._named[name] = SimulatedLane(self._world, self._machine, name, writes=True)
+        return self._named[name]
+
+    def reader(self) -> Lane:
+        return self._reader
+
+    def all(self) -> Sequence[Lane]:
+        return [*self._named.values(), self.hot_reader, self._reader]
+
+
+class SimulatedLane(Lane):
+    """One job at a time, in order; each takes a while, and some take long."""
+
+    def __init__(self, world: World, machine: Machine, name: str, *, writes: bool) -> None:
+        self._world = world
+        self._machine = machine
+        self._writes = writes
         self._random = Random(f"{world.plan.seed}/{machine.name}/{name}")
         self._free_at = 0.0
         self._asked_at = 0.0
@@ -75,33 +99,33 @@ class SimulatedLane(_Lane):
         job()
 
     @override
-    def attempt(self, work: Callable[[Connection], Result]) -> Result | _Raised:
+    def attempt(self, work: Callable[[Connection], Result]) -> Result | Raised:
         if not self._machine.alive or self._world.store_is_down:
             return _unavailable()
         faults = self._world.faults
-        if self._name != "writer":
-            return self._transact(work, undo=False)
+        if not self._writes:
+            return self._commit(work, undo=False)
         luck = self._random.random()
         if luck < faults.undone:
-            return self._transact(work, undo=True)
-        result = self._transact(work, undo=False)
+            return self._commit(work, undo=True)
+        result = self._commit(work, undo=False)
         self._world.moment(self._machine, self._random)
         if luck < faults.undone + faults.unheard:
             self._world.trace.note(self._machine.name, "hears nothing of it")
             return _unavailable()
         return result
 
-    def _transact(self, work: Callable[[Connection], Result], *, undo: bool) -> Result | _Raised:
+    def _commit(self, work: Callable[[Connection], Result], *, undo: bool) -> Result | Raised:
         try:
             result = self._world.store.transact(work, undo=undo)
         except Undone:
             self._world.trace.note(self._machine.name, "a transaction is undone")
             return _unavailable()
         except KetchupError as fact:
-            return _Raised(fact)
+            return Raised(fact)
         except Exception as error:  # noqa: BLE001 it is raised again where the call is awaited
             self._world.complain(f"a transaction of {self._machine.name} raised {error!r}")
-            return _Raised(error)
+            return Raised(error)
         changes = self._world.store.take_changes()
         if changes:
             now = self._machine.loop.time()
@@ -109,5 +133,5 @@ class SimulatedLane(_Lane):
         return result
 
 
-def _unavailable() -> _Raised:
-    return _Raised(Unavailable(_DOWN))
+def _unavailable() -> Raised:
+    return Raised(Unavailable(_DOWN))

@@ -18,9 +18,8 @@ from ketchup.ids import DeliveryId, RequestId, TaskId, WorkerId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.tasks import Attempt, End, Lease, Options
 from ketchup.webhooks import Answered, Attempted, Delivered
-from tests.simulation.laws import Commit
 from tests.simulation.machines import Machine
-from tests.simulation.store import Change, Row
+from tests.simulation.store import Change, Commit, Row
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

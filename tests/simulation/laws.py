@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ketchup.leases import Terms
 from tests.simulation.machines import Machine
-from tests.simulation.store import Change, Row
+from tests.simulation.queue_laws import QueueLaws
+from tests.simulation.store import Change, Commit, Row
 
 ENDED: Final = ("success", "failed")
 _RANK: Final = {"pending": 0, "submitted": 1, "in_progress": 2, "success": 3, "failed": 3}
 _MOVES: Final = frozenset(
     {
+        ("waiting", "ready"),
+        ("ready", "waiting"),
         ("ready", "leased"),
         ("leased", "leased"),
         ("leased", "ready"),
@@ -45,26 +48,13 @@ _OWED: Final = ["workspace_id", "task_id", "url", "origin", "body", "created_at"
 _KEY_SECONDS: Final = 46 * 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """A transaction that was kept."""
-
-    at: float
-    asked_at: float
-    """When the machine asked for it: it may have waited since."""
-    machine: Machine
-    changes: Sequence[Change]
-
-    def of(self, table: str) -> list[Change]:
-        return [change for change in self.changes if change.table == table]
-
-
 @dataclass
 class Laws:
     """Judges each commit by what it changed, and remembers what the later ones need."""
 
     terms: Terms
     blobs: Mapping[str, bytes]
+    queue: QueueLaws
     open_tasks: int = 0
     open_deliveries: int = 0
     ended: Counter[str] = field(default_factory=Counter)
@@ -87,6 +77,7 @@ class Laws:
         yield from self._deliveries(commit)
         yield from self._journal(commit)
         yield from self._idempotency(commit)
+        yield from self.queue.judge(commit)
 
     def task(self, task_id: str) -> Row | None:
         """Return a task's row as it is now."""
@@ -105,7 +96,7 @@ class Laws:
                 self._registered.discard(worker)
                 if owner is not commit.machine and owner.alive:
                     left = self._trusted_until[worker] - commit.at
-                    if left > 1e9:
+                    if left > 0:
                         yield f"{worker} of {owner.name} was reaped and trusts itself for {left:.3f} s"
                 continue
             if owner is not commit.machine:
@@ -164,9 +155,9 @@ class Laws:
     # -- money ------------------------------------------------------------------------------------
 
     def _money(self, commit: Commit) -> Iterator[str]:
-        tasks = {c.new["id"]: c for c in commit.of("task") if c.new}
-        begun = {id_: c.new["price"] for id_, c in tasks.items() if c.old is None and c.new}
-        ended = {id_: c.new for id_, c in tasks.items() if c.new and c.new["status"] in ENDED}
+        tasks = [(c.old, c.new) for c in commit.of("task") if c.new]
+        begun = {new["id"]: new["price"] for old, new in tasks if old is None}
+        ended = {new["id"]: new for _, new in tasks if new["status"] in ENDED}
         holds = commit.of("hold")
         held = {c.new["task_id"]: c.new["amount"] for c in holds if c.new}
         released = {c.old["task_id"]: c.old["amount"] for c in holds if c.new is None and c.old}

@@ -11,10 +11,12 @@ from ketchup import credits, workspaces
 from ketchup.clock import Clock
 from ketchup.db import Connection
 from ketchup.errors import Conflict, Unavailable
+from ketchup.generation import set_plan
 from ketchup.money import Credits
 from ketchup.workspaces import WorkspaceStatus
 from tests.simulation.customers import Customer
 from tests.simulation.hosts import Unanswered
+from tests.simulation.process import PLANS
 from tests.support.factories import PRICE
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class Operator:
         self._random = Random(f"{world.plan.seed}/operator")
 
     async def live(self) -> None:
-        acts = (self._grants, self._grants, self._replaces_a_key, self._suspends)
+        acts = (self._grants, self._grants, self._replaces_a_key, self._suspends, self._moves)
         day = self._world.plan.day
         while True:
             await asyncio.sleep(self._random.expovariate(_ACTS_PER_DAY / day))
@@ -63,7 +65,7 @@ class Operator:
 
     async def _suspends(self, customer: Customer) -> None:
         workspace, secret = customer.workspace, customer.secret
-        customer.doubtful.add(secret)
+        customer.may_be_refused = True
         await self._insist(
             lambda conn, _: workspaces.set_status(conn, workspace, WorkspaceStatus.SUSPENDED)
         )
@@ -73,6 +75,12 @@ class Operator:
         await self._insist(
             lambda conn, _: workspaces.set_status(conn, workspace, WorkspaceStatus.ACTIVE)
         )
+
+    async def _moves(self, customer: Customer) -> None:
+        """Put a workspace on another plan."""
+        plan = self._random.choice(list(PLANS)).name
+        await self._insist(lambda conn, _: set_plan(conn, PLANS, customer.workspace, plan))
+        self._world.trace.note("operator", f"has put {customer.name} on {plan}")
 
     async def _insist(self, work: Callable[[Connection, Clock], T]) -> T:
         while True:

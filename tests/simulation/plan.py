@@ -70,7 +70,6 @@ class Plan:
     customers: int
     tasks: int
     """About how many are submitted in the day."""
-    submits_per_minute: int
     reverse: bool
     """The store returns rows the other way round, where no order was asked for."""
     faults: Faults
@@ -104,7 +103,6 @@ def draw(seed: int, days: float) -> Plan:
         schedule=tuple(pause * min(days / 4, 1.0) for pause in SCHEDULE),
         customers=random.randint(1, 5),
         tasks=round(random.uniform(30, 90) * max(1.0, 4 * days)),
-        submits_per_minute=random.choice((0, 0, 6, 60)),
         reverse=random.random() < 0.5,
         faults=_faults(random, day),
     )
@@ -121,7 +119,7 @@ def _faults(random: Random, day: float) -> Faults:
         kills=per_day(12),
         pauses=per_day(12),
         stops=per_day(6),
-        jumps=0 * per_day(6),
+        jumps=per_day(6),
         outages=per_day(6),
         undone=some(0.1),
         unheard=some(0.1),

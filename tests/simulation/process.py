@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 from ketchup import workspaces
-from ketchup.generation import Chores, Engines, Inputs, Results, Runner, RunRules, Submitter, Wakeup
+from ketchup.generation import (
+    Chores,
+    Engines,
+    Inputs,
+    Results,
+    Runner,
+    RunRules,
+    Submitter,
+    Wakeup,
+    allowance_of,
+)
 from ketchup.ids import WorkerId, WorkspaceId
 from ketchup.leases import Terms
-from ketchup.providers.catalog import Catalog
-from ketchup.tasks import RateLimit
+from ketchup.money import Credits
+from ketchup.providers.catalog import Catalog, ResultForm
 from ketchup.webhooks import Sender, SenderSettings
 from ketchup.worker import Worker, WorkerSettings
-from ketchup.workspaces import Authenticator
+from ketchup.workspaces import Authenticator, Plans
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.machines import Machine
 from tests.simulation.outside import (
@@ -24,12 +35,28 @@ from tests.simulation.outside import (
     SimulatedReferences,
     SimulatedStorage,
 )
-from tests.support.factories import MODEL, PEPPER
+from tests.support.factories import MODEL, PEPPER, plan_of
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-CATALOG: Final = Catalog([MODEL])
+CATALOG: Final = Catalog(
+    [
+        MODEL,
+        replace(
+            MODEL, id="shown/whole", price=Credits(2 * MODEL.price), result_form=ResultForm.DATA
+        ),
+        replace(MODEL, id="free/of-charge", price=Credits(0)),
+    ]
+)
+PLANS: Final = Plans(
+    [
+        plan_of("free", submits_per_minute=6, submit_burst=6, concurrency=1, depth=8),
+        plan_of("pro", submits_per_minute=60, submit_burst=20, concurrency=3, depth=40, weight=4),
+        plan_of("scale", weight=12),
+    ],
+    "free",
+)
 BASE_URL: Final = "https://ketchup.example"
 
 
@@ -49,7 +76,7 @@ class Process:
             self.database,
             inputs,
             clock,
-            rate_limit=RateLimit(plan.submits_per_minute, 10) if plan.submits_per_minute else None,
+            allowances=lambda caller: allowance_of(PLANS.find(caller.plan)),
             accepted=self.accepted,
             entropy=machine.entropy,
         )
@@ -71,8 +98,9 @@ class Process:
             self.database,
             runner,
             self._make_sender,
-            Chores(self.database, storage, self.authenticator, clock).run,
+            Chores(self.database, storage, self.authenticator, PLANS, clock).run,
             clock=clock,
+            random=machine.random,
             settings=WorkerSettings(
                 concurrency=plan.concurrency,
                 terms=Terms(ttl=plan.ttl),

@@ -19,7 +19,8 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection
 
-from ketchup.db import metadata, sqlite_engine
+from ketchup.db import SqliteFile, engine_of, metadata
+from tests.simulation.machines import Machine
 
 Result = TypeVar("Result")
 Row = Mapping[str, Any]
@@ -31,6 +32,7 @@ OBSERVED: Final = (
     "entry",
     "account",
     "turn",
+    "queue_clock",
     "idempotency",
     "worker",
     "delivery",
@@ -47,6 +49,21 @@ class Change:
     new: Row | None
 
 
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A transaction that was kept."""
+
+    at: float
+    asked_at: float
+    """When the machine asked for it: it may have waited since."""
+    machine: Machine
+    changes: Sequence[Change]
+
+    def of(self, table: str) -> list[Change]:
+        """Return what it changed in a table, in order."""
+        return [change for change in self.changes if change.table == table]
+
+
 class Undone(Exception):
     """The power went before the commit."""
 
@@ -56,7 +73,7 @@ class Store:
 
     def __init__(self, *, reverse: bool) -> None:
         """Open an empty store. `reverse` turns the order of rows for which none was asked."""
-        self.engine = sqlite_engine(Path(":memory:"))
+        self.engine = engine_of(SqliteFile(Path(":memory:")))
         self._conn = self.engine.connect()
         self._raw = _raw(self._conn)
         self._raw.deserialize(_schema())
@@ -122,7 +139,7 @@ def _raw(conn: Connection) -> sqlite3.Connection:
 @cache
 def _schema() -> bytes:
     """Return an empty database: made once, because making it takes longer than an hour in it."""
-    engine = sqlite_engine(Path(":memory:"))
+    engine = engine_of(SqliteFile(Path(":memory:")))
     with engine.connect() as conn:
         with conn.begin():
             metadata.create_all(conn)

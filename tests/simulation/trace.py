@@ -16,6 +16,7 @@ _KEYS: Final = {
     "entry": ("id", "task_id"),
     "account": ("workspace_id",),
     "turn": ("workspace_id",),
+    "queue_clock": ("id",),
     "idempotency": ("workspace_id", "key"),
     "worker": ("id",),
     "delivery": ("id",),
@@ -40,6 +41,12 @@ class Trace:
     def alias(self, random_id: str, name: str) -> None:
         """Write an id that is not drawn from the seed as this name."""
         self._aliases[random_id] = name
+
+    def readable(self, text: str) -> str:
+        """Return a text with every alias in the place of its id."""
+        for random_id, name in self._aliases.items():
+            text = text.replace(random_id, name)
+        return text
 
     def note(self, who: str, what: str) -> None:
         line = f"{self._schedule.now:13.6f} {who:<8} {what}"

@@ -15,13 +15,15 @@ from tests.simulation.chaos import Chaos
 from tests.simulation.customers import Customer, Promises
 from tests.simulation.echo import Echo
 from tests.simulation.hosts import Host
-from tests.simulation.laws import Commit, Laws
+from tests.simulation.laws import Laws
 from tests.simulation.machines import Machine
 from tests.simulation.operators import Operator
 from tests.simulation.outside import Engines, Receivers
 from tests.simulation.plan import Faults, Plan, draw
+from tests.simulation.queue_laws import QueueLaws
+from tests.simulation.process import PLANS
 from tests.simulation.schedule import Schedule
-from tests.simulation.store import Store
+from tests.simulation.store import Commit, Store
 from tests.simulation.trace import Trace
 from tests.support.invariants import ALWAYS, AT_THE_END
 
@@ -69,7 +71,7 @@ class World:
         self.outside = Machine(self.schedule, "outside", plan.seed)
         self.store = Store(reverse=plan.reverse)
         self.blobs: dict[str, bytes] = {}
-        self.laws = Laws(Terms(plan.ttl), self.blobs)
+        self.laws = Laws(Terms(plan.ttl), self.blobs, QueueLaws())
         self.engines = Engines(self)
         self.receivers = Receivers()
         self.promises = Promises()
@@ -120,7 +122,7 @@ class World:
         for sentence in self.laws.judge(commit):
             self.complain(sentence)
         if self._commits % _SCAN_EVERY == 0:
-            self._scan(_ALWAYS)
+            self._scan(ALWAYS)
 
     def told(self, url: str, name: str, body: bytes) -> None:
         """Have a receiver hear of a task's end."""
@@ -130,6 +132,7 @@ class World:
             self.complain(f"{name} was told in two ways")
 
     def complain(self, sentence: str) -> None:
+        sentence = self.trace.readable(sentence)
         self.trace.note("WRONG", sentence)
         self.complaints.append(sentence)
 
@@ -189,7 +192,7 @@ class World:
             for sql in (_OPEN_TASKS, _OPEN_DELIVERIES):
                 for row in self.store.query(sql):
                     self.complain(f"never came to an end: {row}")
-        self._scan({**_ALWAYS, **_AT_THE_END})
+        self._scan({**ALWAYS, **_AT_THE_END})
         self._judge_promises()
 
     def _close(self) -> None:
@@ -221,6 +224,11 @@ class World:
         for task_id in self.promises.accepted:
             if self.laws.task(task_id) is None:
                 self.complain(f"an acknowledged task is lost: {task_id}")
+        shares = "SELECT t.workspace_id, plan, capacity, weight FROM turn t JOIN workspace w ON w.id = t.workspace_id"
+        for workspace, name, *share in self.store.query(shares):
+            plan = PLANS.find(name)
+            if share != [plan.concurrency, plan.weight]:
+                self.complain(f"{workspace} is on {name} and has a share of {share}")
         for workspace, wish in self.promises.conflicts:
             key = self.promises.by_key.get((workspace, wish.key or ""))
             if key and key[1] == wish:
@@ -251,7 +259,6 @@ class World:
         return next(host for host in self.hosts if host.name == name)
 
 
-_ALWAYS: Final = {name: sql for name, sql in ALWAYS.items() if "leased to nobody" not in name}
 _AT_THE_END: Final = {name: sql for name, sql in AT_THE_END.items() if "given up" not in name}
 _OPEN_TASKS: Final = """
     SELECT id, status, queue_state, attempt, tries, worker_id FROM task

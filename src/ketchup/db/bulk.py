@@ -49,19 +49,27 @@ def insert_many_new(conn: Connection, table: Table, rows: Sequence[Row]) -> None
     _insert(conn, insert_new(table), _INSERT_NEW, rows)
 
 
-def update_many(conn: Connection, table: Table, keys: tuple[str, ...], rows: Sequence[Row]) -> None:
+def update_many(
+    conn: Connection,
+    table: Table,
+    keys: tuple[str, ...],
+    rows: Sequence[Row],
+    *,
+    unset: str | None = None,
+) -> None:
     """Set the columns that each row gives where the row has these keys.
 
-    The caller has locked the rows and knows that they are there.
+    With `unset`, only where that column is null. The caller has locked the rows.
     """
     if not rows:
         return
     columns = tuple(column for column in rows[0] if column not in keys)
     if conn.dialect.name == "sqlite":
         given = [{f"new_{column}": value for column, value in row.items()} for row in rows]
-        conn.execute(_update_each(table, keys, columns), given)
+        conn.execute(_update_each(table, keys, columns, unset), given)
     else:
-        conn.execute(_update_all(table, keys, columns), {"rows": _ENCODER.encode(rows).decode()})
+        statement = _update_all(table, keys, columns, unset)
+        conn.execute(statement, {"rows": _ENCODER.encode(rows).decode()})
 
 
 def _insert(conn: Connection, one: Insert, many: str, rows: Sequence[Row]) -> None:
@@ -80,18 +88,24 @@ def _insert_all(table: str, columns: tuple[str, ...], template: str) -> TextClau
 
 
 @cache
-def _update_each(table: Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> Update:
+def _update_each(
+    table: Table, keys: tuple[str, ...], columns: tuple[str, ...], unset: str | None
+) -> Update:
     return (
         update(table)
         .where(*(table.c[key] == bindparam(f"new_{key}") for key in keys))
+        .where(*([table.c[unset].is_(None)] if unset else []))
         .values({column: bindparam(f"new_{column}") for column in columns})
     )
 
 
 @cache
-def _update_all(table: Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> TextClause:
+def _update_all(
+    table: Table, keys: tuple[str, ...], columns: tuple[str, ...], unset: str | None
+) -> TextClause:
     values = ", ".join(f"{column} = new.{column}" for column in columns)
     same = " AND ".join(f"old.{key} = new.{key}" for key in keys)
+    same += f" AND old.{unset} IS NULL" if unset else ""
     return text(
         f"UPDATE {table.name} AS old SET {values} FROM {_rows_of(table.name)} AS new WHERE {same}"  # noqa: S608 our own names
     )

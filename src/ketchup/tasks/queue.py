@@ -22,7 +22,6 @@ from sqlalchemy import (
     case,
     func,
     null,
-    or_,
     select,
     update,
 )
@@ -96,6 +95,8 @@ PORTION: Final = 500
 """Rows that a sweep moves in one transaction: others have the database in between."""
 LONGEST_PAUSE: Final = 900.0
 """Seconds that a task waits for its next try at most."""
+_EARLIEST: Final = -1
+_LATEST: Final = 2**63 - 1
 
 
 class Outcome(StrEnum):
@@ -149,7 +150,9 @@ def finish(conn: Connection, ends: Sequence[End], now: Micros) -> list[End | Lea
     mine = [end for end in decided if isinstance(end, End)]
     if mine:
         update_many(conn, task, _FENCE, [_finish_row(end, now) for end in mine])
-        update_many(conn, attempt, _ATTEMPT, [_close_row(end, now) for end in mine])
+        closed = [_close_row(end, now) for end in mine]
+        # What a dead worker came to stays unknown, also when its task is given up.
+        update_many(conn, attempt, _ATTEMPT, closed, unset="outcome")
         _leave(conn, left)
     return decided
 
@@ -198,8 +201,14 @@ def promote_due(conn: Connection, now: Micros) -> int:
     No pause is longer than `LONGEST_PAUSE`: what is due later than that was written before the
     clock was set back.
     """
-    beyond = after(now, LONGEST_PAUSE)
-    return conn.execute(_PROMOTE, {"now": now, "beyond": beyond, "most": PORTION}).rowcount
+    # One after the other: a query for either end of the index would walk through all of it.
+    spans = ((_EARLIEST, now), (after(now, LONGEST_PAUSE), _LATEST))
+    return sum(_promote_between(conn, behind, until) for behind, until in spans)
+
+
+def _promote_between(conn: Connection, behind: int, until: int) -> int:
+    span = {"behind": behind, "until": until, "most": PORTION}
+    return len(conn.execute(_PROMOTE, span).all())
 
 
 def list_leases(conn: Connection, worker_id: WorkerId) -> list[Lease]:
@@ -390,7 +399,8 @@ _DUE: Final = (
     select(task.c.id)
     .where(
         in_state(QueueState.DELAYED),
-        or_(task.c.run_at <= bindparam("now"), task.c.run_at > bindparam("beyond")),
+        task.c.run_at > bindparam("behind"),
+        task.c.run_at <= bindparam("until"),
     )
     .order_by(task.c.run_at)
     .limit(bindparam("most"))
@@ -402,6 +412,8 @@ _PROMOTE: Final = (
     update(task)
     .where(task.c.id.in_(select(_DUE.c.id)))
     .values(queue_state=QueueState.READY.value, run_at=null())
+    # What counts the rows: Python's driver for SQLite counts none of an UPDATE behind a WITH.
+    .returning(task.c.id)
 )
 _LOST: Final = (
     select(*_LEASE_COLUMNS)
