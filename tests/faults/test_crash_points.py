@@ -89,7 +89,7 @@ async def test_a_kill_inside_any_of_many_calls_on_postgresql_loses_nothing(
         home = await Home.made_by(forks, tmp_path, server)
         points = await _points_of_work(forks, home, tmp_path / "recorded")
 
-        await _killed_at_each(home, random.sample(points, 60), tmp_path)
+        await _killed_at_each(home, random.sample(points, 40), tmp_path)
 
 
 async def test_a_first_start_that_is_killed_inside_some_calls_can_be_made_again(

@@ -33,8 +33,8 @@ SECONDS: Final = 30.0
 _SYNCS: Final = ("fdatasync", "fsync", "rename", "mkdir")
 _CALLS: Final = ("pwrite64", *_SYNCS)
 _UNAVAILABLE: Final = 503
-# As many as there are syncs; writes are ten times as many, and a fault takes seconds to get over.
-_MANY: Final = 100
+# As many as there are syncs; writes are five times as many, and a fault takes seconds to get over.
+_MANY: Final = 60
 
 
 @dataclass(frozen=True)
