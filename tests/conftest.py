@@ -1,7 +1,7 @@
 """What holds for every test, and the databases that tests are given.
 
-A test that takes `location` runs once on SQLite and once on PostgreSQL. `-k "not postgresql"` leaves
-the second out, and with it the server's start.
+A test that takes `location` or `database_url` runs once on SQLite and once on PostgreSQL.
+`-k "not postgresql"` leaves the second out, and with it the server's start.
 """
 
 from __future__ import annotations
@@ -37,8 +37,7 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Locatio
     if request.param == "sqlite":
         yield migrated_file(tmp_path)
     else:
-        pool: PostgresPool = request.getfixturevalue("postgres")
-        with pool.migrated() as url:
+        with _pool(request).migrated() as url:
             yield PostgresUrl(url)
 
 
@@ -48,6 +47,31 @@ def empty_location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[L
     if request.param == "sqlite":
         yield SqliteFile(tmp_path / "empty.db")
     else:
-        pool: PostgresPool = request.getfixturevalue("postgres")
-        with pool.empty() as url:
+        with _pool(request).empty() as url:
             yield PostgresUrl(url)
+
+
+@pytest.fixture(params=BOTH)
+def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """Give a service a database of its own on PostgreSQL; on SQLite None, for it makes its file."""
+    yield from _database_url(request)
+
+
+@pytest.fixture(params=BOTH, scope="module")
+def module_database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """Give the same to a service that all tests of a module use."""
+    yield from _database_url(request)
+
+
+def _database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    if request.param == "sqlite":
+        yield None
+    else:
+        with _pool(request).migrated() as url:
+            yield url
+
+
+def _pool(request: pytest.FixtureRequest) -> PostgresPool:
+    # Asked for late: who leaves PostgreSQL out does not start a server.
+    pool: PostgresPool = request.getfixturevalue("postgres")
+    return pool

@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 
 from ketchup.clock import Micros
-from ketchup.db import CHURNS, insert_new, metadata
+from ketchup.db import CHURNS, insert_many, insert_new, metadata
 from ketchup.errors import Conflict, InvalidRequest
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import MAX_CREDITS, Credits
@@ -169,7 +169,7 @@ def hold(
     ]
     if covered:
         _store_accounts(conn, accounts, {request.workspace_id for request in covered})
-        conn.execute(_INSERT_HOLD, [_hold_row(request, now) for request in covered])
+        insert_many(conn, hold_table, [_hold_row(request, now) for request in covered])
     return decisions
 
 
@@ -186,9 +186,7 @@ def settle(conn: Connection, settlements: Sequence[Settlement], now: Micros) -> 
     holds = _take_holds(conn, [s.task_id for s in settlements])
     for s in settlements:
         _release(accounts, s, holds)
-    captures = [_capture_row(s, now) for s in settlements if s.consumed]
-    if captures:
-        conn.execute(_INSERT_ENTRY, captures)
+    insert_many(conn, entry, [_capture_row(s, now) for s in settlements if s.consumed])
     _store_accounts(conn, accounts, {s.workspace_id for s in settlements})
 
 
@@ -328,7 +326,6 @@ _UPDATE_ACCOUNT: Final = (
     .where(account.c.workspace_id == bindparam("b_id"))
     .values(balance=bindparam("balance"), held=bindparam("held"))
 )
-_INSERT_HOLD: Final = insert(hold_table)
 _DELETE_HOLDS: Final = (
     delete(hold_table)
     .where(hold_table.c.task_id.in_(bindparam("ids", expanding=True)))

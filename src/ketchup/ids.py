@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import os
-import secrets
 import threading
 from collections.abc import Callable
 from typing import Final, NewType
@@ -39,17 +38,17 @@ def task_id(now_micros: int, entropy: Entropy = os.urandom) -> TaskId:
 
 def workspace_id() -> WorkspaceId:
     """Mint `ws_` and 80 random bits."""
-    return WorkspaceId(f"ws_{_token(10)}")
+    return WorkspaceId(f"ws_{_base32(os.urandom(10))}")
 
 
 def key_id() -> KeyId:
     """Mint `key_` and 80 random bits. Not the secret: that is made by `workspaces`."""
-    return KeyId(f"key_{_token(10)}")
+    return KeyId(f"key_{_base32(os.urandom(10))}")
 
 
-def worker_id() -> WorkerId:
+def worker_id(entropy: Entropy = os.urandom) -> WorkerId:
     """Mint the claim identity of one worker process."""
-    return WorkerId(f"wrk_{_token(10)}")
+    return WorkerId(f"wrk_{_base32(entropy(10))}")
 
 
 def delivery_id(task: TaskId) -> DeliveryId:
@@ -60,9 +59,9 @@ def delivery_id(task: TaskId) -> DeliveryId:
     return DeliveryId(f"msg_{task.replace('-', '')}")
 
 
-def name_bits() -> str:
+def name_bits(entropy: Entropy = os.urandom) -> str:
     """Return 128 random bits in hex: what makes an image's address unguessable."""
-    return secrets.token_hex(16)
+    return entropy(16).hex()
 
 
 class RequestIds:
@@ -88,10 +87,6 @@ class RequestIds:
         text = self._entropy(self._LENGTH * self._BATCH).translate(_LETTERS).decode()
         starts = range(0, len(text), self._LENGTH)
         return [RequestId(f"req_{text[i : i + self._LENGTH]}") for i in starts]
-
-
-def _token(size: int) -> str:
-    return _base32(secrets.token_bytes(size))
 
 
 def _base32(raw: bytes) -> str:

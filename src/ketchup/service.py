@@ -90,8 +90,10 @@ class Service:
         port = self.listener.getsockname()[1] if self.listener else None
         base_url = self.settings.base_url(port)
         is_usable = await self._try_store()
-        if self.role is Role.SERVE and not is_usable:
+        if self.role is not Role.API and not is_usable:
             await self._wait_for_store()
+            if self._stop.is_set():
+                return
             is_usable = True
         async with open_runtime(
             self.settings,
@@ -114,9 +116,7 @@ class Service:
     ) -> None:
         stops: list[Callable[[], None]] = []
         async with _one_failure(), asyncio.TaskGroup() as group:
-            helpers = [group.create_task(runtime.bell.run(runtime.accepted_elsewhere))]
-            if not is_usable:
-                helpers.append(group.create_task(self._wait_for_store()))
+            background = group.create_task(self._background(runtime, is_usable))
             if self.role is not Role.API:
                 worker = create_worker(runtime)
                 stops.append(worker.stop)
@@ -133,8 +133,12 @@ class Service:
             await self._stop.wait()
             for stop in stops:
                 stop()
-            for helper in helpers:
-                helper.cancel()
+            background.cancel()
+
+    async def _background(self, runtime: Runtime, is_usable: bool) -> None:
+        if not is_usable:
+            await self._wait_for_store()
+        await runtime.bell.run(runtime.accepted_elsewhere)
 
     async def _try_store(self) -> bool:
         """Whether the database can be used now; False when its server does not answer yet."""
@@ -146,8 +150,10 @@ class Service:
         return True
 
     async def _wait_for_store(self) -> None:
-        while True:
-            await asyncio.sleep(_STORE_POLL_SECONDS)
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STORE_POLL_SECONDS):
+                    await self._stop.wait()
             with contextlib.suppress(migrations.DatabaseUnreachable):
                 await self._check_store()
                 log.info("the database answers")

@@ -20,6 +20,7 @@ import asyncio
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ IMAGES: Final = "fileSystem/response_images"
 REFERENCES: Final = "references"
 
 _CHUNK_BYTES: Final = 256 * 1024
+_WRITE_THREADS: Final = 2
+_WRITE_TOGETHER: Final = 64
+_MODE: Final = 0o600
+_REMEMBER_FOLDERS: Final = 10_000
 _MAX_KEY_LENGTH: Final = 255
 _KEY = re.compile(r"(?:[A-Za-z0-9_]{1,64}/)+[a-z0-9_]{1,64}\.[a-z]{3,4}", re.ASCII)
 _IMAGE_KEY = re.compile(
@@ -112,14 +117,13 @@ class Storage:
         _fsync(root.parent)
         self._root = root
         self._store = LocalStore(root, automatic_cleanup=True)
+        self._writer = _Writer(root)
 
     async def put(self, key: str, data: bytes) -> None:
         """Store a blob. On return it is on disk, under its name, even if the power fails now."""
         _check(key)
         with _disk():
-            await self._store.put_async(key, data, use_multipart=False)
-            # The store renames a finished file into place, but leaves all of it in the cache.
-            await asyncio.to_thread(self._flush, key)
+            await self._writer.write(self._root / key, data)
 
     async def get(self, key: str) -> bytes:
         """Return a blob whole."""
@@ -204,15 +208,6 @@ class Storage:
             listing = await self._store.list_with_delimiter_async(f"{folder}/")
             return sorted(path.rpartition("/")[2] for path in listing["common_prefixes"])
 
-    def _flush(self, key: str) -> None:
-        """Force a file's bytes, and the entry of every folder on the way to it, onto the disk."""
-        path = self._root / key
-        _fsync(path)
-        for folder in path.parents:
-            _fsync(folder)
-            if folder == self._root:
-                break
-
     def _prune(self, path: str) -> None:
         """Remove a day's folder with what crashes left there, and the folders it leaves empty.
 
@@ -225,6 +220,68 @@ class Storage:
                 if parent == self._root:
                     break
                 parent.rmdir()
+
+
+class _Writer:
+    """Puts new files onto the disk, with the entry of every folder on the way to each.
+
+    The library's own `put` leaves all of it in the cache, and many of its threads in one folder
+    wait for each other. Files that come together share a thread here, and the sync of their folder.
+    A folder's own place among others is forced once: folders are removed only when all that was in
+    them is past its time.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._waiting: deque[tuple[Path, bytes, asyncio.Future[None]]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._placed: set[Path] = set()
+
+    async def write(self, path: Path, data: bytes) -> None:
+        """Return when the file is on the disk under its name. Raises OSError."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((path, data, done))
+        if len(self._workers) < _WRITE_THREADS:
+            worker = asyncio.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        await done
+
+    async def _work(self) -> None:
+        while self._waiting:
+            count = min(len(self._waiting), _WRITE_TOGETHER)
+            batch = [self._waiting.popleft() for _ in range(count)]
+            files = [(path, data) for path, data, _ in batch]
+            error = await asyncio.to_thread(self._write_all, files)
+            for *_, done in batch:
+                if done.done():
+                    continue
+                if error is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(error)
+
+    def _write_all(self, files: Sequence[tuple[Path, bytes]]) -> OSError | None:
+        try:
+            for path, data in files:
+                _write(path, data)
+            for folder in {path.parent for path, _ in files}:
+                self._sync_folder(folder)
+        except OSError as error:
+            return error
+        return None
+
+    def _sync_folder(self, folder: Path) -> None:
+        _fsync(folder)
+        if folder in self._placed:
+            return
+        for above in folder.parents:
+            _fsync(above)
+            if above == self._root:
+                break
+        if len(self._placed) >= _REMEMBER_FOLDERS:
+            self._placed.clear()
+        self._placed.add(folder)
 
 
 @contextmanager
@@ -264,6 +321,29 @@ def _folder_day(year: str, month: str, day: str) -> date | None:
 
 def _day(at: Micros) -> date:
     return datetime.fromtimestamp(at // SECOND, UTC).date()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole under a name that the store never lists, then give it its own."""
+    beside = path.with_name(f"{path.name}#1")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        descriptor = os.open(beside, flags, _MODE)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(beside, flags, _MODE)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        os.fsync(descriptor)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+    beside.rename(path)
 
 
 def _fsync(path: Path) -> None:

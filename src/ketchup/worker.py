@@ -10,6 +10,7 @@ holds no lease.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
@@ -21,7 +22,7 @@ from ketchup.clock import Clock
 from ketchup.db import Database
 from ketchup.errors import Unavailable
 from ketchup.generation import Runner
-from ketchup.ids import WorkerId
+from ketchup.ids import Entropy, WorkerId
 from ketchup.leases import Terms, Trust, Watch
 from ketchup.tasks import Attempt, Lease
 
@@ -30,9 +31,6 @@ log = telemetry.logger(__name__)
 IMAGES: Final = "images"
 WEBHOOKS: Final = "webhooks"
 LANES: Final = frozenset({IMAGES, WEBHOOKS})
-POLL_SECONDS: Final = 0.5
-SWEEP_SECONDS: Final = 0.4
-CHORES_SECONDS: Final = 30.0
 _RETRY_SECONDS: Final = 0.5
 
 
@@ -60,6 +58,9 @@ class WorkerSettings:
     terms: Terms
     lanes: frozenset[str] = LANES
     drain_seconds: float = 20.0
+    poll_seconds: float = 0.5
+    sweep_seconds: float = 0.4
+    chores_seconds: float = 30.0
 
 
 def create_worker(runtime: Runtime) -> Worker:
@@ -98,6 +99,7 @@ class Worker:
         clock: Clock,
         random: Random,
         settings: WorkerSettings,
+        entropy: Entropy = os.urandom,
     ) -> None:
         self._database = database
         self._runner = runner
@@ -106,6 +108,7 @@ class Worker:
         self._clock = clock
         self._random = random
         self._settings = settings
+        self._entropy = entropy
         self._stopping = asyncio.Event()
         self._work = asyncio.Event()
         self._sender: DeliverySender | None = None
@@ -138,7 +141,7 @@ class Worker:
         """
         failures = 0
         while not self._stopping.is_set():
-            worker_id = ids.worker_id()
+            worker_id = ids.worker_id(self._entropy)
             try:
                 trust = await self._register(worker_id)
                 failures = 0
@@ -171,8 +174,10 @@ class Worker:
         if self._stopping.is_set():
             sender.stop()
         helpers = [
-            asyncio.create_task(self._repeat(SWEEP_SECONDS, lambda: self._sweep(worker_id, watch))),
-            asyncio.create_task(self._repeat(CHORES_SECONDS, self._chores)),
+            asyncio.create_task(
+                self._repeat(self._settings.sweep_seconds, lambda: self._sweep(worker_id, watch))
+            ),
+            asyncio.create_task(self._repeat(self._settings.chores_seconds, self._chores)),
         ]
         labour = asyncio.create_task(self._labour(worker_id, sender))
         try:
@@ -181,7 +186,9 @@ class Worker:
             else:
                 log.error("lease lost: abandoning what runs", running=len(self._running))
         finally:
-            await _cancel([*helpers, labour, *self._running.values()])
+            await _cancel([*helpers, labour])
+            # Only now: until its end, labour began what it had claimed.
+            await _cancel([*self._running.values()])
             self._running.clear()
 
     async def _labour(self, worker_id: WorkerId, sender: DeliverySender) -> None:
@@ -232,7 +239,7 @@ class Worker:
             for lease in claimed:
                 self._begin(lease)
             if free == 0 or len(claimed) < free:
-                await _wait(self._work, POLL_SECONDS)
+                await _wait(self._work, self._settings.poll_seconds)
 
     async def _claim(self, worker_id: WorkerId, free: int) -> list[Lease]:
         try:

@@ -1,4 +1,4 @@
-"""One service per module of contract tests, and for each test a workspace that is its own."""
+"""One service per module of contract tests and database; for each test a workspace of its own."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ def engine() -> PromptedProvider:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def service(
-    engine: PromptedProvider, tmp_path_factory: pytest.TempPathFactory
+    engine: PromptedProvider,
+    tmp_path_factory: pytest.TempPathFactory,
+    module_database_url: str | None,
 ) -> AsyncIterator[RunningService]:
     """Run with more hands than any test keeps busy, and callbacks that come again at once."""
     async with running_service(
         tmp_path_factory.mktemp("service"),
+        database=module_database_url,
         providers={"studio": engine},
         settings={"concurrency": 16, "webhooks.schedule": "0,0,0,0"},
     ) as running:

@@ -438,13 +438,13 @@ async def count(service: RunningService, table: str) -> int:
 # -- other settings, another service ---------------------------------------------------------------
 
 
-async def test_the_settings_of_a_strict_service(tmp_path: Path) -> None:
+async def test_the_settings_of_a_strict_service(tmp_path: Path, database_url: str | None) -> None:
     """400 instead of 402, and more references than usual."""
     settings = {
         "contract.insufficient_credits_status": 400,
         "models.google/gempix2.max_reference_images": 5,
     }
-    async with running_service(tmp_path, settings=settings) as service:
+    async with running_service(tmp_path, database=database_url, settings=settings) as service:
         async with customer(service, credit="1") as owner:
             refused = await send(owner, n=3)
             expected = (400, failure("insufficient credits"))
@@ -457,9 +457,11 @@ async def test_the_settings_of_a_strict_service(tmp_path: Path) -> None:
             assert answer.content == failure("images supports at most 5 items")
 
 
-async def test_503_when_the_queue_is_full_and_nothing_is_lost(tmp_path: Path) -> None:
+async def test_503_when_the_queue_is_full_and_nothing_is_lost(
+    tmp_path: Path, database_url: str | None
+) -> None:
     settings = {"limits.queue_capacity": 1, "concurrency": 0}
-    async with running_service(tmp_path, settings=settings) as service:
+    async with running_service(tmp_path, database=database_url, settings=settings) as service:
         blocked, release = threading.Event(), threading.Event()
 
         def block(_conn: object) -> None:
@@ -482,8 +484,10 @@ async def test_503_when_the_queue_is_full_and_nothing_is_lost(tmp_path: Path) ->
         assert len(await service.runtime.storage.keys("references")) == 1
 
 
-async def test_503_when_the_store_is_unavailable(tmp_path: Path) -> None:
-    async with running_service(tmp_path, settings={"concurrency": 0}) as service:
+async def test_503_when_the_store_is_unavailable(tmp_path: Path, database_url: str | None) -> None:
+    async with running_service(
+        tmp_path, database=database_url, settings={"concurrency": 0}
+    ) as service:
         async with client_of(service.base_url, service.key) as client:
             assert (await client.get("/api/user")).status_code == 200
             await service.runtime.database.close()

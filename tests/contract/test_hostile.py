@@ -34,10 +34,13 @@ TABLES = ("task", "attempt", "hold", "idempotency", "delivery", "turn")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningService]:
+async def target(
+    tmp_path_factory: pytest.TempPathFactory, module_database_url: str | None
+) -> AsyncIterator[RunningService]:
     """Run a service that accepts and does not render."""
     folder = tmp_path_factory.mktemp("target")
-    async with running_service(folder, settings={"concurrency": 0}) as running:
+    served = running_service(folder, database=module_database_url, settings={"concurrency": 0})
+    async with served as running:
         yield running
 
 

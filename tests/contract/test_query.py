@@ -53,14 +53,16 @@ async def until(service: RunningService, task_id: str, status: str) -> dict[str,
 # -- every row of the table of states --------------------------------------------------------------
 
 
-async def test_a_pending_task(tmp_path: Path) -> None:
-    async with running_service(tmp_path, settings={"concurrency": 0}) as service:
+async def test_a_pending_task(tmp_path: Path, database_url: str | None) -> None:
+    async with running_service(
+        tmp_path, database=database_url, settings={"concurrency": 0}
+    ) as service:
         task_id = await service.submit()
         expected = body(task_id, "pending", "null", "0.00000000", "null")
         assert expected.fullmatch(await raw(service, task_id))
 
 
-async def test_a_submitted_task(tmp_path: Path) -> None:
+async def test_a_submitted_task(tmp_path: Path, database_url: str | None) -> None:
     """A worker has taken it and is still fetching its reference."""
     asked, release = asyncio.Event(), asyncio.Event()
 
@@ -71,7 +73,7 @@ async def test_a_submitted_task(tmp_path: Path) -> None:
 
     async with (
         await asyncio.start_server(slow, "127.0.0.1", 0) as server,
-        running_service(tmp_path) as service,
+        running_service(tmp_path, database=database_url) as service,
     ):
         port = server.sockets[0].getsockname()[1]
         task_id = await service.submit(images=[f"http://127.0.0.1:{port}/a.png"])
@@ -237,9 +239,9 @@ async def test_polls_are_not_limited_unless_the_operator_says_so(alice: RunningS
         await alice.query(task_id)
 
 
-async def test_429_after_a_burst_of_5(tmp_path: Path) -> None:
+async def test_429_after_a_burst_of_5(tmp_path: Path, database_url: str | None) -> None:
     settings = {"limits.polls_per_second": 1, "limits.poll_burst": 5, "concurrency": 0}
-    async with running_service(tmp_path, settings=settings) as service:
+    async with running_service(tmp_path, database=database_url, settings=settings) as service:
         task_id, another = await service.submit(), await service.submit()
         for _ in range(5):
             await service.query(task_id)

@@ -11,8 +11,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from ketchup.providers.base import Unavailable
-from tests.support.callbacks import all_told
-from tests.support.clocks import AdjustableClock
+from tests.support.clocks import AdjustableClock, WallClock
 from tests.support.engines import ScriptedProvider
 from tests.support.invariants import Promises, violations
 from tests.support.receiver import Answer, Receiver
@@ -33,6 +32,15 @@ def clock() -> AdjustableClock:
 async def test_a_task_that_renders_goes_on_and_is_rendered_once(
     tmp_path: Path, clock: AdjustableClock, jump: float
 ) -> None:
+    await _rendered_once(tmp_path, clock, jump)
+
+
+async def test_a_lease_that_goes_by_the_wall_is_found_out(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        await _rendered_once(tmp_path, WallClock(), HOUR)
+
+
+async def _rendered_once(tmp_path: Path, clock: AdjustableClock, jump: float) -> None:
     hold = asyncio.Event()
     engine = ScriptedProvider(hold)
     async with _service(tmp_path, clock, engine) as service:
@@ -64,32 +72,52 @@ async def test_a_retry_comes_soon(tmp_path: Path, clock: AdjustableClock, jump: 
     assert violations(tmp_path / "data", Promises({task_id}), at_the_end=True) == []
 
 
-@either_way
-async def test_a_callback_that_failed_is_sent_again_soon(
-    tmp_path: Path, clock: AdjustableClock, jump: float
+async def test_a_callback_that_failed_is_sent_again_when_the_clock_goes_forward(
+    tmp_path: Path, clock: AdjustableClock
 ) -> None:
     async with (
         Receiver(Answer(500)) as receiver,
         _service(tmp_path, clock, ScriptedProvider()) as service,
     ):
-        task_id = await service.submit(callback_url=receiver.url)
+        await service.submit(callback_url=receiver.url)
         await _until(service, "SELECT 1 FROM delivery WHERE tries = 1")
-        clock.adjust(jump)
+        clock.adjust(HOUR)
 
+        await _sent_twice(service, receiver)
+
+
+async def test_a_callback_that_failed_outlives_a_clock_that_is_wrong_for_a_while(
+    tmp_path: Path, clock: AdjustableClock
+) -> None:
+    async with (
+        Receiver(Answer(500)) as receiver,
+        _service(tmp_path, clock, ScriptedProvider()) as service,
+    ):
+        await service.submit(callback_url=receiver.url)
+        await _until(service, "SELECT 1 FROM delivery WHERE tries = 1")
+        clock.adjust(-HOUR)
+        # What is enqueued by the wrong clock is not kept back by what waits.
+        second = await service.submit(callback_url=receiver.url)
         await receiver.received(2)
-        await all_told(receiver, {task_id}, SECONDS)
-        await _until(service, "SELECT 1 FROM delivery WHERE state = 'delivered'")
-        [first, second] = receiver.requests
-        assert first.body == second.body
-        assert first.headers["webhook-id"] == second.headers["webhook-id"]
+        assert second in receiver.requests[1].body.decode()
+        clock.adjust(HOUR)
+
+        await _sent_twice(service, receiver)
+
+
+async def _sent_twice(service: RunningService, receiver: Receiver) -> None:
+    await _until(service, "SELECT 1 FROM delivery WHERE state = 'delivered' AND tries = 2")
+    sent = [(request.headers["webhook-id"], request.body) for request in receiver.requests]
+    assert sent[0] == sent[-1]
 
 
 @either_way
 async def test_the_rate_limit_goes_back_to_normal(
     tmp_path: Path, clock: AdjustableClock, jump: float
 ) -> None:
-    limits = {"limits.submits_per_minute": 60, "limits.submit_burst": 2}
-    async with _service(tmp_path, clock, ScriptedProvider(), **limits) as service:
+    limits = {"submits_per_minute": 60, "submit_burst": 2}
+    plans = {"scale": {"title": "Scale", **limits}}
+    async with _service(tmp_path, clock, ScriptedProvider(), plans=plans) as service:
         await _submit_until_refused(service)
         clock.adjust(jump)
         await _until_later(1.5)

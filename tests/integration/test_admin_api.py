@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from ketchup import workspaces
+from ketchup.db import Location
 from ketchup.errors import Unauthenticated
 from ketchup.ids import WorkspaceId
 from ketchup.workspaces import Environment, Scope
 from tests.support.admin_api import PEPPER, V1, AdminApi, open_admin_api
+from tests.support.database import contents
 from tests.support.factories import new_workspace
 
 NOW = "2025-09-10T10:22:20.010Z"
@@ -20,8 +21,8 @@ NOTHING = {"balance": "0.000000", "held": "0.000000", "available": "0.000000"}
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[AdminApi]:
-    async with open_admin_api(tmp_path) as opened:
+async def api(location: Location) -> AsyncIterator[AdminApi]:
+    async with open_admin_api(location) as opened:
         yield opened
 
 
@@ -281,8 +282,9 @@ async def test_a_key_is_shown_once_and_never_again(api: AdminApi) -> None:
         for path in ("", "/keys", "/audit", "/webhook-secret")
     ]
     assert all(hidden not in answer.text for answer in [listed, revoked, *shown])
-    for file in api.path.parent.iterdir():
-        assert hidden.encode() not in file.read_bytes()
+    stored = contents(api.location)
+    assert key.encode() in stored
+    assert hidden.encode() not in stored
 
 
 async def test_a_time_needs_a_date_and_a_zone(api: AdminApi) -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
 
+from ketchup.db import Location
 from tests.support.admin_api import V1, AdminApi, open_admin_api
 
 NOTHING = {"balance": "0.000000", "held": "0.000000", "available": "0.000000"}
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[AdminApi]:
-    async with open_admin_api(tmp_path) as opened:
+async def api(location: Location) -> AsyncIterator[AdminApi]:
+    async with open_admin_api(location) as opened:
         yield opened
 
 

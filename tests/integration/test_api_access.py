@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -14,6 +13,7 @@ from structlog.testing import capture_logs
 
 from ketchup.api import create_api
 from ketchup.api.admin import routes
+from ketchup.db import Location
 from tests.support.admin_api import (
     BEARER,
     PROBLEM,
@@ -29,8 +29,8 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[AdminApi]:
-    async with open_admin_api(tmp_path) as opened:
+async def api(location: Location) -> AsyncIterator[AdminApi]:
+    async with open_admin_api(location) as opened:
         yield opened
 
 

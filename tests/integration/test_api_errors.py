@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import quote
 
 import httpx2
@@ -18,6 +17,7 @@ from structlog.testing import capture_logs
 from ketchup import errors
 from ketchup.api.access import MAX_BODY
 from ketchup.api.problems import fault_of
+from ketchup.db import Location
 from tests.support.admin_api import BEARER, PROBLEM, REQUEST_ID, V1, AdminApi, open_admin_api
 
 JSON = {"Content-Type": "application/json"}
@@ -25,8 +25,8 @@ ENVELOPE = "application/json; charset=utf-8"
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[AdminApi]:
-    async with open_admin_api(tmp_path) as opened:
+async def api(location: Location) -> AsyncIterator[AdminApi]:
+    async with open_admin_api(location) as opened:
         yield opened
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from ketchup.api.health import Readiness
+from ketchup.db import Location
 from tests.support.admin_api import PROBLEM, AdminApi, open_admin_api, operations
+from tests.support.database import open_engine
+from tests.support.lost_answers import only_reading
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[AdminApi]:
-    async with open_admin_api(tmp_path) as opened:
+async def api(location: Location) -> AsyncIterator[AdminApi]:
+    async with open_admin_api(location) as opened:
         yield opened
 
 
@@ -39,11 +39,8 @@ async def test_a_closed_store_is_alive_but_not_ready(api: AdminApi) -> None:
 
 
 async def test_a_store_that_cannot_write_is_not_ready_until_it_can(api: AdminApi) -> None:
-    def forbid_writes(conn: Connection) -> None:
-        conn.exec_driver_sql("PRAGMA query_only=ON")
-
-    await api.database.write(forbid_writes)
-    assert (await api.client.get("/readyz")).status_code == 503
+    with only_reading(api.database):
+        assert (await api.client.get("/readyz")).status_code == 503
     # The failed connection was thrown away. The answer is a second old at most.
     assert (await api.client.get("/readyz")).status_code == 503
     api.clock.advance(1)
@@ -62,16 +59,17 @@ async def test_a_locked_store_is_not_ready_after_two_seconds_and_is_asked_once(
     api: AdminApi,
 ) -> None:
     readiness = Readiness(api.database, api.clock)
-    with closing(sqlite3.connect(api.path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with open_engine(api.location) as engine, engine.connect() as other:
+        held = other.begin()
+        other.execute(text("UPDATE alembic_version SET version_num = version_num"))
         asked = []
         for _ in range(20):
             asked.append(asyncio.create_task(readiness.is_ready()))
             await asyncio.sleep(0)
             api.clock.advance(1)
         assert set(await asyncio.gather(*asked)) == {False}
-        assert api.database._lanes.writer()._jobs.qsize() == 0
-        other.execute("ROLLBACK")
+        assert sum(lane.waiting for lane in api.database._lanes.all()) == 0
+        held.rollback()
     # The one question that waited is answered now.
     assert await readiness.is_ready()
 

@@ -6,19 +6,18 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, event
 
 from ketchup import workspaces
 from ketchup.clock import FrozenClock, after
-from ketchup.db import Batcher, Database
+from ketchup.db import Batcher, Database, Location
 from ketchup.errors import Unauthenticated
 from ketchup.ids import KeyId, WorkspaceId
 from ketchup.workspaces import Authenticator, NewKey, WorkspaceStatus, mint_secret
 from ketchup.workspaces.keys import Environment
-from tests.support.database import temporary_database
+from tests.support.database import open_database
 from tests.support.factories import PEPPER, new_workspace
 from tests.support.gate import DEADLINE
 
@@ -64,9 +63,9 @@ class Door:
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
+async def door(location: Location) -> AsyncIterator[Door]:
     clock, queries = FrozenClock(), list[str]()
-    async with temporary_database(tmp_path) as database:
+    async with open_database(location) as database:
         workspace = await database.write(new_workspace)
         new = NewKey("k", expires_at=after(clock.now(), 3600))
         key, secret = await database.write(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, insert, select
 
 from ketchup import storage, tasks, workspaces
 from ketchup.clock import FrozenClock, after
-from ketchup.db import Database
+from ketchup.db import Database, Location
 from ketchup.errors import Unavailable
 from ketchup.generation import Chores
 from ketchup.generation.chores import PORTION
@@ -20,8 +20,9 @@ from ketchup.providers.base import ImageFormat
 from ketchup.storage import Storage
 from ketchup.tasks.table import idempotency
 from ketchup.workspaces import Authenticator, NewKey
-from tests.support.database import temporary_database
+from tests.support.database import open_database
 from tests.support.factories import PEPPER, PLANS, new_workspace
+from tests.support.lost_answers import only_reading
 
 DAY = 86_400.0
 TOO_MANY = 2 * PORTION + 1
@@ -40,9 +41,9 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def house(location: Location, tmp_path: Path) -> AsyncIterator[House]:
     clock, store = FrozenClock(), Storage(tmp_path / "blobs")
-    async with temporary_database(tmp_path) as database:
+    async with open_database(location) as database:
         authenticator = Authenticator(database, PEPPER, clock)
         chores = Chores(database, store, authenticator, PLANS, clock)
         yield House(database, store, authenticator, clock, chores)
@@ -152,9 +153,7 @@ async def test_uses_that_could_not_be_written_are_written_the_next_time(
     )
     await house.authenticator.authenticate([f"Bearer {secret}".encode()])
 
-    # The connection that refuses this is not used again.
-    await house.database.write(lambda conn: conn.execute(text("PRAGMA query_only=ON")))
-    with pytest.raises(Unavailable):
+    with only_reading(house.database), pytest.raises(Unavailable):
         await house.chores.run()
     await house.chores.run()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, select, text
@@ -21,11 +20,11 @@ from ketchup.credits import (
     Settlement,
     entry,
 )
-from ketchup.db import Batcher
+from ketchup.db import Batcher, Location
 from ketchup.errors import Conflict, InvalidRequest
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import MAX_CREDITS, MICRO, Credits
-from tests.support.database import temporary_database, temporary_engine
+from tests.support.database import open_database, open_engine
 from tests.support.factories import NOW
 from tests.support.gate import held_writer
 
@@ -35,8 +34,8 @@ PRICE = Credits(MICRO // 2)
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    with temporary_engine(tmp_path) as engine:
+def engine(location: Location) -> Iterator[Engine]:
+    with open_engine(location) as engine:
         yield engine
 
 
@@ -224,7 +223,7 @@ def test_even_a_bug_cannot_charge_a_task_twice(conn: Connection) -> None:
     conn.execute(hold_again, {"t": task, "w": ACME, "a": PRICE})
     conn.execute(text("UPDATE account SET held = :a"), {"a": PRICE})
 
-    with pytest.raises(IntegrityError, match=r"entry\.task_id, entry\.kind"):
+    with pytest.raises(IntegrityError, match=r"entry.task_id.*kind"):
         settle(conn, (task, PRICE))
 
 
@@ -243,7 +242,7 @@ def test_the_database_itself_refuses_an_account_that_cannot_be(
     give(conn, MICRO)
     hold(conn)
 
-    with pytest.raises(IntegrityError, match="CHECK constraint failed"):
+    with pytest.raises(IntegrityError, match=r"(?i)check constraint"):
         conn.execute(text(change))
 
 
@@ -330,8 +329,8 @@ def test_the_balance_has_a_ceiling_that_sums_can_bear(conn: Connection) -> None:
 # -- together -------------------------------------------------------------------------------------
 
 
-async def test_320_holds_at_once_with_credits_for_50_give_exactly_50(tmp_path: Path) -> None:
-    async with temporary_database(tmp_path) as database:
+async def test_320_holds_at_once_with_credits_for_50_give_exactly_50(location: Location) -> None:
+    async with open_database(location) as database:
         await database.write(lambda conn: give(conn, 50 * PRICE))
         hold_one: Batcher[HoldRequest, Held | InsufficientCredits] = database.write_batcher(
             lambda conn, wanted: credits.hold(conn, wanted, NOW), capacity=320

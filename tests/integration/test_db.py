@@ -12,6 +12,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import IntegrityError
 
 from ketchup.db import BATCH_LIMIT, DEFAULT_CAPACITY, Batcher, Database, Location
+from ketchup.db.lanes import Lane
 from ketchup.errors import InvalidRequest, Unavailable
 from tests.support.gate import DEADLINE, Gate, held_writer
 from tests.support.notes import (
@@ -165,10 +166,14 @@ async def test_beyond_the_capacity_a_call_is_refused_at_once(
     assert stored(empty_location) == ["one", "two", "four"]
 
 
+def _attempt(lane: Lane, gate: Gate) -> None:
+    lane.attempt(gate.hold)
+
+
 async def test_what_waits_for_a_plain_read_is_bounded_too(database: Database) -> None:
     gates = [Gate() for _ in readers_of(database)]
     for gate, lane in zip(gates, readers_of(database), strict=True):
-        lane.put(partial(lane.attempt, gate.hold))
+        lane.put(partial(_attempt, lane, gate))
         await gate.entered()
     waiting = [
         asyncio.create_task(database.read(count)) for _ in range(DEFAULT_CAPACITY * len(gates))

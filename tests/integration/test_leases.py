@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
 
 from ketchup import leases
 from ketchup.clock import FrozenClock
+from ketchup.db import Location
 from ketchup.ids import WorkerId
 from ketchup.leases import Terms, Watch
-from tests.support.database import temporary_engine
+from tests.support.database import open_engine
 from tests.support.factories import OTHER_WORKER, WORKER, register
 
 TERMS = Terms(ttl=15.0)
 
 
 @pytest.fixture
-def conn(tmp_path: Path) -> Iterator[Connection]:
-    with temporary_engine(tmp_path) as engine, engine.begin() as conn:
+def conn(location: Location) -> Iterator[Connection]:
+    with open_engine(location) as engine, engine.begin() as conn:
         yield conn
 
 

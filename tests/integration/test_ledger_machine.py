@@ -7,10 +7,13 @@ say the same, its audit must be consistent, and every task must have gone forwar
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -19,6 +22,7 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 from sqlalchemy import func, select
 from typing_extensions import override
@@ -26,7 +30,7 @@ from typing_extensions import override
 from ketchup import credits, tasks, webhooks
 from ketchup.clock import FrozenClock, Micros, after
 from ketchup.credits import InsufficientCredits
-from ketchup.db import SqliteFile, engine_of
+from ketchup.db import Location, PostgresUrl, engine_of
 from ketchup.errors import Conflict
 from ketchup.generation import Accepted, Ending, recover
 from ketchup.generation.finish import finish
@@ -37,6 +41,7 @@ from ketchup.tasks import UNLIMITED, Conflicting, End, Lease, LeaseLost, Options
 from ketchup.tasks.table import task as task_table
 from tests.support.database import migrated_file
 from tests.support.factories import PRICE, failure, new_workspace, request_of, success
+from tests.support.postgres_pool import PostgresPool
 
 MAX_LOSSES = 3
 KEEP_SECONDS = 48 * 3600.0
@@ -73,12 +78,13 @@ class Expected:
 
 
 class Ledger(RuleBasedStateMachine):
-    def __init__(self) -> None:
+    def __init__(self, opened: AbstractContextManager[Location]) -> None:
         super().__init__()
         self.clock = FrozenClock()
-        self.folder = tempfile.TemporaryDirectory()
-        self.engine = engine_of(SqliteFile(migrated_file(Path(self.folder.name))))
-        self.conn = self.engine.connect()
+        self.closing = ExitStack()
+        self.engine = engine_of(self.closing.enter_context(opened))
+        self.closing.callback(self.engine.dispose)
+        self.conn = self.closing.enter_context(self.engine.connect())
         self.workspaces: list[WorkspaceId] = []
         self.balances: dict[WorkspaceId, int] = {}
         self.expected: dict[TaskId, Expected] = {}
@@ -96,9 +102,7 @@ class Ledger(RuleBasedStateMachine):
 
     @override
     def teardown(self) -> None:
-        self.conn.close()
-        self.engine.dispose()
-        self.folder.cleanup()
+        self.closing.close()
 
     # -- what the model says ----------------------------------------------------------------------
 
@@ -326,7 +330,32 @@ class Ledger(RuleBasedStateMachine):
 
 
 # The same examples in every run: what fails here fails everywhere. `--hypothesis-seed` varies them.
-TestLedger = Ledger.TestCase
-TestLedger.settings = settings(
+EXAMPLES = settings(
     max_examples=40, stateful_step_count=40, deadline=None, derandomize=True, print_blob=True
 )
+
+
+@contextmanager
+def new_file() -> Iterator[Location]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield migrated_file(Path(folder))
+
+
+# Thousands of commits, each of which waits for the disk.
+@pytest.mark.timeout(400)
+def test_the_ledger_of_a_sqlite_file_is_the_models() -> None:
+    _compare(new_file)
+
+
+@pytest.mark.timeout(400)
+def test_the_ledger_on_postgresql_is_the_models(postgres: PostgresPool) -> None:
+    @contextmanager
+    def new_database() -> Iterator[Location]:
+        with postgres.migrated() as url:
+            yield PostgresUrl(url)
+
+    _compare(new_database)
+
+
+def _compare(new: Callable[[], AbstractContextManager[Location]]) -> None:
+    run_state_machine_as_test(lambda: Ledger(new()), settings=EXAMPLES)  # type: ignore[arg-type] # it says that any factory will do

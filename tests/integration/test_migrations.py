@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,11 @@ from sqlalchemy import Connection, Engine, text
 
 import ketchup.generation  # noqa: F401 its import registers every feature's tables
 from ketchup import migrations, workspaces
-from ketchup.db import SqliteFile, engine_of, metadata
-from ketchup.migrations import HEAD, SchemaTooNew
-from tests.support.database import temporary_engine
+from ketchup.db import Location, PostgresUrl, SqliteFile, engine_of, metadata
+from ketchup.migrations import HEAD, SchemaTooNew, SchemaTooOld
+from tests.support.database import migrated_file, open_engine
 from tests.support.factories import NOW
+from tests.support.schema import schema
 
 # Migrates, and is killed after the given number of statements; prints how many there were if not.
 # One process loads Alembic, and every try is a fork of it.
@@ -60,53 +61,51 @@ _IS_CURRENT = """
 import sys
 from pathlib import Path
 from ketchup import migrations
-from ketchup.db import SqliteFile, engine_of
+from ketchup.db import PostgresUrl, SqliteFile, engine_of
 
-print(migrations.upgrade(engine_of(SqliteFile(Path(sys.argv[1])))), "alembic" in sys.modules)
+where = sys.argv[1]
+location = PostgresUrl(where) if "://" in where else SqliteFile(Path(where))
+print(migrations.upgrade(engine_of(location)), "alembic" in sys.modules)
 """
 
 
-def clauses(sql: str) -> Counter[str]:
-    """Split a statement at its top level: constraints may stand in any order."""
-    head, _, body = " ".join(sql.split()).partition("(")
-    depth, parts = 1, [""]
-    for character in body:
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if (depth, character) in {(1, ","), (0, ")")}:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return Counter([head.strip(), *(part.strip() for part in parts)])
+@pytest.fixture
+def empty(empty_location: Location) -> Iterator[Engine]:
+    with open_engine(empty_location) as engine:
+        yield engine
 
 
-def schema(engine: Engine) -> dict[str, Counter[str]]:
-    with engine.begin() as conn:
-        rows = conn.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")).all()
-    return {name: clauses(sql) for name, sql in rows}
+@pytest.fixture
+def migrated(location: Location) -> Iterator[Engine]:
+    with open_engine(location) as engine:
+        yield engine
 
 
-def test_the_steps_make_the_schema_that_the_code_describes(tmp_path: Path) -> None:
+# The steps begin with SQLite's: an empty database on PostgreSQL is made at once.
+def test_the_steps_make_the_schema_of_a_sqlite_file_that_the_code_describes(tmp_path: Path) -> None:
     described = engine_of(SqliteFile(tmp_path / "described.db"))
     with described.begin() as conn:
         metadata.create_all(conn)
 
-    with temporary_engine(tmp_path) as migrated:
+    with open_engine(migrated_file(tmp_path)) as migrated:
         made = schema(migrated)
-    made.pop("alembic_version")
+    # The history's own, and of no use to the code.
+    assert made.pop("alembic_version")
+    assert made.pop("schema_support")
 
     assert made == schema(described)
     assert {"task", "task_ready", "hold", "delivery", "worker", "api_key"} <= set(made)
     described.dispose()
 
 
-def test_a_database_made_at_once_is_the_one_that_the_steps_make(tmp_path: Path) -> None:
+def test_a_sqlite_file_made_at_once_is_the_one_that_the_steps_make(tmp_path: Path) -> None:
     at_once = engine_of(SqliteFile(tmp_path / "at_once.db"))
     seeded = ("queue_clock", "workspace_number", "alembic_version", "schema_support")
     contents = [text(f"SELECT * FROM {name}") for name in seeded]  # noqa: S608 our own names
 
     assert migrations.upgrade(at_once, newest=metadata) is True
 
-    with temporary_engine(tmp_path) as migrated:
+    with open_engine(migrated_file(tmp_path)) as migrated:
         assert schema(at_once) == schema(migrated)
         with at_once.begin() as ours, migrated.begin() as theirs:
             for rows in contents:
@@ -115,35 +114,42 @@ def test_a_database_made_at_once_is_the_one_that_the_steps_make(tmp_path: Path) 
     at_once.dispose()
 
 
-def test_the_queue_has_its_clock_from_the_start(tmp_path: Path) -> None:
-    with temporary_engine(tmp_path) as engine, engine.begin() as conn:
+def test_the_queue_has_its_clock_from_the_start(migrated: Engine) -> None:
+    with migrated.begin() as conn:
         assert conn.execute(text("SELECT id, vtime FROM queue_clock")).all() == [(1, 0)]
 
 
-def test_a_first_start_migrates_and_a_second_finds_nothing_to_do(tmp_path: Path) -> None:
-    engine = engine_of(SqliteFile(tmp_path / "ketchup.db"))
-    with engine.begin() as conn:
+def test_a_first_start_migrates_and_a_second_finds_nothing_to_do(empty: Engine) -> None:
+    with empty.begin() as conn:
         assert migrations.current(conn) is None
 
-    assert migrations.upgrade(engine) is True
-    before = schema(engine)
-    assert migrations.upgrade(engine) is False
+    assert migrations.upgrade(empty, newest=metadata) is True
+    before = schema(empty)
+    assert migrations.upgrade(empty, newest=metadata) is False
 
-    assert schema(engine) == before
-    with engine.begin() as conn:
+    assert schema(empty) == before
+    with empty.begin() as conn:
         assert migrations.current(conn) == HEAD
-    engine.dispose()
 
 
-def test_an_up_to_date_start_does_not_pay_for_alembic(tmp_path: Path) -> None:
-    with temporary_engine(tmp_path):
-        answer = subprocess.run(
-            [sys.executable, "-c", _IS_CURRENT, str(tmp_path / "ketchup.db")],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        )
+def test_whoever_may_not_migrate_says_what_is_to_be_done_first(empty: Engine) -> None:
+    with pytest.raises(SchemaTooOld, match="no schema yet; run `ketchup migrate` first"):
+        migrations.require_usable(empty)
+
+    migrations.upgrade(empty, newest=metadata)
+
+    migrations.require_usable(empty)
+
+
+def test_an_up_to_date_start_does_not_pay_for_alembic(location: Location) -> None:
+    where = location.url if isinstance(location, PostgresUrl) else str(location.path)
+    answer = subprocess.run(
+        [sys.executable, "-c", _IS_CURRENT, where],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
 
     assert answer.stdout.split() == ["False", "False"]
 
@@ -163,6 +169,34 @@ def test_workspaces_from_before_plans_lose_nothing_and_keep_their_numbers(tmp_pa
     engine.dispose()
 
 
+def test_what_was_in_the_queue_before_there_were_caps_is_counted_as_in_flight(
+    tmp_path: Path,
+) -> None:
+    engine = engine_of(SqliteFile(tmp_path / "old.db"))
+    with engine.begin() as conn:
+        _upgrade_to(conn, "0001")
+        conn.execute(text("INSERT INTO turn VALUES ('ws_busy', 7000, 5), ('ws_idle', 3000, 4)"))
+        for number, state in enumerate(["ready", "ready", "leased", "delayed", "done"]):
+            conn.execute(_OLD_TASK, {"id": f"ta{number}", "state": state})
+    with pytest.raises(SchemaTooOld, match="is at schema 0001.*run `ketchup migrate` first"):
+        migrations.require_usable(engine)
+
+    assert migrations.upgrade(engine) is True
+
+    with engine.begin() as conn:
+        rows = conn.execute(text("SELECT * FROM turn ORDER BY workspace_id")).all()
+        assert rows == [("ws_busy", 7000, 5, 4, 0, 0, 1), ("ws_idle", 3000, 4, 0, 0, 0, 1)]
+    engine.dispose()
+
+
+_OLD_TASK = text(
+    "INSERT INTO task (id, workspace_id, key_id, request_id, model, prompt, images, options,"
+    " status, queue_state, price, vtime, priority, run_at, attempt, tries, losses, worker_id,"
+    " consumed, created_at, finished_at)"
+    " VALUES (:id, 'ws_busy', 'key', 'req', 'model', 'a boat', '[]', '{}',"
+    " iif(:state = 'done', 'failed', 'pending'), :state, 1, 0, 0, iif(:state = 'delayed', 1, NULL),"
+    " 0, 0, 0, iif(:state = 'leased', 'wrk', NULL), 0, 0, iif(:state = 'done', 1, NULL))"
+)
 _OLD_WORKSPACE = text(
     "INSERT INTO workspace (id, number, name, status, retention_days, secret_version, created_at)"
     " VALUES (:id, :number, 'old', 'active', 365, 1, 0)"
@@ -177,18 +211,39 @@ def _upgrade_to(conn: Connection, step: str) -> None:
 
 
 @pytest.mark.parametrize("newer", ["0003", "9999", "f00ba7"])
-def test_data_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path, newer: str) -> None:
-    with temporary_engine(tmp_path) as engine:
-        with engine.begin() as conn:
-            conn.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": newer})
-        before = schema(engine)
+def test_data_of_a_newer_version_is_refused_and_left_alone(migrated: Engine, newer: str) -> None:
+    with migrated.begin() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": newer})
+        conn.execute(text("UPDATE schema_support SET oldest_code = :v"), {"v": newer})
+    before = schema(migrated)
 
+    for start in (migrations.upgrade, migrations.require_usable):
         with pytest.raises(SchemaTooNew, match=rf"newer Ketchup \(schema {newer}.*knows {HEAD}"):
-            migrations.upgrade(engine)
+            start(migrated)
 
-        assert schema(engine) == before
-        with engine.begin() as conn:
-            assert migrations.current(conn) == newer
+    assert schema(migrated) == before
+    with migrated.begin() as conn:
+        assert migrations.current(conn) == newer
+
+
+def test_data_of_a_newer_version_that_still_supports_this_one_is_used(migrated: Engine) -> None:
+    with migrated.begin() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    migrations.require_usable(migrated)
+    assert migrations.upgrade(migrated) is False
+
+    with migrated.begin() as conn:
+        assert migrations.current(conn) == "9999"
+
+
+def test_a_newer_version_that_does_not_say_whom_it_supports_is_refused(migrated: Engine) -> None:
+    with migrated.begin() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+        conn.execute(text("DELETE FROM schema_support"))
+
+    with pytest.raises(SchemaTooNew):
+        migrations.require_usable(migrated)
 
 
 def test_head_names_the_last_of_the_steps() -> None:
@@ -197,7 +252,9 @@ def test_head_names_the_last_of_the_steps() -> None:
     assert steps.get_heads() == [HEAD]
 
 
-def test_a_start_killed_while_it_migrates_leaves_the_old_schema_or_the_new(tmp_path: Path) -> None:
+def test_a_start_killed_while_it_migrates_leaves_a_sqlite_file_with_the_old_schema_or_the_new(
+    tmp_path: Path,
+) -> None:
     subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], check=True, timeout=60)
 
     files = sorted(tmp_path.glob("*.db"), key=lambda path: int(path.stem))

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, event, select, text
+from sqlalchemy import Connection, event, inspect, select, text
 
 from ketchup import credits, tasks
 from ketchup.clock import FrozenClock
 from ketchup.credits import InsufficientCredits
-from ketchup.db import Database
+from ketchup.db import Database, Location
 from ketchup.egress import Egress
 from ketchup.errors import Unavailable
 from ketchup.generation import Accepted, GenerationRequest, Inputs, Submitter
@@ -25,7 +25,7 @@ from ketchup.references import DataReference, Decoder, References, UrlReference
 from ketchup.storage import Storage
 from ketchup.tasks import Allowance, Conflicting, Options, Priority, RateLimit, Status, TooSoon
 from ketchup.tasks.table import idempotency, task
-from tests.support.database import temporary_database
+from tests.support.database import open_database
 from tests.support.factories import MODEL, PRICE, WORKER, new_workspace, request_of
 from tests.support.gate import held_writer
 
@@ -76,7 +76,7 @@ class Service:
 
 
 def _dump(conn: Connection) -> str:
-    tables = conn.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars()
+    tables = inspect(conn).get_table_names()
     dumps = [
         f"{table}: {conn.execute(text(f'SELECT * FROM {table}')).all()}"  # noqa: S608 as above
         for table in sorted(tables)
@@ -85,12 +85,12 @@ def _dump(conn: Connection) -> str:
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
+async def service(location: Location, tmp_path: Path) -> AsyncIterator[Service]:
     clock = FrozenClock()
     egress, decoder = Egress(clock), Decoder()
     blobs = tmp_path / "blobs"
     inputs = Inputs(References(egress, decoder), Storage(blobs), clock)
-    async with temporary_database(tmp_path) as database:
+    async with open_database(location) as database:
         yield Service(database, inputs, clock, blobs)
 
 

@@ -27,8 +27,12 @@ async def one_column(service: RunningService, sql: str) -> list[Any]:
     return await service.runtime.database.read(read)
 
 
-async def test_the_images_of_a_success_that_nobody_confirmed_stay(tmp_path: Path) -> None:
-    one_by_one = running_service(tmp_path / "data", settings={"concurrency": 1})
+async def test_the_images_of_a_success_that_nobody_confirmed_stay(
+    tmp_path: Path, database_url: str | None
+) -> None:
+    one_by_one = running_service(
+        tmp_path / "data", database=database_url, settings={"concurrency": 1}
+    )
     async with Receiver() as receiver, one_by_one as service:
         with answer_lost(service.runtime.database, FINISH) as lost:
             data = await service.ended(await service.submit(callback_url=receiver.url))
@@ -44,8 +48,10 @@ async def test_the_images_of_a_success_that_nobody_confirmed_stay(tmp_path: Path
         assert len(receiver.requests) == 1
 
 
-async def test_what_a_claim_leased_without_an_answer_is_run_all_the_same(tmp_path: Path) -> None:
-    async with running_service(tmp_path / "data") as service:
+async def test_what_a_claim_leased_without_an_answer_is_run_all_the_same(
+    tmp_path: Path, database_url: str | None
+) -> None:
+    async with running_service(tmp_path / "data", database=database_url) as service:
         with answer_lost(service.runtime.database, CLAIM) as lost:
             data = await service.ended(await service.submit())
 
@@ -54,8 +60,12 @@ async def test_what_a_claim_leased_without_an_answer_is_run_all_the_same(tmp_pat
         assert await one_column(service, "SELECT attempt FROM task") == [1]
 
 
-async def test_a_start_without_an_answer_costs_no_try(tmp_path: Path) -> None:
-    one_try = running_service(tmp_path / "data", settings={"worker.max_tries": 1})
+async def test_a_start_without_an_answer_costs_no_try(
+    tmp_path: Path, database_url: str | None
+) -> None:
+    one_try = running_service(
+        tmp_path / "data", database=database_url, settings={"worker.max_tries": 1}
+    )
     async with one_try as service:
         with answer_lost(service.runtime.database, START) as lost:
             data = await service.ended(await service.submit())
@@ -67,6 +77,7 @@ async def test_a_start_without_an_answer_costs_no_try(tmp_path: Path) -> None:
 
 async def test_a_submit_without_an_answer_keeps_its_images_for_whoever_repeats_it(
     tmp_path: Path,
+    database_url: str | None,
 ) -> None:
     picture = base64.b64encode(encoded(photo(), "PNG")).decode()
     body = {
@@ -75,7 +86,9 @@ async def test_a_submit_without_an_answer_keeps_its_images_for_whoever_repeats_i
         "images": [f"data:image/png;base64,{picture}"],
     }
     key = {"Idempotency-Key": "order-1"}
-    async with running_service(tmp_path / "data", settings={"concurrency": 0}) as service:
+    async with running_service(
+        tmp_path / "data", database=database_url, settings={"concurrency": 0}
+    ) as service:
         with answer_lost(service.runtime.database, SUBMIT) as lost:
             refused = await service.client.post("/api/image/gen", json=body, headers=key)
         repeated = await service.client.post("/api/image/gen", json=body, headers=key)
@@ -84,7 +97,7 @@ async def test_a_submit_without_an_answer_keeps_its_images_for_whoever_repeats_i
     assert lost.is_set()
     assert refused.status_code == 503
     assert repeated.headers["idempotency-replayed"] == "true"
-    async with running_service(tmp_path / "data") as service:
+    async with running_service(tmp_path / "data", database=database_url) as service:
         service.client.headers["Authorization"] = f"Bearer {known}"
         data = await service.ended(repeated.json()["data"]["task_id"])
         assert data["status"] == "success"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 
 import pytest
 from sqlalchemy import Connection, text
 
+from ketchup import leases
 from ketchup.clock import FrozenClock, Micros
-from ketchup.db import Database
+from ketchup.db import Database, Location
 from ketchup.ids import WorkspaceId
 from ketchup.webhooks import (
     DeliveryState,
@@ -20,7 +20,7 @@ from ketchup.webhooks import (
     claim,
     requeue_lost,
 )
-from tests.support.database import temporary_database
+from tests.support.database import open_database
 from tests.support.deliveries import (
     OTHER_WORKER,
     PATIENT,
@@ -44,8 +44,8 @@ from tests.support.receiver import (
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with temporary_database(tmp_path) as opened:
+async def database(location: Location) -> AsyncIterator[Database]:
+    async with open_database(location) as opened:
         yield opened
 
 
@@ -198,6 +198,7 @@ async def test_a_crash_in_mid_attempt_repeats_it_elsewhere(
     async with Receiver(Answer(after=never)) as receiver:
         owed = new(receiver.url)
         await owe(database, clock.now(), owed)
+        await database.write(lambda conn: leases.register(conn, WORKER, clock.now()))
         crashing = Sender(
             database,
             LoopbackPoster(),

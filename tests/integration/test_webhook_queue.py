@@ -14,7 +14,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import IntegrityError
 
 from ketchup.clock import FrozenClock, after
-from ketchup.db import Database
+from ketchup.db import Database, Location
 from ketchup.ids import delivery_id
 from ketchup.webhooks import (
     Attempted,
@@ -27,7 +27,7 @@ from ketchup.webhooks import (
     requeue_lost,
 )
 from ketchup.webhooks import queue as queue_module
-from tests.support.database import temporary_database
+from tests.support.database import migrated_file, open_database
 from tests.support.deliveries import (
     OTHER_WORKER,
     WORKER,
@@ -42,8 +42,8 @@ from tests.support.deliveries import (
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with temporary_database(tmp_path) as opened:
+async def database(location: Location) -> AsyncIterator[Database]:
+    async with open_database(location) as opened:
         yield opened
 
 
@@ -162,8 +162,8 @@ async def test_a_claim_goes_on_where_its_last_page_ended(
     assert {p.task_id for p in pending} == {each.task_id for each in owed}
 
 
-async def test_claims_read_only_the_indexes_of_what_waits_and_what_is_leased(
-    database: Database, clock: FrozenClock
+async def test_claims_read_only_the_indexes_of_what_waits_and_what_is_leased_in_a_sqlite_file(
+    tmp_path: Path, clock: FrozenClock
 ) -> None:
     statements = {
         "SEARCH delivery USING COVERING INDEX delivery_due": queue_module._due(
@@ -172,10 +172,11 @@ async def test_claims_read_only_the_indexes_of_what_waits_and_what_is_leased(
         "delivery USING COVERING INDEX delivery_leased": queue_module._IN_FLIGHT,
         "USING COVERING INDEX delivery_due": queue_module._SOONEST,
     }
-    for expected, statement in statements.items():
-        plan = await database.read(partial(plan_of, statement))
-        assert any(expected in step for step in plan), plan
-        assert not any("FOR ORDER BY" in step for step in plan), plan
+    async with open_database(migrated_file(tmp_path)) as database:
+        for expected, statement in statements.items():
+            plan = await database.read(partial(plan_of, statement))
+            assert any(expected in step for step in plan), plan
+            assert not any("FOR ORDER BY" in step for step in plan), plan
 
 
 def plan_of(statement: Select[*tuple[Any, ...]], conn: Connection) -> list[str]:

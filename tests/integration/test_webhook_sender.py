@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
@@ -13,14 +12,14 @@ from standardwebhooks.webhooks import Webhook
 from typing_extensions import override
 
 from ketchup.clock import SECOND, FrozenClock, Micros, SystemClock, after
-from ketchup.db import Database
+from ketchup.db import Database, Location
 from ketchup.ids import delivery_id
 from ketchup.webhooks import (
     SCHEDULE,
     DeliveryState,
     delivery,
 )
-from tests.support.database import temporary_database
+from tests.support.database import open_database
 from tests.support.deliveries import (
     PATIENT,
     SECRETS,
@@ -44,8 +43,8 @@ from tests.support.receiver import (
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with temporary_database(tmp_path) as opened:
+async def database(location: Location) -> AsyncIterator[Database]:
+    async with open_database(location) as opened:
         yield opened
 
 

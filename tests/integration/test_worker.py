@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from sqlalchemy import Connection, text
 from structlog.testing import capture_logs
 
 from ketchup import storage
+from ketchup.db import Location, PostgresUrl, SqliteFile
 from ketchup.generation import finish as finish_module
 from ketchup.generation import run as run_module
 from ketchup.providers.base import (
@@ -26,7 +28,10 @@ from ketchup.providers.base import (
     Refused,
     Unavailable,
 )
+from tests.support.database import open_engine
 from tests.support.engines import ScriptedProvider, plain_image
+from tests.support.invariants import rows_of
+from tests.support.postgres import postgres_server
 from tests.support.receiver import Receiver
 from tests.support.service import DEADLINE_SECONDS, RunningService, running_service
 
@@ -68,13 +73,37 @@ class Gate:
         pass
 
 
-@asynccontextmanager
-async def service_with(
-    data: Path, engine: Provider, **settings: object
-) -> AsyncIterator[RunningService]:
-    named = {name.replace("__", "."): value for name, value in settings.items()}
-    async with running_service(data, providers={"studio": engine}, settings=named) as service:
-        yield service
+@dataclass
+class Home:
+    """Where a service lives: its folder, and the database that it finds there or elsewhere."""
+
+    data: Path
+    database_url: str | None
+
+    @asynccontextmanager
+    async def served_by(
+        self, engine: Provider, **settings: object
+    ) -> AsyncIterator[RunningService]:
+        named = {name.replace("__", "."): value for name, value in settings.items()}
+        async with running_service(
+            self.data, providers={"studio": engine}, settings=named, database=self.database_url
+        ) as service:
+            yield service
+
+    @property
+    def location(self) -> Location:
+        url = self.database_url
+        return PostgresUrl(url) if url else SqliteFile(self.data / "ketchup.db")
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Read what a service that has stopped left."""
+        with rows_of(self.data, self.database_url) as rows:
+            return list(rows(sql))
+
+
+@pytest.fixture
+def home(tmp_path: Path, database_url: str | None) -> Home:
+    return Home(tmp_path / "data", database_url)
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
@@ -126,10 +155,10 @@ _REAP: Final = (
 
 
 async def test_a_worker_that_was_taken_for_dead_starts_anew_and_is_paid_once(
-    tmp_path: Path,
+    home: Home,
 ) -> None:
     gate = Gate()
-    async with service_with(tmp_path / "data", gate, worker__lease_seconds=2) as service:
+    async with home.served_by(gate, worker__lease_seconds=2) as service:
         task_id = await service.submit()
         await until(lambda: gate.entered == 1)
         before = await rows(service, "SELECT id FROM worker")
@@ -158,10 +187,10 @@ async def _ended_however_often_it_starts(service: RunningService, gate: Gate, ta
 
 
 async def test_what_an_attempt_renders_after_its_lease_was_lost_is_thrown_away(
-    tmp_path: Path,
+    home: Home,
 ) -> None:
     gate = Gate()
-    async with service_with(tmp_path / "data", gate, concurrency=1) as service:
+    async with home.served_by(gate, concurrency=1) as service:
         task_id = await service.submit()
         await until(lambda: gate.entered == 1)
 
@@ -182,30 +211,53 @@ async def test_what_an_attempt_renders_after_its_lease_was_lost_is_thrown_away(
         assert (await service.ended(other))["status"] == "success"
 
 
-async def test_a_store_that_is_down_for_longer_than_the_lease_costs_an_attempt_and_nothing_else(
+async def test_a_sqlite_file_that_is_locked_for_longer_than_the_lease_costs_an_attempt(
     tmp_path: Path,
 ) -> None:
-    gate = Gate()
-    async with service_with(tmp_path / "data", gate, worker__lease_seconds=2) as service:
+    home, gate = Home(tmp_path / "data", None), Gate()
+    async with home.served_by(gate, worker__lease_seconds=2) as service:
         task_id = await service.submit()
         await until(lambda: gate.entered == 1)
 
-        with closing(sqlite3.connect(tmp_path / "data/ketchup.db", isolation_level=None)) as other:
+        with closing(sqlite3.connect(home.data / "ketchup.db", isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             await until(lambda: gate.cancelled == 1)
             assert (await service.query(task_id))["status"] == "in_progress"
             other.execute("ROLLBACK")
 
-        await until(lambda: gate.entered == 2)
-        gate.waiting[1].set()
-        assert (await service.ended(task_id))["status"] == "success"
-        assert await outcomes(service, task_id) == ["unknown", "success"]
-        assert await paid(service) == [-PRICE]
+        await _is_done_by_a_second_attempt_and_paid_once(service, gate, task_id)
 
 
-async def test_no_more_tasks_run_at_once_than_allowed(tmp_path: Path) -> None:
+async def test_a_postgresql_server_that_is_gone_for_longer_than_the_lease_costs_an_attempt(
+    tmp_path: Path,
+) -> None:
     gate = Gate()
-    async with service_with(tmp_path / "data", gate, concurrency=2) as service:
+    with postgres_server() as server:
+        home = Home(tmp_path / "data", server.create_database("ketchup"))
+        async with home.served_by(gate, worker__lease_seconds=2) as service:
+            task_id = await service.submit()
+            await until(lambda: gate.entered == 1)
+
+            server.stop("immediate")
+            await until(lambda: gate.cancelled == 1)
+            server.start()
+
+            await _is_done_by_a_second_attempt_and_paid_once(service, gate, task_id)
+
+
+async def _is_done_by_a_second_attempt_and_paid_once(
+    service: RunningService, gate: Gate, task_id: str
+) -> None:
+    await until(lambda: gate.entered == 2)
+    gate.waiting[1].set()
+    assert (await service.ended(task_id))["status"] == "success"
+    assert await outcomes(service, task_id) == ["unknown", "success"]
+    assert await paid(service) == [-PRICE]
+
+
+async def test_no_more_tasks_run_at_once_than_allowed(home: Home) -> None:
+    gate = Gate()
+    async with home.served_by(gate, concurrency=2) as service:
         task_ids = [await service.submit() for _ in range(5)]
         for done in range(5):
             await until(lambda done=done: gate.entered >= min(done + 2, 5))  # type: ignore[misc] # mypy knows no defaults in lambdas
@@ -216,9 +268,9 @@ async def test_no_more_tasks_run_at_once_than_allowed(tmp_path: Path) -> None:
     assert gate.most_inside == 2
 
 
-async def test_without_concurrency_tasks_are_accepted_and_wait(tmp_path: Path) -> None:
+async def test_without_concurrency_tasks_are_accepted_and_wait(home: Home) -> None:
     gate = Gate()
-    async with service_with(tmp_path / "data", gate, concurrency=0) as service:
+    async with home.served_by(gate, concurrency=0) as service:
         task_id = await service.submit()
         await until(lambda: _has_swept(service))
 
@@ -240,9 +292,9 @@ _MARKER: Final = """
         'delayed', 0, vtime, priority, 1, attempt, tries, losses, consumed, created_at FROM task"""
 
 
-async def test_an_engine_that_is_down_for_a_moment_is_tried_again(tmp_path: Path) -> None:
+async def test_an_engine_that_is_down_for_a_moment_is_tried_again(home: Home) -> None:
     engine = ScriptedProvider(Unavailable("connection refused"))
-    async with service_with(tmp_path / "data", engine) as service:
+    async with home.served_by(engine) as service:
         task_id = await service.submit()
 
         assert (await service.ended(task_id))["status"] == "success"
@@ -250,9 +302,9 @@ async def test_an_engine_that_is_down_for_a_moment_is_tried_again(tmp_path: Path
         assert await paid(service) == [-PRICE]
 
 
-async def test_an_engine_that_asks_for_a_pause_gets_it(tmp_path: Path) -> None:
+async def test_an_engine_that_asks_for_a_pause_gets_it(home: Home) -> None:
     engine = ScriptedProvider(RateLimited("slow down", retry_after=2.5))
-    async with service_with(tmp_path / "data", engine) as service:
+    async with home.served_by(engine) as service:
         task_id = await service.submit()
 
         assert (await service.ended(task_id))["status"] == "success"
@@ -276,10 +328,10 @@ _PAUSE: Final = """
     ],
 )
 async def test_what_cannot_get_better_fails_at_once_for_free_and_calls_back(
-    tmp_path: Path, step: Exception | int, reason: str
+    home: Home, step: Exception | int, reason: str
 ) -> None:
     engine = ScriptedProvider(step)
-    async with Receiver() as receiver, service_with(tmp_path / "data", engine) as service:
+    async with Receiver() as receiver, home.served_by(engine) as service:
         task_id = await service.submit(callback_url=receiver.url)
         data = await service.ended(task_id)
         await receiver.received(1)
@@ -292,10 +344,10 @@ async def test_what_cannot_get_better_fails_at_once_for_free_and_calls_back(
 
 
 async def test_a_task_that_keeps_failing_is_given_up_after_its_tries_and_costs_nothing(
-    tmp_path: Path,
+    home: Home,
 ) -> None:
     engine = ScriptedProvider(Unavailable("down"), RuntimeError("a bug in the engine"))
-    async with service_with(tmp_path / "data", engine, worker__max_tries=2) as service:
+    async with home.served_by(engine, worker__max_tries=2) as service:
         task_id = await service.submit()
         data = await service.ended(task_id)
 
@@ -305,10 +357,10 @@ async def test_a_task_that_keeps_failing_is_given_up_after_its_tries_and_costs_n
         assert (await service.client.get("/api/user")).json()["data"]["credit"] == "100.00000000"
 
 
-async def test_an_engine_that_never_answers_is_given_up(tmp_path: Path) -> None:
+async def test_an_engine_that_never_answers_is_given_up(home: Home) -> None:
     gate = Gate()
     limits = {"worker__task_timeout_seconds": 0.2, "worker__max_tries": 1}
-    async with service_with(tmp_path / "data", gate, **limits) as service:
+    async with home.served_by(gate, **limits) as service:
         task_id = await service.submit()
         data = await service.ended(task_id)
 
@@ -317,9 +369,9 @@ async def test_an_engine_that_never_answers_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_a_task_that_loses_its_workers_too_often_is_given_up_and_calls_back(
-    tmp_path: Path,
+    home: Home,
 ) -> None:
-    idle = service_with(tmp_path / "data", Gate(), concurrency=0)
+    idle = home.served_by(Gate(), concurrency=0)
     async with Receiver() as receiver, idle as service:
         task_id = await service.submit(callback_url=receiver.url)
         await change(
@@ -333,11 +385,11 @@ async def test_a_task_that_loses_its_workers_too_often_is_given_up_and_calls_bac
 
 
 async def test_what_a_worker_without_a_row_holds_is_taken_up_by_the_next_sweep(
-    tmp_path: Path,
+    home: Home,
 ) -> None:
     async with (
         Receiver() as receiver,
-        service_with(tmp_path / "data", ScriptedProvider()) as service,
+        home.served_by(ScriptedProvider()) as service,
     ):
         task_id = await service.submit(callback_url=receiver.url)
         await service.ended(task_id)
@@ -359,39 +411,35 @@ async def _is(service: RunningService, sql: str) -> bool:
 
 
 async def test_what_a_worker_without_a_row_holds_is_taken_up_by_the_next_start(
-    tmp_path: Path,
+    home: Home,
 ) -> None:
-    data = tmp_path / "data"
-    async with service_with(data, Gate(), concurrency=0) as service:
+    async with home.served_by(Gate(), concurrency=0) as service:
         task_id, key = await service.submit(), service.key
-    with closing(sqlite3.connect(data / "ketchup.db")) as db, db:
-        db.execute("UPDATE task SET queue_state = 'leased', worker_id = 'wrk_gone', attempt = 1")
+    with open_engine(home.location) as engine, engine.begin() as conn:
+        conn.execute(
+            text("UPDATE task SET queue_state = 'leased', worker_id = 'wrk_gone', attempt = 1")
+        )
 
-    async with service_with(data, ScriptedProvider()) as service:
+    async with home.served_by(ScriptedProvider()) as service:
         service.client.headers["Authorization"] = f"Bearer {key}"
         assert (await service.ended(task_id))["status"] == "success"
 
 
-async def test_a_stop_leaves_nothing_to_a_worker_that_is_gone(tmp_path: Path) -> None:
+async def test_a_stop_leaves_nothing_to_a_worker_that_is_gone(home: Home) -> None:
     gate = Gate()
-    async with service_with(tmp_path / "data", gate, worker__drain_seconds=0) as service:
+    async with home.served_by(gate, worker__drain_seconds=0) as service:
         task_id = await service.submit()
         await until(lambda: gate.entered == 1)
 
-    with closing(sqlite3.connect(tmp_path / "data" / "ketchup.db")) as db:
-        assert db.execute("SELECT queue_state, tries, losses FROM task").fetchall() == [
-            ("ready", 0, 0)
-        ]
-        assert db.execute("SELECT task_id, outcome FROM attempt").fetchall() == [
-            (task_id, "interrupted")
-        ]
-        assert db.execute("SELECT id FROM worker").fetchall() == []
+    assert home.rows("SELECT queue_state, tries, losses FROM task") == [("ready", 0, 0)]
+    assert home.rows("SELECT task_id, outcome FROM attempt") == [(task_id, "interrupted")]
+    assert home.rows("SELECT id FROM worker") == []
 
 
-async def test_a_picture_waits_for_a_disk_that_is_broken_for_a_moment(tmp_path: Path) -> None:
+async def test_a_picture_waits_for_a_disk_that_is_broken_for_a_moment(home: Home) -> None:
     engine = ScriptedProvider()
-    async with service_with(tmp_path / "data", engine, worker__max_tries=1) as service:
-        in_the_way = tmp_path / "data" / "blobs" / "fileSystem"
+    async with home.served_by(engine, worker__max_tries=1) as service:
+        in_the_way = home.data / "blobs" / "fileSystem"
         in_the_way.write_text("no folder can be made here")
         task_id = await service.submit()
         await engine.started.wait()
@@ -405,19 +453,19 @@ async def test_a_picture_waits_for_a_disk_that_is_broken_for_a_moment(tmp_path: 
         assert len(engine.requests) == 2
 
 
-async def test_a_disk_that_stays_broken_ends_the_task_for_free(tmp_path: Path) -> None:
+async def test_a_disk_that_stays_broken_ends_the_task_for_free(home: Home) -> None:
     limits = {"worker__task_timeout_seconds": 0.5, "worker__max_tries": 1}
-    async with service_with(tmp_path / "data", ScriptedProvider(), **limits) as service:
-        (tmp_path / "data" / "blobs" / "fileSystem").write_text("no folder can be made here")
+    async with home.served_by(ScriptedProvider(), **limits) as service:
+        (home.data / "blobs" / "fileSystem").write_text("no folder can be made here")
         data = await service.ended(await service.submit())
 
         assert data["status_reason"]["message"] == run_module.TRIED_TOO_OFTEN
         assert await paid(service) == []
 
 
-async def test_an_end_that_crashes_is_tried_again_and_blocks_nobody(tmp_path: Path) -> None:
+async def test_an_end_that_crashes_is_tried_again_and_blocks_nobody(home: Home) -> None:
     gate = Gate()
-    async with service_with(tmp_path / "data", gate, concurrency=1) as service:
+    async with home.served_by(gate, concurrency=1) as service:
         task_id = await service.submit()
         await until(lambda: gate.entered == 1)
         [(amount,)] = await rows(service, "SELECT amount FROM hold")
@@ -436,14 +484,14 @@ async def test_an_end_that_crashes_is_tried_again_and_blocks_nobody(tmp_path: Pa
 
 
 async def test_a_reference_that_cannot_be_removed_does_not_hold_up_the_end(
-    tmp_path: Path,
+    home: Home,
 ) -> None:
     gate = Gate()
     picture = "data:image/png;base64," + _PNG
-    async with Receiver() as receiver, service_with(tmp_path / "data", gate) as service:
+    async with Receiver() as receiver, home.served_by(gate) as service:
         task_id = await service.submit(images=[picture], callback_url=receiver.url)
         await until(lambda: gate.entered == 1)
-        [blob] = (tmp_path / "data" / "blobs" / "references").rglob("*.blob")
+        [blob] = (home.data / "blobs" / "references").rglob("*.blob")
         blob.unlink()
         (blob / "in the way").mkdir(parents=True)
         with capture_logs() as events:
@@ -456,9 +504,9 @@ async def test_a_reference_that_cannot_be_removed_does_not_hold_up_the_end(
 
 
 async def test_a_success_is_in_the_log_under_the_id_that_the_client_was_given(
-    tmp_path: Path,
+    home: Home,
 ) -> None:
-    async with service_with(tmp_path / "data", ScriptedProvider()) as service:
+    async with home.served_by(ScriptedProvider()) as service:
         with capture_logs() as events:
             body = {"model": "google/gempix2", "prompt": "a red boat"}
             answer = await service.client.post("/api/image/gen", json=body)

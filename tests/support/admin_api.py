@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx2
 from fastapi import FastAPI
@@ -16,11 +15,10 @@ from ketchup.api import ApiDependencies, create_api
 from ketchup.clock import FrozenClock
 from ketchup.config import Settings
 from ketchup.credits import Held, HoldRequest
-from ketchup.db import Database, SqliteFile
+from ketchup.db import Database, Location
 from ketchup.ids import WorkspaceId, task_id
 from ketchup.money import Credits
 from ketchup.workspaces import Authenticator, Pepper, plans_from
-from tests.support.database import migrated_file
 
 TOKEN = "dk-admin_the-token-of-these-tests"
 PEPPER = Pepper(b"p" * 32)
@@ -36,7 +34,7 @@ class AdminApi:
     """The application, what stands behind it, and a client with the token."""
 
     app: FastAPI
-    path: Path
+    location: Location
     database: Database
     authenticator: Authenticator
     clock: FrozenClock
@@ -65,15 +63,14 @@ class AdminApi:
 
 
 @asynccontextmanager
-async def open_admin_api(folder: Path) -> AsyncIterator[AdminApi]:
-    path = migrated_file(folder)
-    database, clock = Database(SqliteFile(path)), FrozenClock()
+async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
+    database, clock = Database(location), FrozenClock()
     authenticator = Authenticator(database, PEPPER, clock)
     app = create_api(ApiDependencies(database, authenticator, PEPPER, TOKEN, clock, PLANS))
     try:
         async with _client(app) as client:
             client.headers.update(BEARER)
-            yield AdminApi(app, path, database, authenticator, clock, client)
+            yield AdminApi(app, location, database, authenticator, clock, client)
     finally:
         await database.close()
 

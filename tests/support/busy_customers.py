@@ -1,16 +1,17 @@
 """Customers who work a server hard, remember every promise, and complain when one is broken.
 
 They submit with and without idempotency keys, some with references that cannot be fetched, all with
-a callback; they poll; and they repeat what was not answered, as the contract lets them. A server
-that is down is waited for: whoever starts it says so by `open`.
+a callback; they poll; and they repeat what was not answered, as the contract lets them.
+
+A task must look the same at all times and addresses: give a server that changes its own address a
+public one that stays.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -21,6 +22,7 @@ from tests.support.invariants import TERMINAL, Promises
 
 CUSTOMERS: Final = 4
 _POLLS_PER_SUBMIT: Final = 3
+_PATIENCE_SECONDS: Final = 60.0
 _ORDER: Final = {"pending": 0, "submitted": 1, "in_progress": 2, "success": 3, "failed": 3}
 # Nothing listens on the discard port: the task ends without an engine's work.
 UNREACHABLE: Final = "http://127.0.0.1:9/reference.png"
@@ -43,6 +45,8 @@ class Customers:
     random: Random
     pictures: int
     """How many tasks may need the engine; all others fail at their reference."""
+    most: int = 1_000
+    """How many tasks they want in all; then they only ask and repeat."""
     refusals: frozenset[int] = frozenset()
     """Statuses by which a server may say: not now. Nobody complains, and asks again."""
     promises: Promises = field(default_factory=Promises)
@@ -55,18 +59,31 @@ class Customers:
     _unanswered: list[Order] = field(default_factory=list)
     _repeatable: list[Order] = field(default_factory=list)
     _submitted: int = 0
-    _working: list[asyncio.Task[None]] = field(default_factory=list)
 
-    def open(self, base_url: str) -> None:
-        """The server answers at this address now: get to work."""
-        self._working = [asyncio.create_task(self._work(base_url)) for _ in range(CUSTOMERS)]
+    @asynccontextmanager
+    async def at_work(self, *addresses: str) -> AsyncIterator[None]:
+        """Have them work at these addresses; one that is down is left for the next, and met again."""
+        async with self._client(addresses[0]) as client:
+            # Somebody is the first of all.
+            await self._send(client, self._new())
+        working = [
+            asyncio.create_task(self._work(number, addresses)) for number in range(CUSTOMERS)
+        ]
+        try:
+            yield
+        finally:
+            for work in working:
+                work.cancel()
+            for ended in await asyncio.gather(*working, return_exceptions=True):
+                if isinstance(ended, Exception):
+                    self._complain(f"a customer gave up: {ended!r}")
 
-    async def close(self) -> None:
-        """The server is gone, or the day is over: stop, and remember what was not answered."""
-        for work in self._working:
-            work.cancel()
-        await asyncio.gather(*self._working, return_exceptions=True)
-        self._working.clear()
+    async def accept_more(self, count: int) -> None:
+        """Let them work until so many more tasks are accepted, or somebody complains."""
+        goal = min(len(self.promises.accepted) + count, self.most)
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while len(self.promises.accepted) < goal and not self.complaints:
+                await asyncio.sleep(0.02)
 
     async def submit_all(self, base_url: str, orders: Sequence[Order]) -> None:
         """Send these orders, one after the other, as long as there is a server."""
@@ -96,22 +113,28 @@ class Customers:
         headers = {"Authorization": f"Bearer {self.api_key}"}
         return httpx2.AsyncClient(base_url=base_url, headers=headers, trust_env=False)
 
-    async def _work(self, base_url: str) -> None:
-        async with self._client(base_url) as client:
-            while True:
-                try:
-                    await self._send(client, self._next())
-                    for _ in range(_POLLS_PER_SUBMIT):
-                        await self._poll(client, self._any_task())
-                except httpx2.TransportError:
-                    return  # killed: whoever starts it again opens again
+    async def _work(self, turn: int, addresses: Sequence[str]) -> None:
+        while True:
+            async with self._client(addresses[turn % len(addresses)]) as client:
+                with suppress(httpx2.TransportError):
+                    await self._submit_and_poll(client)
+            await asyncio.sleep(0.05)
+            turn += 1
 
-    def _next(self) -> Order:
+    async def _submit_and_poll(self, client: httpx2.AsyncClient) -> None:
+        while True:
+            if order := self._next():
+                await self._send(client, order)
+            for _ in range(_POLLS_PER_SUBMIT):
+                await self._poll(client, self._any_task())
+
+    def _next(self) -> Order | None:
         if self._unanswered:
             return self._unanswered.pop()
-        if self._repeatable and self.random.random() < 0.2:
+        is_spent = self._submitted >= self.most
+        if self._repeatable and (is_spent or self.random.random() < 0.2):
             return self.random.choice(self._repeatable)
-        return self._new()
+        return None if is_spent else self._new()
 
     def _new(self) -> Order:
         self._submitted += 1
@@ -129,22 +152,26 @@ class Customers:
 
     async def _send(self, client: httpx2.AsyncClient, order: Order) -> None:
         headers = {"Idempotency-Key": order.key} if order.key else {}
-        if order.key:
-            # Until it is answered nobody knows what became of it. Only a key makes it repeatable.
-            self._unanswered.append(order)
-        answer = await client.post("/api/image/gen", json=order.body, headers=headers)
+        is_accepted = False
+        try:
+            answer = await client.post("/api/image/gen", json=order.body, headers=headers)
+            is_accepted = self._accepted(order, answer)
+        finally:
+            # Nobody knows what became of it. Only a key makes it repeatable.
+            if order.key:
+                (self._repeatable if is_accepted else self._unanswered).append(order)
+
+    def _accepted(self, order: Order, answer: httpx2.Response) -> bool:
         if answer.status_code in self.refusals:
-            return
+            return False
         if answer.status_code != httpx2.codes.OK:
             self._complain(f"a task was not accepted: {answer.status_code} {answer.text}")
-            return
+            return False
         task_id = answer.json()["data"]["task_id"]
         self.promises.acknowledge(task_id, order.key)
         if "callback_url" in order.body:
             self.owed.add(task_id)
-        if order.key:
-            self._unanswered.remove(order)
-            self._repeatable.append(order)
+        return True
 
     def _any_task(self) -> str | None:
         return self.random.choice(list(self.promises.accepted)) if self.promises.accepted else None
@@ -158,8 +185,7 @@ class Customers:
         if answer.status_code != httpx2.codes.OK:
             self._complain(f"{task_id} was acknowledged, but: {answer.status_code} {answer.text}")
             return
-        # Only the port of the day may differ from one answer to the next.
-        self._judge(task_id, json.loads(answer.text.replace(str(client.base_url), "/"))["data"])
+        self._judge(task_id, answer.json()["data"])
 
     def _judge(self, task_id: str, data: dict[str, Any]) -> None:
         status = data["status"]

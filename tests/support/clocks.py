@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from ketchup.clock import Micros, SystemClock, after
+from ketchup.clock import SECOND, Micros, SystemClock, after
 
 
 class AdjustableClock(SystemClock):
@@ -20,3 +20,11 @@ class AdjustableClock(SystemClock):
     @override
     def now(self) -> Micros:
         return after(super().now(), self._wrong_by)
+
+
+class WallClock(AdjustableClock):
+    """A mistake: what should only go forward follows the clock on the wall."""
+
+    @override
+    def monotonic(self) -> float:
+        return self.now() / SECOND

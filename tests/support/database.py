@@ -10,11 +10,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import psycopg
+from psycopg import sql
 from sqlalchemy import Engine
 
+import ketchup.generation  # noqa: F401 its import registers every feature's tables
 from ketchup import migrations
-from ketchup.db import Database, Location, PostgresUrl, SqliteFile, engine_of
+from ketchup.db import Database, Location, PostgresUrl, SqliteFile, engine_of, metadata
 
 
 @asynccontextmanager
@@ -48,7 +52,24 @@ def migrated_file(folder: Path) -> SqliteFile:
 def migrate(url: str) -> None:
     """Give an empty database on PostgreSQL the schema."""
     with open_engine(PostgresUrl(url)) as engine:
-        migrations.upgrade(engine)
+        migrations.upgrade(engine, newest=metadata)
+
+
+def contents(location: Location) -> bytes:
+    """Return all that is stored: the bytes of the files, or of every value in every row."""
+    if isinstance(location, SqliteFile):
+        files = sorted(location.path.parent.glob(f"{location.path.name}*"))
+        return b"".join(file.read_bytes() for file in files)
+    with psycopg.connect(location.url) as conn, conn.cursor() as cursor:
+        tables = cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        names = [sql.Identifier(name) for (name,) in tables.fetchall()]
+        return b"".join(_copied(cursor, name) for name in names)
+
+
+def _copied(cursor: psycopg.Cursor[Any], table: sql.Identifier) -> bytes:
+    command = sql.SQL("COPY (TABLE {}) TO STDOUT WITH (FORMAT binary)").format(table)
+    with cursor.copy(command) as copy:
+        return b"".join(bytes(part) for part in copy)
 
 
 @cache

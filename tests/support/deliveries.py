@@ -14,7 +14,7 @@ from sqlalchemy import Row, select
 from standardwebhooks.webhooks import Webhook
 from typing_extensions import override
 
-from ketchup import signing
+from ketchup import leases, signing
 from ketchup.clock import SECOND, Clock, Micros
 from ketchup.db import Database
 from ketchup.ids import TaskId, WorkerId, WorkspaceId, delivery_id, task_id
@@ -105,8 +105,9 @@ async def sending(
     secrets: Callable[[WorkspaceId], Awaitable[Sequence[str]]] = two_secrets,
     worker_id: WorkerId = WORKER,
 ) -> AsyncIterator[tuple[Sender, Watch]]:
-    """Run a sender, and stop it at the end."""
+    """Run a sender, and stop it at the end. Its worker is on the list as long as it runs."""
     watch = Watch()
+    await database.write(lambda conn: leases.register(conn, worker_id, clock.now()))
     sender = Sender(
         database,
         poster or LoopbackPoster(),
@@ -124,6 +125,7 @@ async def sending(
             yield sender, watch
         finally:
             sender.stop()
+    await database.write(lambda conn: leases.remove(conn, [worker_id]))
 
 
 def new(url: str, number: int = 0) -> NewDelivery:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,7 +30,9 @@ ROLES: Final[Mapping[str, Sequence[str]]] = {
     "sqlite": ("serve",),
     "postgres": ("serve",),
     "fleet": ("api", "api", "worker", "worker"),
+    "pair": ("api", "worker", "worker"),
 }
+_LOG_SHOWN: Final = 20_000
 _GENEROUS: Final = "1000000"
 # Below those that the system gives to connections: it must still be free after a kill.
 _PORTS: Final = range(20_000, 30_000)
@@ -44,6 +47,7 @@ class Deployment:
     database: str | None
     environ: dict[str, str]
     ports: Sequence[int]
+    command: Sequence[str]
     processes: list[ServerProcess] = field(default_factory=list)
 
     @property
@@ -63,15 +67,24 @@ class Deployment:
 
     @property
     def log(self) -> str:
-        return self.processes[0].log
+        """What all the processes wrote."""
+        return self.processes[0].log if self.processes else ""
+
+    def configure(self, settings: str) -> None:
+        """Write the settings file that the processes find."""
+        (self.data.parent / "ketchup.toml").write_text(settings)
 
     def start(self, *options: str) -> None:
         """Start every process, and return when all are ready."""
         if "serve" not in self.roles:
             self._migrate()
         self.processes = [self._launch(place, *options) for place in range(len(self.roles))]
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Wait for those that were started and did not say yet that they are ready."""
         for process in self.processes:
-            assert process.wait_until_ready(), process.log
+            assert process.is_ready or process.wait_until_ready(), process.log
 
     def launch_again(self, place: int) -> ServerProcess:
         """Start one process anew, in the place of one that has ended; returns at once."""
@@ -80,9 +93,10 @@ class Deployment:
         return self.processes[place]
 
     def stop(self) -> None:
-        """Stop every process in good order."""
+        """Stop every process in good order that still runs."""
         for process in self.processes:
-            assert process.terminate() == 0, process.log
+            if process.process.poll() is None:
+                assert process.terminate() == 0, process.log
             process.close()
 
     def new_key(self) -> str:
@@ -90,7 +104,7 @@ class Deployment:
         headers = {"Authorization": f"Bearer {self.admin_token}"}
         base_url = f"{self.addresses[0]}/admin/v1"
         with httpx2.Client(base_url=base_url, headers=headers, trust_env=False) as operator:
-            workspace = _made(operator, "/workspaces", name="customers")["id"]
+            workspace = _made(operator, "/workspaces", name="customers", plan="scale")["id"]
             _made(operator, f"/workspaces/{workspace}/credits", amount=_GENEROUS)
             key: str = _made(operator, f"/workspaces/{workspace}/keys", name="theirs")["key"]
         return key
@@ -107,7 +121,13 @@ class Deployment:
     def _launch(self, place: int, *options: str) -> ServerProcess:
         role = self.roles[place]
         port = () if role == "worker" else ("--port", str(self.ports[place]))
-        return ServerProcess.launch(self.data, *port, *options, role=role, environ=self.environ)
+        return ServerProcess.launch(
+            self.data,
+            *(*port, *options),
+            role=role,
+            environ=self.environ,
+            command=self.command,
+        )
 
     def _migrate(self) -> None:
         command = [*KETCHUP, "migrate", "--data", str(self.data)]
@@ -122,16 +142,28 @@ class Deployment:
 
 
 @contextmanager
-def deployed(kind: str, folder: Path, database: str | None, **environ: str) -> Iterator[Deployment]:
-    """Prepare a deployment for the body; whatever still runs at the end is killed."""
+def deployed(
+    kind: str,
+    folder: Path,
+    database: str | None,
+    command: Sequence[str] = KETCHUP,
+    **environ: str,
+) -> Iterator[Deployment]:
+    """Prepare a deployment for the body; whatever still runs at the end is killed.
+
+    `command` is what takes the role, and `environ` adds to its environment.
+    """
     roles = ROLES[kind]
     ports = _free_ports(len(roles))
     settings = {"KETCHUP_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}", **environ}
     if database is not None:
         settings["KETCHUP_DATABASE"] = database
-    deployment = Deployment(folder / "data", roles, database, settings, ports)
+    deployment = Deployment(folder / "data", roles, database, settings, ports, command)
     try:
         yield deployment
+    except BaseException:
+        sys.stdout.write(deployment.log[-_LOG_SHOWN:])
+        raise
     finally:
         for process in deployment.processes:
             if process.process.poll() is None:

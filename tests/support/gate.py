@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from sqlalchemy import Connection
@@ -39,9 +39,12 @@ async def held_writer(database: Database, lane: str = "batches") -> AsyncIterato
     On SQLite that is the only writer there is.
     """
     gate = Gate()
-    hold: Batcher[None, None] = database.write_batcher(
-        lambda conn, calls: [gate.hold(conn) for _ in calls], lane=lane
-    )
+
+    def flush(conn: Connection, calls: Sequence[None]) -> Sequence[None]:
+        gate.hold(conn)
+        return calls
+
+    hold: Batcher[None, None] = database.write_batcher(flush, lane=lane)
     held = hold(None)
     try:
         await gate.entered()

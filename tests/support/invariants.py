@@ -39,7 +39,8 @@ ALWAYS: Final[Mapping[str, str]] = {
         SELECT h.task_id FROM hold h LEFT JOIN task t ON t.id = h.task_id
         WHERE t.id IS NULL OR t.status IN ('success', 'failed')""",
     "a success was not paid exactly once": """
-        SELECT t.id FROM task t WHERE t.status = 'success' AND (t.consumed != t.price OR 1 !=
+        SELECT t.id FROM task t WHERE t.status = 'success' AND (t.consumed != t.price OR
+            CASE WHEN t.price = 0 THEN 0 ELSE 1 END !=
             (SELECT COUNT(*) FROM entry e WHERE e.task_id = t.id AND e.amount = -t.price))""",
     "something else than a success was paid": """
         SELECT e.task_id FROM entry e LEFT JOIN task t ON t.id = e.task_id

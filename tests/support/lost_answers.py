@@ -1,4 +1,4 @@
-"""A commit that reaches the disk and is not heard of: as when a connection breaks in that moment."""
+"""Faults of a store that works: commits that are not heard of, and writes that it does not take."""
 
 from __future__ import annotations
 
@@ -19,24 +19,46 @@ def answer_lost(database: Database, statement: str) -> Iterator[threading.Event]
 
     The event that is returned is set when it has happened.
     """
-    engine = database._lanes.writer()._engine
+    engines = {lane._engine for lane in database._lanes.all()}
     pattern, happened = re.compile(statement, re.DOTALL), threading.Event()
-    matched = False
+    matched: set[Connection] = set()
 
-    def look(_conn: Connection, _cursor: object, text: str, *_: object) -> None:
-        nonlocal matched
-        matched = matched or pattern.search(text) is not None
+    def look(conn: Connection, _cursor: object, text: str, *_: object) -> None:
+        if pattern.search(text):
+            matched.add(conn)
 
     def commit(conn: Connection) -> None:
-        if matched and not happened.is_set():
+        if conn in matched and not happened.is_set():
             conn.connection.driver_connection.execute("COMMIT")  # type: ignore[union-attr] # it is open
             happened.set()
             raise OperationalError("COMMIT", None, ConnectionError("the answer was lost"))
 
-    event.listen(engine, "before_cursor_execute", look)
-    event.listen(engine, "commit", commit)
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", look)
+        event.listen(engine, "commit", commit)
     try:
         yield happened
     finally:
-        event.remove(engine, "before_cursor_execute", look)
-        event.remove(engine, "commit", commit)
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", look)
+            event.remove(engine, "commit", commit)
+
+
+@contextmanager
+def only_reading(database: Database) -> Iterator[None]:
+    """Let every transaction that begins in the body be refused its writes, as by a full standby."""
+    engines = {lane._engine for lane in database._lanes.all()}
+
+    def begin(conn: Connection) -> None:
+        if conn.dialect.name == "sqlite":
+            conn.exec_driver_sql("PRAGMA query_only=ON")
+        else:
+            conn.exec_driver_sql("SET TRANSACTION READ ONLY")
+
+    for engine in engines:
+        event.listen(engine, "begin", begin)
+    try:
+        yield
+    finally:
+        for engine in engines:
+            event.remove(engine, "begin", begin)

@@ -29,6 +29,8 @@ class ServerProcess:
     process: subprocess.Popen[str]
     data: Path
     base_url: str = ""
+    is_ready: bool = False
+    """Whether it has said so."""
 
     @classmethod
     def start(
@@ -56,12 +58,13 @@ class ServerProcess:
         role: str = "serve",
         environ: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
+        command: Sequence[str] = KETCHUP,
     ) -> Self:
         """Start it on a free port and return at once."""
         port = () if role == "worker" else ("--port", "0")
         with _log(data).open("a") as log:
             process = subprocess.Popen(
-                [*before, *KETCHUP, role, *port, "--data", str(data), *options],
+                [*before, *command, role, *port, "--data", str(data), *options],
                 cwd=data.parent,
                 env={**os.environ, "KETCHUP_EGRESS_ALLOW": "127.0.0.0/8", **(environ or {})},
                 stdout=subprocess.PIPE,
@@ -77,7 +80,8 @@ class ServerProcess:
         found = _READY.search(self.process.stdout.readline())
         if found is not None:
             self.base_url = found[1] or ""
-        return found is not None
+            self.is_ready = True
+        return self.is_ready
 
     @property
     def admin_token(self) -> str:

@@ -12,10 +12,9 @@ from typing import Any, Final
 
 import httpx2
 
-from ketchup.bootstrap import Runtime
+from ketchup.bootstrap import Runtime, open_folder
 from ketchup.clock import Clock, SystemClock
 from ketchup.config import load
-from ketchup.data_folder import DataFolder
 from ketchup.providers.base import Provider
 from ketchup.service import Service, Started, bind
 from tests.support.engines import ScriptedProvider
@@ -68,14 +67,19 @@ async def running_service(
     providers: Mapping[str, Provider] | None = None,
     settings: Mapping[str, object] | None = None,
     clock: Clock | None = None,
+    database: str | None = None,
 ) -> AsyncIterator[RunningService]:
-    """Run a service on `data`. Loopback is open to egress; the engine is scripted unless given."""
+    """Run a service on `data`. Loopback is open to egress; the engine is scripted unless given.
+
+    `database` is the URL of one on PostgreSQL; without it, it is the file in the folder.
+    """
     flags = {"port": 0, "data": data, "concurrency": 2, "egress.allow": "127.0.0.0/8,::1/128"}
-    loaded = load({}, flags={**flags, **(settings or {})}, folder=data).settings
+    named = {**flags, "database": database, **(settings or {})}
+    loaded = load({}, flags=named, folder=data).settings
     engines = {"studio": ScriptedProvider()} if providers is None else providers
     ready: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
     clock = clock or SystemClock()
-    with DataFolder.open(data, clock) as folder, bind("127.0.0.1", 0) as listener:
+    with open_folder(loaded) as folder, bind("127.0.0.1", 0) as listener:
         service = Service(loaded, folder, listener, engines, clock=clock)
         running = asyncio.create_task(service.run(ready.set_result))
         try:

@@ -22,6 +22,8 @@ from ketchup.service import event_loop_runner
 from tests.support.service import running_service
 
 DEADLINE_SECONDS: Final = 30.0
+PUBLIC_URL: Final = "http://ketchup.test"
+"""What every one of them calls itself, wherever it listens."""
 _SIDE_BY_SIDE: Final = 3
 _EVERYTHING: Final = (ketchup.api,)  # what a service loads only behind its start
 
@@ -89,7 +91,7 @@ class Zygote:
         """Fork a service on a data folder; it is killed at the end, if it still runs."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        order = {"data": str(data), "settings": settings}
+        order = {"data": str(data), "settings": {"public_url": PUBLIC_URL, **settings}}
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         pid = (await _told(self._process.stdout))["pid"]
         # A number may be given to another process; what is named by a descriptor stays the same.

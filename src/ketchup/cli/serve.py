@@ -104,6 +104,7 @@ def migrate(
 
     settings = _settings({"data": data, "database": database}, config)
     with open_folder(settings) as folder:
+        _configure_log(settings, folder)
         changed = migrate_database(settings, folder)
     print("migrated to the newest schema" if changed else "the schema is up to date")
 

@@ -8,14 +8,15 @@ touches a connection; a `Batcher` turns many calls into one transaction.
 No function that runs on a lane may do I/O other than SQL, and none commits by itself.
 
 `database` is what is opened, `lanes` and `batches` are how it works, `faults` judges errors, `bell`
-wakes other processes, `schema` registers the tables; `sqlite` and `postgres` are all that the two
-do differently.
+wakes other processes, `schema` registers the tables, `bulk` writes many rows; `sqlite` and
+`postgres` are all that the two do differently.
 """
 
 from sqlalchemy import Connection, Engine
 
 from ketchup.db.batches import BATCH_LIMIT, Batcher, Flush, Item, Result
 from ketchup.db.bell import Bell, bell_of
+from ketchup.db.bulk import insert_many, insert_many_new, insert_new, update_many
 from ketchup.db.database import (
     DEFAULT_CAPACITY,
     Database,
@@ -25,7 +26,7 @@ from ketchup.db.database import (
     engine_of,
 )
 from ketchup.db.faults import Fault, fault_of
-from ketchup.db.schema import CHURNS, insert_new, metadata, now, partial_index
+from ketchup.db.schema import CHURNS, metadata, now, partial_index
 
 # Layers above name these two types without knowing the library behind it.
 __all__ = [
@@ -47,8 +48,11 @@ __all__ = [
     "bell_of",
     "engine_of",
     "fault_of",
+    "insert_many",
+    "insert_many_new",
     "insert_new",
     "metadata",
     "now",
     "partial_index",
+    "update_many",
 ]

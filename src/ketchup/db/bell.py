@@ -57,6 +57,7 @@ class _PostgresBell:
     def __init__(self, url: str) -> None:
         self._url = f"{url}{'&' if '?' in url else '?'}{_OPTIONS}"
         self._rung = asyncio.Event()
+        self._told = False
 
     def ring(self) -> None:
         self._rung.set()
@@ -69,17 +70,16 @@ class _PostgresBell:
     async def _keep(self, work: Callable[[Any], Any]) -> None:
         import psycopg  # noqa: PLC0415 loaded where a server is used
 
-        told = False
         while True:
             try:
                 connecting = psycopg.AsyncConnection.connect(self._url, autocommit=True)
                 async with await connecting as connection:
-                    told = False
+                    self._told = False
                     await work(connection)
             except psycopg.Error as error:
-                if not told:
+                if not self._told:
                     log.warning("no notifications: polling instead", cause=str(error))
-                    told = True
+                self._told = True
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _send(self, connection: Any) -> None:  # noqa: ANN401 its module is loaded late

@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Index,
-    Insert,
-    MetaData,
-    Table,
-    TextClause,
-    text,
-)
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy import ColumnElement, Connection, Index, MetaData, TextClause, text
 
 from ketchup.clock import Clock, Micros
 
@@ -44,24 +33,6 @@ def partial_index(
     `postgres.teach`, because its own argument would load its dialect at every start on SQLite.
     """
     return Index(name, *keys, sqlite_where=where, info={WHERE: where})
-
-
-class InsertNew(Insert):
-    """An INSERT that passes over rows whose key is there already."""
-
-    inherit_cache = True
-
-
-def insert_new(table: Table) -> InsertNew:
-    """Insert the rows that are not there yet, and leave the others as they are."""
-    return InsertNew(table)
-
-
-@compiles(InsertNew)
-def _insert_new(statement: InsertNew, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 the library's own signature
-    # Both databases say it in these words.
-    made = compiler.visit_insert(statement, **options)  # type: ignore[no-untyped-call]  # theirs
-    return f"{made} ON CONFLICT DO NOTHING"
 
 
 def now(conn: Connection, clock: Clock) -> Micros:

@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ketchup import credits, leases, tasks, webhooks
+from ketchup import credits, leases, tasks, telemetry, webhooks
 from ketchup.clock import Micros
-from ketchup.credits import Settlement
+from ketchup.credits import HoldMissing, Settlement
 from ketchup.db import Connection
 from ketchup.ids import WorkerId
 from ketchup.money import Credits
 from ketchup.tasks import End, Lease, LeaseLost
 from ketchup.webhooks import NewDelivery
+
+log = telemetry.logger(__name__)
 
 LOST_TOO_OFTEN: Final = "The image could not be rendered."
 
@@ -47,8 +49,8 @@ def recover(
     if not dead:
         return
     webhooks.requeue_lost(conn, dead, now)
-    hopeless = tasks.requeue_lost(conn, dead, max_losses, now)
-    finish(conn, [_given_up(lease, failed_callback) for lease in hopeless], now)
+    for lease in tasks.requeue_lost(conn, dead, max_losses, now):
+        _give_up(conn, lease, failed_callback, now)
 
 
 def recover_lost(
@@ -62,6 +64,20 @@ def recover_lost(
     dead = leases.without_row(conn, holders)
     recover(conn, dead, max_losses, failed_callback, now)
     return len(dead)
+
+
+def _give_up(
+    conn: Connection,
+    lease: Lease,
+    failed_callback: Callable[[Lease, str], bytes | None],
+    now: Micros,
+) -> None:
+    """End a task as failed, or leave it for somebody to look at: it must not keep the others."""
+    try:
+        with conn.begin_nested():
+            finish(conn, [_given_up(lease, failed_callback)], now)
+    except HoldMissing:
+        log.exception("a task cannot be given up", task_id=lease.attempt.task_id)
 
 
 def failed_end(lease: Lease, reason: str, detail: str) -> End:

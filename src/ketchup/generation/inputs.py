@@ -8,13 +8,14 @@ ended, or at once when the request was not accepted.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import Final
 
 from ketchup import storage
 from ketchup.clock import Clock
 from ketchup.errors import NotFound, Unavailable
-from ketchup.ids import name_bits
+from ketchup.ids import Entropy, name_bits
 from ketchup.providers.base import ReferenceImage
 from ketchup.references import (
     DataReference,
@@ -33,10 +34,17 @@ _BLOB: Final = "blob:"
 class Inputs:
     """Keeps references with a task, and loads them for an engine."""
 
-    def __init__(self, references: References, store: Storage, clock: Clock) -> None:
+    def __init__(
+        self,
+        references: References,
+        store: Storage,
+        clock: Clock,
+        entropy: Entropy = os.urandom,
+    ) -> None:
         self._references = references
         self._storage = store
         self._clock = clock
+        self._entropy = entropy
 
     async def keep(self, references: Sequence[Reference]) -> tuple[str, ...]:
         """Return what the task's row keeps of each.
@@ -85,6 +93,6 @@ class Inputs:
             case UrlReference(url):
                 return url
             case DataReference(data):
-                key = storage.reference_key(self._clock.now(), name_bits())
+                key = storage.reference_key(self._clock.now(), name_bits(self._entropy))
                 await self._storage.put(key, data)
                 return _BLOB + key

@@ -10,6 +10,7 @@ what the operator needs stands in the journal and the log.
 from __future__ import annotations
 
 import asyncio
+import os
 import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from ketchup.errors import Unavailable
 from ketchup.generation.finish import Ending, failed_end, finish, recover_lost
 from ketchup.generation.inputs import Inputs
 from ketchup.generation.results import Results
-from ketchup.ids import WorkerId, WorkspaceId
+from ketchup.ids import Entropy, WorkerId, WorkspaceId
 from ketchup.leases import Watch
 from ketchup.providers.base import (
     AspectRatio,
@@ -116,6 +117,7 @@ class Runner:
         random: Random,
         rules: RunRules,
         ended: Callable[[], None],
+        entropy: Entropy = os.urandom,
     ) -> None:
         self._database = database
         self._engines = engines
@@ -126,6 +128,7 @@ class Runner:
         self._random = random
         self._rules = rules
         self._ended = ended
+        self._entropy = entropy
         self._start = database.write_batcher(self._start_all, lane="run")
         self._finish = database.write_batcher(self._finish_all, lane="run")
         self._numbers: dict[WorkspaceId, int] = {}
@@ -284,10 +287,9 @@ class Runner:
 
     async def _store(self, lease: Lease, images: Sequence[GeneratedImage]) -> tuple[str, ...]:
         number = await self._insist(partial(self._number_of, lease.workspace_id))
+        now, bits = self._clock.now(), partial(ids.name_bits, self._entropy)
         keys = tuple(
-            storage.image_key(
-                number, self._clock.now(), image.format, ids.name_bits(), sequence=place
-            )
+            storage.image_key(number, now, image.format, bits(), sequence=place)
             for place, image in enumerate(images)
         )
         for key, image in zip(keys, images, strict=True):

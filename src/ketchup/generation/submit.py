@@ -9,6 +9,7 @@ anyone answered.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +22,7 @@ from ketchup.credits import HoldRequest, InsufficientCredits
 from ketchup.db import DEFAULT_CAPACITY, Connection, Database
 from ketchup.errors import Unavailable
 from ketchup.generation.inputs import Inputs
-from ketchup.ids import RequestId, TaskId
+from ketchup.ids import Entropy, RequestId, TaskId
 from ketchup.money import Credits
 from ketchup.providers.catalog import Model
 from ketchup.references import DataReference, Reference
@@ -85,10 +86,12 @@ class Submitter:
         allowances: Allowances,
         capacity: int = DEFAULT_CAPACITY,
         accepted: Callable[[], None],
+        entropy: Entropy = os.urandom,
     ) -> None:
         self._inputs = inputs
         self._clock = clock
         self._allowances = allowances
+        self._entropy = entropy
         self._accepted = accepted
         self._decide = database.write_batcher(self._submit, lane="submit", capacity=capacity)
 
@@ -113,7 +116,7 @@ class Submitter:
         return decision
 
     def _submit(self, conn: Connection, submissions: Sequence[Submission]) -> list[Decision]:
-        return submit(conn, submissions, db.now(conn, self._clock))
+        return submit(conn, submissions, db.now(conn, self._clock), self._entropy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ def submit(
     conn: Connection,
     submissions: Sequence[Submission],
     now: Micros,
+    entropy: Entropy = os.urandom,
 ) -> list[Decision]:
     """Decide each submission, in order, and write what was accepted."""
     decisions: list[Decision | None] = [None] * len(submissions)
@@ -143,7 +147,7 @@ def submit(
         # Of submissions that share a new key, one is decided at a time: the others then replay it
         # or, when it was refused and they are cheaper, take its place.
         fresh, waiting = _split(submissions, waiting, decisions, known, refused)
-        decided = _admit(conn, turns, [submissions[i] for i in fresh], now)
+        decided = _admit(conn, turns, [submissions[i] for i in fresh], now, entropy)
         for i, decision in zip(fresh, decided, strict=True):
             decisions[i] = decision
             key = submissions[i].key
@@ -203,14 +207,18 @@ def _refused_too(submission: Submission, refused: Decision | None) -> Decision |
 
 
 def _admit(
-    conn: Connection, turns: Turns, fresh: Sequence[Submission], now: Micros
+    conn: Connection,
+    turns: Turns,
+    fresh: Sequence[Submission],
+    now: Micros,
+    entropy: Entropy,
 ) -> list[Decision]:
     if not fresh:
         return []
     wanted = [(s.request.caller.workspace_id, s.allowance) for s in fresh]
     refusals = turns.refusals(wanted, now)
     new = [
-        (submission, _new_task(submission, now))
+        (submission, _new_task(submission, now, entropy))
         for submission, refusal in zip(fresh, refusals, strict=True)
         if refusal is None
     ]
@@ -230,10 +238,10 @@ def _hold_request(task: NewTask) -> HoldRequest:
     return HoldRequest(task.id, task.workspace_id, task.price)
 
 
-def _new_task(submission: Submission, now: Micros) -> NewTask:
+def _new_task(submission: Submission, now: Micros, entropy: Entropy) -> NewTask:
     request = submission.request
     return NewTask(
-        id=ids.task_id(now),
+        id=ids.task_id(now, entropy),
         workspace_id=request.caller.workspace_id,
         key_id=request.caller.key_id,
         request_id=request.request_id,

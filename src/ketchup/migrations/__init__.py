@@ -78,8 +78,8 @@ def upgrade(engine: Engine, *, newest: MetaData | None = None) -> bool:
         at = current(conn)
         if at is not None and _supports_us(conn, at):
             return False
-        if at is None and newest is not None:
-            _create(conn, newest)
+        if at is None and (newest is not None or conn.dialect.name == "postgresql"):
+            _create(conn, newest or metadata)
         else:
             _apply(conn)
         return True

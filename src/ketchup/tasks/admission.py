@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_
 
 from ketchup.clock import Micros, after
+from ketchup.db import insert_many
 from ketchup.ids import KeyId, RequestId, TaskId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.tasks.priority import Priority
@@ -137,7 +138,7 @@ def enqueue(
         rows.append(_row(new, place, now))
         if place is None and new.priority > Priority.NORMAL:
             urgent.append(new.entrant)
-    conn.execute(insert(task), rows)
+    insert_many(conn, task, rows)
     let_in(conn, turns)
     for entrant in urgent:
         overtake(conn, entrant)

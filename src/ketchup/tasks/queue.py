@@ -22,13 +22,12 @@ from sqlalchemy import (
     case,
     func,
     null,
-    or_,
     select,
     update,
 )
 
 from ketchup.clock import Micros, after
-from ketchup.db import insert_new
+from ketchup.db import insert_many_new, update_many
 from ketchup.ids import RequestId, TaskId, WorkerId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.tasks.table import (
@@ -96,6 +95,8 @@ PORTION: Final = 500
 """Rows that a sweep moves in one transaction: others have the database in between."""
 LONGEST_PAUSE: Final = 900.0
 """Seconds that a task waits for its next try at most."""
+_EARLIEST: Final = -1
+_LATEST: Final = 2**63 - 1
 
 
 class Outcome(StrEnum):
@@ -126,10 +127,10 @@ def start(
 ) -> list[Attempt | LeaseLost]:
     """Write to the journal that (attempt, channel) is about to be sent: becomes in_progress."""
     held = _lock_held(conn, [a for a, _ in starts])
-    mine = [(a, channel) for a, channel in starts if a in held]
-    if mine:
-        conn.execute(_START, [{**_fence(a), "now": now} for a, _ in mine])
-        conn.execute(_JOURNAL, [_journal_row(a, channel, now) for a, channel in mine])
+    mine = {a: channel for a, channel in starts if a in held}
+    update_many(conn, task, _FENCE, [_start_row(a, held[a], now) for a in mine])
+    # A start is repeated when nobody heard of its commit: the journal has it then.
+    insert_many_new(conn, attempt, [_journal_row(a, mine[a], now) for a in mine])
     return [a if a in held else LeaseLost(a) for a, _ in starts]
 
 
@@ -142,14 +143,16 @@ def finish(conn: Connection, ends: Sequence[End], now: Micros) -> list[End | Lea
     left: Counter[WorkspaceId] = Counter()
     decided: list[End | LeaseLost] = []
     for end in ends:
-        workspace = held.pop(end.attempt, None)  # an attempt that is named twice ends once
-        decided.append(end if workspace else LeaseLost(end.attempt))
-        if workspace:
-            left[workspace] += 1
+        row = held.pop(end.attempt, None)  # an attempt that is named twice ends once
+        decided.append(end if row else LeaseLost(end.attempt))
+        if row:
+            left[row.workspace_id] += 1
     mine = [end for end in decided if isinstance(end, End)]
     if mine:
-        conn.execute(_FINISH, [_finish_row(end, now) for end in mine])
-        conn.execute(_CLOSE_ATTEMPT, [_close_row(end, now) for end in mine])
+        update_many(conn, task, _FENCE, [_finish_row(end, now) for end in mine])
+        closed = [_close_row(end, now) for end in mine]
+        # What a dead worker came to stays unknown, also when its task is given up.
+        update_many(conn, attempt, _ATTEMPT, closed, unset="outcome")
         _leave(conn, left)
     return decided
 
@@ -198,8 +201,14 @@ def promote_due(conn: Connection, now: Micros) -> int:
     No pause is longer than `LONGEST_PAUSE`: what is due later than that was written before the
     clock was set back.
     """
-    beyond = after(now, LONGEST_PAUSE)
-    return conn.execute(_PROMOTE, {"now": now, "beyond": beyond, "most": PORTION}).rowcount
+    # One after the other: a query for either end of the index would walk through all of it.
+    spans = ((_EARLIEST, now), (after(now, LONGEST_PAUSE), _LATEST))
+    return sum(_promote_between(conn, behind, until) for behind, until in spans)
+
+
+def _promote_between(conn: Connection, behind: int, until: int) -> int:
+    span = {"behind": behind, "until": until, "most": PORTION}
+    return len(conn.execute(_PROMOTE, span).all())
 
 
 def list_leases(conn: Connection, worker_id: WorkerId) -> list[Lease]:
@@ -225,16 +234,20 @@ def requeue_lost(
     if not lost:
         return []
     # Tasks before their attempts, as in `start` and `finish`: one order of locks everywhere.
+    ids = [row.id for row in lost]
     hopeless = {row.id for row in lost if row.losses + 1 >= max_losses}
-    if back := [row.id for row in lost if row.id not in hopeless]:
-        conn.execute(_REQUEUE_LOST, {"ids": back})
-    conn.execute(_CLOSE_LOST, {"ids": [row.id for row in lost], "now": now})
+    conn.execute(_COUNT_LOSS, {"ids": ids})
+    conn.execute(_REQUEUE_LOST, {"ids": [id_ for id_ in ids if id_ not in hopeless]})
+    conn.execute(_CLOSE_LOST, {"ids": ids, "now": now})
     return [_lease(row) for row in lost if row.id in hopeless]
 
 
-def _lock_held(conn: Connection, attempts: Iterable[Attempt]) -> dict[Attempt, WorkspaceId]:
+def _lock_held(
+    conn: Connection, attempts: Iterable[Attempt]
+) -> dict[Attempt, Row[*tuple[Any, ...]]]:
+    """Lock these tasks, and return who holds each: an attempt that is absent has lost its lease."""
     rows = conn.execute(_LOCK_LEASED, {"ids": [a.task_id for a in attempts]})
-    return {Attempt(row.id, row.attempt, row.worker_id): row.workspace_id for row in rows}
+    return {Attempt(row.id, row.attempt, row.worker_id): row for row in rows}
 
 
 def _held_by(a: Attempt) -> Any:  # noqa: ANN401 SQLAlchemy's own name for it is private
@@ -270,28 +283,12 @@ def _lease(row: Row[*tuple[Any, ...]]) -> Lease:
     )
 
 
-def _fence(a: Attempt) -> dict[str, object]:
-    return {"b_id": a.task_id, "b_number": a.number, "b_worker": a.worker_id}
-
-
-def _finish_row(end: End, now: Micros) -> dict[str, object]:
+def _start_row(a: Attempt, row: Row[*tuple[Any, ...]], now: Micros) -> dict[str, object]:
     return {
-        **_fence(end.attempt),
-        "status": end.status,
-        "result": msgspec.json.encode(end.images).decode() if end.images else None,
-        "consumed": end.consumed,
-        "reason": end.reason,
-        "now": now,
-    }
-
-
-def _close_row(end: End, now: Micros) -> dict[str, object]:
-    return {
-        "b_id": end.attempt.task_id,
-        "b_number": end.attempt.number,
-        "outcome": Outcome(end.status.value),
-        "detail": end.detail,
-        "now": now,
+        "id": a.task_id,
+        "attempt": a.number,
+        "status": Status.IN_PROGRESS,
+        "started_at": now if row.started_at is None else row.started_at,
     }
 
 
@@ -305,6 +302,33 @@ def _journal_row(a: Attempt, channel: str, now: Micros) -> dict[str, object]:
     }
 
 
+def _finish_row(end: End, now: Micros) -> dict[str, object]:
+    return {
+        "id": end.attempt.task_id,
+        "attempt": end.attempt.number,
+        "status": end.status,
+        "queue_state": QueueState.DONE,
+        "worker_id": None,
+        "result": msgspec.json.encode(end.images).decode() if end.images else None,
+        "consumed": end.consumed,
+        "reason": end.reason,
+        "finished_at": now,
+    }
+
+
+def _close_row(end: End, now: Micros) -> dict[str, object]:
+    return {
+        "task_id": end.attempt.task_id,
+        "number": end.attempt.number,
+        "outcome": Outcome(end.status.value),
+        "detail": end.detail,
+        "finished_at": now,
+    }
+
+
+# The rows that hold an attempt are locked; these find them again.
+_FENCE: Final = ("id", "attempt")
+_ATTEMPT: Final = ("task_id", "number")
 _LEASE_COLUMNS: Final = (
     task.c.id,
     task.c.attempt,
@@ -320,14 +344,6 @@ _LEASE_COLUMNS: Final = (
     task.c.tries,
     task.c.losses,
     task.c.vtime,
-)
-_FENCED: Final[tuple[ColumnElement[bool], ...]] = (
-    task.c.id == bindparam("b_id"),
-    task.c.attempt == bindparam("b_number"),
-    task.c.worker_id == bindparam("b_worker"),
-    # Bound, not literal as in `in_state`: these statements run for many rows at once, which a
-    # literal forbids, and they find each row by its key.
-    task.c.queue_state == QueueState.LEASED.value,
 )
 _HELD_BY_THEM: Final[tuple[ColumnElement[bool], ...]] = (
     in_state(QueueState.LEASED),
@@ -365,33 +381,10 @@ _MOVE_CLOCK: Final = (
     .values(vtime=bindparam("latest"))
 )
 _LOCK_LEASED: Final = (
-    select(task.c.id, task.c.attempt, task.c.worker_id, task.c.workspace_id)
+    select(task.c.id, task.c.attempt, task.c.worker_id, task.c.workspace_id, task.c.started_at)
     .where(task.c.id.in_(bindparam("ids", expanding=True)), in_state(QueueState.LEASED))
     .order_by(task.c.id)
     .with_for_update()
-)
-_START: Final = (
-    update(task)
-    .where(*_FENCED)
-    .values(
-        status=Status.IN_PROGRESS.value,
-        started_at=func.coalesce(task.c.started_at, bindparam("now")),
-    )
-)
-# A start is repeated when nobody heard of its commit: the journal has it then.
-_JOURNAL: Final = insert_new(attempt)
-_FINISH: Final = (
-    update(task)
-    .where(*_FENCED)
-    .values(
-        status=bindparam("status"),
-        queue_state=QueueState.DONE.value,
-        worker_id=null(),
-        result=bindparam("result"),
-        consumed=bindparam("consumed"),
-        reason=bindparam("reason"),
-        finished_at=bindparam("now"),
-    )
 )
 _CLOSE_ATTEMPT: Final = (
     update(attempt)
@@ -406,7 +399,8 @@ _DUE: Final = (
     select(task.c.id)
     .where(
         in_state(QueueState.DELAYED),
-        or_(task.c.run_at <= bindparam("now"), task.c.run_at > bindparam("beyond")),
+        task.c.run_at > bindparam("behind"),
+        task.c.run_at <= bindparam("until"),
     )
     .order_by(task.c.run_at)
     .limit(bindparam("most"))
@@ -418,6 +412,8 @@ _PROMOTE: Final = (
     update(task)
     .where(task.c.id.in_(select(_DUE.c.id)))
     .values(queue_state=QueueState.READY.value, run_at=null())
+    # What counts the rows: Python's driver for SQLite counts none of an UPDATE behind a WITH.
+    .returning(task.c.id)
 )
 _LOST: Final = (
     select(*_LEASE_COLUMNS)
@@ -432,10 +428,8 @@ _CLOSE_LOST: Final = (
     .where(attempt.c.task_id.in_(bindparam("ids", expanding=True)), attempt.c.outcome.is_(None))
     .values(outcome=Outcome.UNKNOWN.value, finished_at=bindparam("now"))
 )
-_REQUEUE_LOST: Final = (
-    update(task)
-    .where(task.c.id.in_(bindparam("ids", expanding=True)))
-    .values({**_back_to(QueueState.READY), "losses": task.c.losses + 1})
-)
+_THEM: Final = task.c.id.in_(bindparam("ids", expanding=True))
+_COUNT_LOSS: Final = update(task).where(_THEM).values(losses=task.c.losses + 1)
+_REQUEUE_LOST: Final = update(task).where(_THEM).values(_back_to(QueueState.READY))
 _LEASED_TO: Final = select(*_LEASE_COLUMNS).where(*_HELD_BY_THEM)
 _ENDED_AS: Final = select(task.c.attempt, task.c.status).where(task.c.id == bindparam("id"))

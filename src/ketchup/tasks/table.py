@@ -145,7 +145,6 @@ attempt = Table(
     # For the operator.
     Column("detail", Text),
     Column("finished_at", BigInteger),
-    partial_index("attempt_open", "worker_id", where=text("outcome IS NULL")),
     sqlite_with_rowid=False,
 )
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, assert_never
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, func, select, tuple_, update
 
 from ketchup.clock import Micros, after
+from ketchup.db import insert_many, update_many
 from ketchup.ids import DeliveryId, TaskId, WorkerId, WorkspaceId
 from ketchup.webhooks.decision import (
     Again,
@@ -120,8 +121,8 @@ def record(conn: Connection, results: Sequence[Attempted]) -> list[Recording]:
     held = _held(conn, {result.lease.id for result in results})
     written = [result for result in results if result.lease in held]
     if written:
-        conn.execute(_END_LEASE, [_ending(result) for result in written])
-        conn.execute(insert(delivery_attempt), [_attempt(result) for result in written])
+        update_many(conn, delivery, _LEASE, [_ending(result) for result in written])
+        insert_many(conn, delivery_attempt, [_attempt(result) for result in written])
     return [Recording.WRITTEN if result.lease in held else Recording.LATE for result in results]
 
 
@@ -233,22 +234,8 @@ def _held(conn: Connection, ids: Collection[DeliveryId]) -> set[Lease]:
     return {Lease(*row) for row in rows}
 
 
-_END_LEASE: Final = (
-    update(delivery)
-    .where(
-        delivery.c.id == bindparam("lease_id"),
-        delivery.c.attempt == bindparam("lease_attempt"),
-        delivery.c.worker_id == bindparam("lease_worker_id"),
-    )
-    .values(
-        state=bindparam("new_state"),
-        tries=bindparam("new_tries"),
-        next_at=bindparam("new_next_at"),
-        finished_at=bindparam("new_finished_at"),
-        worker_id=None,
-        claimed_at=None,
-    )
-)
+# The rows that these attempts hold are locked.
+_LEASE: Final = ("id", "attempt")
 
 
 def _ending(result: Attempted) -> dict[str, Any]:
@@ -266,13 +253,14 @@ def _ending(result: Attempted) -> dict[str, Any]:
         case _:
             assert_never(result.decision)
     return {
-        "lease_id": result.lease.id,
-        "lease_attempt": result.lease.attempt,
-        "lease_worker_id": result.lease.worker_id,
-        "new_state": state,
-        "new_tries": tries,
-        "new_next_at": next_at,
-        "new_finished_at": finished_at,
+        "id": result.lease.id,
+        "attempt": result.lease.attempt,
+        "state": state,
+        "tries": tries,
+        "next_at": next_at,
+        "worker_id": None,
+        "claimed_at": None,
+        "finished_at": finished_at,
     }
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Final, Protocol, assert_never
 
@@ -155,7 +155,7 @@ class Sender:
         self._random = random
         self._settings = settings or SenderSettings()
         self._errors = errors
-        self._record = database.write_batcher(record, lane="deliver")
+        self._record = database.write_batcher(self._record_all, lane="deliver")
         # By lease: what lost its lease may run on here beside the next attempt.
         self._tasks: dict[Lease, asyncio.Task[None]] = {}
         self._posting: set[Lease] = set()
@@ -225,6 +225,11 @@ class Sender:
             per_destination=self._settings.per_destination,
         )
         return claimed, self._clock.monotonic() - started
+
+    def _record_all(self, conn: Connection, results: Sequence[Attempted]) -> list[Recording]:
+        # The next attempt is counted from the time that all senders share.
+        now = db.now(conn, self._clock)
+        return record(conn, [replace(result, ended_at=now) for result in results])
 
     async def _wait(self) -> None:
         """Return when woken, when something falls due, or after the poll interval."""

@@ -60,20 +60,33 @@ def _queue() -> None:
         ["workspace_id", sa.text("priority DESC"), "id"],
         sqlite_where=sa.text("queue_state = 'waiting'"),
     )
-    with op.batch_alter_table("turn", recreate="always", table_kwargs=_WITHOUT_ROWID) as turn:
-        for name, default in (
-            ("active", "0"),
-            ("waiting", "0"),
-            ("capacity", "0"),
-            ("weight", "1"),
-        ):
-            turn.add_column(sa.Column(name, sa.Integer(), server_default=default, nullable=False))
-        turn.create_check_constraint("counts_what_is_there", "active >= 0 AND waiting >= 0")
-        turn.create_check_constraint("has_a_share", "capacity >= 0 AND weight > 0")
-    op.execute(
-        "UPDATE turn SET active = (SELECT count(*) FROM task"
-        " WHERE task.workspace_id = turn.workspace_id AND task.queue_state <> 'done')"
+    # Nothing looks for attempts by their worker any more.
+    op.drop_index("attempt_open", "attempt")
+    _turns()
+
+
+def _turns() -> None:
+    # Made anew, because SQLite cannot give a table that is there another CHECK constraint.
+    op.execute("CREATE TABLE old_turn AS SELECT workspace_id, vtime, arrival_at FROM turn")
+    op.drop_table("turn")
+    op.create_table(
+        "turn",
+        sa.Column("workspace_id", sa.String(length=40), nullable=False),
+        sa.Column("vtime", sa.BigInteger(), nullable=False),
+        sa.Column("arrival_at", sa.BigInteger(), nullable=False),
+        sa.Column("active", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("waiting", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("capacity", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("weight", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("active >= 0 AND waiting >= 0", name=op.f("turn_counts_what_is_there")),
+        sa.CheckConstraint("capacity >= 0 AND weight > 0", name=op.f("turn_has_a_share")),
+        sa.PrimaryKeyConstraint("workspace_id", name=op.f("turn_key")),
+        sqlite_with_rowid=False,
     )
-
-
-_WITHOUT_ROWID = {"sqlite_with_rowid": False}
+    op.execute(
+        "INSERT INTO turn (workspace_id, vtime, arrival_at, active)"
+        " SELECT workspace_id, vtime, arrival_at, (SELECT count(*) FROM task"
+        " WHERE task.workspace_id = old_turn.workspace_id AND task.queue_state <> 'done')"
+        " FROM old_turn"
+    )
+    op.drop_table("old_turn")
