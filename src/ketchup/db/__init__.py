@@ -26,7 +26,14 @@ from ketchup.db.database import (
     engine_of,
 )
 from ketchup.db.faults import Fault, fault_of
-from ketchup.db.schema import CHURNS, lock_names, metadata, now, partial_index
+from ketchup.db.schema import (
+    CHURNS,
+    distinct_by_index,
+    lock_names,
+    metadata,
+    now,
+    partial_index,
+)
 
 # Layers above name these two types without knowing the library behind it.
 __all__ = [
@@ -46,6 +53,7 @@ __all__ = [
     "Result",
     "SqliteFile",
     "bell_of",
+    "distinct_by_index",
     "engine_of",
     "fault_of",
     "insert_many",

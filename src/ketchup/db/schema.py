@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Index, MetaData, TextClause, text
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    MetaData,
+    Select,
+    TextClause,
+    func,
+    select,
+    text,
+)
 
 from ketchup.clock import Clock, Micros
 
@@ -34,6 +45,17 @@ def partial_index(
     `postgres.teach`, because its own argument would load its dialect at every start on SQLite.
     """
     return Index(name, *keys, sqlite_where=where, info={WHERE: where})
+
+
+def distinct_by_index(column: Column[Any], where: ColumnElement[bool]) -> Select[Any]:
+    """Return a query for the different values of a column that leads an index of these rows.
+
+    It steps from value to value; DISTINCT would read every row.
+    """
+    step = select(func.min(column).label("value")).where(where).cte("step", recursive=True)
+    following = select(func.min(column)).where(where, column > step.c.value).scalar_subquery()
+    steps = step.union_all(select(following).where(step.c.value.is_not(None)))
+    return select(steps.c.value).where(steps.c.value.is_not(None))
 
 
 def now(conn: Connection, clock: Clock) -> Micros:
