@@ -57,7 +57,7 @@ def postgres_engine(url: str, *, read_only: bool = False, lasting: bool = False)
 
 
 def _leave_out_values(context: ExceptionContext) -> None:
-    """Shorten an error's text to its first sentence: the detail quotes rows, and goes to the log."""
+    """Shorten an error's text to its first sentence: the rest quotes rows, and goes to the log."""
     error: Any = context.original_exception
     sentence = getattr(getattr(error, "diag", None), "message_primary", None)
     if sentence is None:
