@@ -47,11 +47,6 @@ async def database(location: Location) -> AsyncIterator[Database]:
         yield opened
 
 
-@pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
-
-
 async def test_a_callback_is_owed_only_if_the_task_ends(
     database: Database, clock: FrozenClock
 ) -> None:
