@@ -54,7 +54,7 @@ gallery: install ## Render the sixteen gallery pictures under docs/gallery
 docs: install ## Generate docs/configuration.md from the settings
 	$(BIN)/python -m ketchup.config > docs/configuration.md
 
-bench: install ## Measure accept and poll against the baseline and the floor
+bench: install ## Measure what is promised about speed, beside what others do (half an hour)
 	$(BIN)/python -m bench
 
 clean: ## Remove what `make` made

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from bench.servers import Servers
 
 def main() -> int:
     """Measure, print the report, and return the exit code."""
+    # Whoever ends us must not leave servers and gigabytes behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     options = _options()
     wanted = options.only or list(PARTS)
     cores = Cores.choose()

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -149,8 +150,13 @@ def opened(
     at_once: int = 64,
     lease_seconds: float = 15.0,
     workers: int = 1,
+    pictures: Path | None = None,
 ) -> Iterator[Arena]:
-    """Prepare a contestant's tables, start its processes, and stop them at the end."""
+    """Prepare a contestant's tables, start its processes, and stop them at the end.
+
+    `pictures` is a folder in which to make another one for its pictures: on another disk than its
+    data, or on none.
+    """
     way = WAYS[queue]
     folder.mkdir(parents=True)
     with contextlib.ExitStack() as stack:
@@ -168,6 +174,10 @@ def opened(
         database = engine_of(location, lasting=True)
         stack.callback(database.dispose)
         workspaces = _prepared(queue, setup, database)
+        if pictures is not None:
+            elsewhere = stack.enter_context(tempfile.TemporaryDirectory(dir=pictures))
+            paths(folder).blobs.rmdir()
+            paths(folder).blobs.symlink_to(elsewhere)
         if way.worker is not None:
             for _ in range(workers):
                 stack.enter_context(_started((way.module, way.worker), setup))

@@ -92,8 +92,8 @@ class Runtime:
     chores: Chores
     accepted: Wakeup
     """Rung after a commit that let tasks in, here."""
-    accepted_elsewhere: Wakeup
-    """Rung when another process has let tasks in."""
+    rung: Wakeup
+    """Rung when a process on this database has let tasks in or ended some."""
     ended: Wakeup
     """Rung after a commit that ended tasks."""
     bell: Bell
@@ -211,6 +211,7 @@ async def open_runtime(
         plans = plans_from(settings.plans, settings.default_plan)
         accepted, ended, bell = Wakeup(), Wakeup(), bell_of(location)
         accepted.listen(bell.ring)
+        ended.listen(bell.ring)
         yield Runtime(
             rules=_rules(settings),
             clock=clock,
@@ -241,7 +242,7 @@ async def open_runtime(
             ),
             chores=Chores(database, store, authenticator, plans, clock),
             accepted=accepted,
-            accepted_elsewhere=Wakeup(),
+            rung=Wakeup(),
             ended=ended,
             bell=bell,
             is_alone=isinstance(location, SqliteFile),

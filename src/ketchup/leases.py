@@ -50,6 +50,8 @@ worker = Table(
     Column("started_at", BigInteger, nullable=False),
     # Raised by each renewal.
     Column("beat", BigInteger, nullable=False),
+    # Milliseconds without a new beat after which it is dead. Its own: others may be set otherwise.
+    Column("ttl_ms", BigInteger, nullable=False),
     info={CHURNS: True},
     sqlite_with_rowid=False,
 )
@@ -74,6 +76,9 @@ class Terms:
         return self.ttl * (1 - MARGIN_FRACTION)
 
 
+_DEFAULT_TERMS: Final = Terms()
+
+
 class Trust:
     """A worker's own view of its lease."""
 
@@ -92,15 +97,22 @@ class Trust:
         return self._until - self._clock.monotonic()
 
 
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a worker's row says: how often it has renewed, and for how many seconds that counts."""
+
+    count: int
+    ttl: float
+
+
 class Watch:
     """A worker's view of all the others: since when it has not seen each one's beat change."""
 
-    def __init__(self, terms: Terms, clock: Clock) -> None:
-        self._terms = terms
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._seen: dict[WorkerId, tuple[int, float]] = {}
+        self._seen: dict[WorkerId, tuple[Beat, float]] = {}
 
-    def find_silent(self, beats: Mapping[WorkerId, int]) -> dict[WorkerId, int]:
+    def find_silent(self, beats: Mapping[WorkerId, Beat]) -> dict[WorkerId, Beat]:
         """Take note of beats that were just read; return those that have lasted a whole term."""
         now = self._clock.monotonic()
         self._seen = {
@@ -112,13 +124,16 @@ class Watch:
         return {
             worker_id: beat
             for worker_id, (beat, since) in self._seen.items()
-            if now - since >= self._terms.ttl
+            if now - since >= beat.ttl
         }
 
 
-def register(conn: Connection, worker_id: WorkerId, now: Micros) -> None:
+def register(
+    conn: Connection, worker_id: WorkerId, now: Micros, terms: Terms = _DEFAULT_TERMS
+) -> None:
     """Enter a new worker process."""
-    conn.execute(insert(worker), {"id": worker_id, "started_at": now, "beat": 0})
+    row = {"id": worker_id, "started_at": now, "beat": 0, "ttl_ms": round(terms.ttl * 1000)}
+    conn.execute(insert(worker), row)
 
 
 def renew_unless_reaped(conn: Connection, worker_id: WorkerId) -> bool:
@@ -131,19 +146,19 @@ def lock_alive(conn: Connection, worker_id: WorkerId) -> bool:
     return conn.execute(_LOCK_ALIVE, {"b_id": worker_id}).first() is not None
 
 
-def beats_of_others(conn: Connection, worker_id: WorkerId) -> dict[WorkerId, int]:
+def beats_of_others(conn: Connection, worker_id: WorkerId) -> dict[WorkerId, Beat]:
     """Return the beat of every other worker. One never reaps itself: it would know better."""
-    rows = conn.execute(select(worker.c.id, worker.c.beat).where(worker.c.id != worker_id))
-    return {WorkerId(row.id): row.beat for row in rows}
+    rows = conn.execute(select(worker).where(worker.c.id != worker_id))
+    return {WorkerId(row.id): Beat(row.beat, row.ttl_ms / 1000) for row in rows}
 
 
-def reap_silent(conn: Connection, silent: Mapping[WorkerId, int]) -> int:
+def reap_silent(conn: Connection, silent: Mapping[WorkerId, Beat]) -> int:
     """Remove the rows of workers that still have the beat that was watched; return how many.
 
     The caller requeues what they held in the same transaction, else it would be nobody's.
     """
     return sum(
-        conn.execute(_REAP, {"b_id": worker_id, "b_beat": beat}).rowcount
+        conn.execute(_REAP, {"b_id": worker_id, "b_beat": beat.count}).rowcount
         for worker_id, beat in sorted(silent.items())
     )
 

@@ -33,6 +33,7 @@ from ketchup.bootstrap import (
 from ketchup.clock import Clock, SystemClock
 from ketchup.config import Settings
 from ketchup.data_folder import DataFolder
+from ketchup.errors import Unavailable
 from ketchup.protocol import HttpProtocol
 from ketchup.providers.base import Provider
 from ketchup.server import App, create_app
@@ -42,6 +43,7 @@ log = telemetry.logger(__name__)
 
 _BACKLOG: Final = 2048
 _STORE_POLL_SECONDS: Final = 1.0
+_USES_SECONDS: Final = 30.0
 _OBJECTS_BEFORE_COLLECTING: Final = 20_000
 _CLOSE_CONNECTIONS_SECONDS: Final = 10
 
@@ -138,7 +140,11 @@ class Service:
     async def _background(self, runtime: Runtime, is_usable: bool) -> None:
         if not is_usable:
             await self._wait_for_store()
-        await runtime.bell.run(runtime.accepted_elsewhere)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(runtime.bell.run(runtime.rung))
+            if self.role is Role.API:
+                # Where there is a worker, it is one of its chores.
+                group.create_task(_write_uses(runtime))
 
     async def _try_store(self) -> bool:
         """Whether the database can be used now; False when its server does not answer yet."""
@@ -171,6 +177,15 @@ class Service:
     def _settle(self) -> None:
         if self.loaded is not None:
             self.loaded()
+
+
+async def _write_uses(runtime: Runtime) -> None:
+    """Write down now and then when keys were last used."""
+    while True:
+        await asyncio.sleep(_USES_SECONDS)
+        # What is not written now is written the next time.
+        with contextlib.suppress(Unavailable):
+            await runtime.authenticator.write_uses()
 
 
 @contextlib.asynccontextmanager

@@ -81,7 +81,8 @@ def create_worker(runtime: Runtime) -> Worker:
         ),
     )
     runtime.accepted.listen(worker.wake)
-    runtime.accepted_elsewhere.listen(worker.wake)
+    runtime.rung.listen(worker.wake)
+    runtime.rung.listen(worker.wake_sender)
     runtime.ended.listen(worker.wake_sender)
     return worker
 
@@ -162,7 +163,9 @@ class Worker:
         trust = Trust(self._settings.terms, self._clock)
         sent = self._clock.monotonic()
         await self._database.write(
-            lambda conn: leases.register(conn, worker_id, db.now(conn, self._clock))
+            lambda conn: leases.register(
+                conn, worker_id, db.now(conn, self._clock), self._settings.terms
+            )
         )
         trust.renewed(sent)
         self._outage.over()
@@ -170,7 +173,7 @@ class Worker:
 
     async def _session(self, worker_id: WorkerId, trust: Trust) -> None:
         sender = self._sender = self._make_sender(worker_id)
-        watch = Watch(self._settings.terms, self._clock)
+        watch = Watch(self._clock)
         if self._stopping.is_set():
             sender.stop()
         helpers = [

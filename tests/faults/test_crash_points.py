@@ -24,8 +24,9 @@ from tests.support.audit import nothing_held
 from tests.support.busy_customers import Customers
 from tests.support.callbacks import all_told, disagreements
 from tests.support.customers import customer
-from tests.support.errand import Home, errand
+from tests.support.errand import Home, Place, errand
 from tests.support.invariants import Promises, violations
+from tests.support.postgres import postgres_server
 from tests.support.receiver import Receiver
 from tests.support.seeded import seeded
 from tests.support.service import running_service
@@ -37,7 +38,7 @@ SECONDS: Final = 20.0
 CALLS: Final = (
     *("pwrite64", "fdatasync", "ftruncate"),  # the database
     *("fsync", "rename", "unlink", "mkdir"),  # the images
-    *("write", "writev", "sendmsg", "sendto"),  # answers, callbacks, the log
+    *("write", "writev", "sendmsg", "sendto"),  # a database server, answers, callbacks, the log
 )
 
 
@@ -75,13 +76,20 @@ async def test_a_kill_inside_any_of_some_calls_loses_nothing(
 @pytest.mark.timeout(1800)
 async def test_a_kill_inside_every_call_loses_nothing(forks: Zygote, tmp_path: Path) -> None:
     home = await Home.made_by(forks, tmp_path)
-    points = await _points_of_work(forks, home, tmp_path / "recorded")
 
-    async def judge(other: Zygote, folder: Path, point: Point) -> None:
-        assert await _killed_at_work(other, home, folder, point) == [], point
+    await _killed_at_each(home, await _points_of_work(forks, home, tmp_path / "recorded"), tmp_path)
 
-    await side_by_side(points, tmp_path, judge)
-    sys.stdout.write(f"{len(points)} points of the work\n")
+
+@pytest.mark.torture
+@pytest.mark.timeout(1800)
+async def test_a_kill_inside_any_of_many_calls_on_postgresql_loses_nothing(
+    forks: Zygote, tmp_path: Path, random: Random
+) -> None:
+    with postgres_server() as server:
+        home = await Home.made_by(forks, tmp_path, server)
+        points = await _points_of_work(forks, home, tmp_path / "recorded")
+
+        await _killed_at_each(home, random.sample(points, 40), tmp_path)
 
 
 async def test_a_first_start_that_is_killed_inside_some_calls_can_be_made_again(
@@ -130,36 +138,51 @@ async def test_a_server_that_holds_and_enqueues_in_two_transactions_is_found_out
 
 async def _points_of_work(forks: Zygote, home: Home, folder: Path) -> Sequence[Point]:
     """Do the work once in peace, and return every call that it made."""
-    data, log = home.copied_to(folder), folder / "calls"
-    async with Receiver() as receiver, forks.fork(data) as service, _recorded(service, log):
-        ready = await service.live()
-        assert ready is not None
-        await _work(ready.base_url, home.customers(receiver), receiver)
-        assert await service.stop() == 0
+    log = folder.parent / "calls"
+    with home.copied_to(folder) as place:
+        async with (
+            Receiver() as receiver,
+            forks.fork(place.data, **place.settings) as service,
+            _recorded(service, log),
+        ):
+            ready = await service.live()
+            assert ready is not None
+            await _work(ready.base_url, home.customers(receiver), receiver)
+            assert await service.stop() == 0
     return _points(log)
 
 
 async def _killed_at_work(forks: Zygote, home: Home, folder: Path, point: Point) -> list[str]:
     """Do the work with a kill in it, finish it without, and return all that is wrong."""
-    data = home.copied_to(folder)
-    async with Receiver() as receiver:
-        customers = home.customers(receiver)
-        await _work_until_killed(forks, data, point, customers, receiver)
-        if found := violations(data, customers.promises):
-            return found
-        async with running_service(data, settings={"public_url": PUBLIC_URL}) as service:
-            await _work(service.base_url, customers, receiver)
-            await nothing_held(service.admin, SECONDS)
-        found = disagreements(receiver, customers.ended) + customers.complaints
-    found += violations(data, customers.promises, at_the_end=True)
-    shutil.rmtree(folder)
-    return found
+    with home.copied_to(folder) as place:
+        async with Receiver() as receiver:
+            customers = home.customers(receiver)
+            await _work_until_killed(forks, place, point, customers, receiver)
+            if found := place.violations(customers.promises):
+                return found
+            settings = {"public_url": PUBLIC_URL, **place.settings}
+            async with running_service(place.data, settings=settings) as service:
+                await _work(service.base_url, customers, receiver)
+                await nothing_held(service.admin, SECONDS)
+            found = disagreements(receiver, customers.ended) + customers.complaints
+        return found + place.violations(customers.promises, at_the_end=True)
+
+
+async def _killed_at_each(home: Home, points: Sequence[Point], folder: Path) -> None:
+    async def judge(forks: Zygote, folder: Path, point: Point) -> None:
+        assert await _killed_at_work(forks, home, folder, point) == [], point
+
+    await side_by_side(points, folder, judge)
+    sys.stdout.write(f"{len(points)} points of the work\n")
 
 
 async def _work_until_killed(
-    forks: Zygote, data: Path, point: Point, customers: Customers, receiver: Receiver
+    forks: Zygote, place: Place, point: Point, customers: Customers, receiver: Receiver
 ) -> None:
-    async with forks.fork(data) as service, traced(service.pid, *point.options):
+    async with (
+        forks.fork(place.data, **place.settings) as service,
+        traced(service.pid, *point.options),
+    ):
         if (ready := await service.live()) is None:
             return
         work = asyncio.create_task(_work(ready.base_url, customers, receiver))
@@ -169,7 +192,7 @@ async def _work_until_killed(
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         # Beyond the last call of its kind it ends by itself.
-        assert await ended in {0, -signal.SIGKILL}, data
+        assert await ended in {0, -signal.SIGKILL}, point
 
 
 async def _work(base_url: str, customers: Customers, receiver: Receiver) -> None:
@@ -211,5 +234,5 @@ def _recorded(service: Forked, log: Path) -> AbstractAsyncContextManager[None]:
 
 def _points(log: Path) -> Sequence[Point]:
     counts = calls_of(log)
-    assert counts["pwrite64"], "nothing was traced"
+    assert counts["fsync"], "nothing was traced"
     return [Point(call, number) for call in CALLS for number in range(1, counts[call] + 1)]

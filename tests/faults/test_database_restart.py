@@ -47,7 +47,7 @@ async def test_restarts_of_the_database_lose_nothing(tmp_path: Path, random: Ran
 async def test_many_restarts_of_the_database_lose_nothing(
     tmp_path: Path, random: Random, kind: str
 ) -> None:
-    modes: Sequence[Mode] = ("fast", "immediate", "kill") * 5
+    modes: Sequence[Mode] = ("fast", "immediate", "kill") * 3
 
     assert await _complaints(tmp_path, random, kind, modes) == []
 

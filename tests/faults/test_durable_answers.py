@@ -55,7 +55,7 @@ async def _answers(tmp_path: Path, environ: dict[str, str]) -> list[bool]:
     async with zygote(environ) as forks, Receiver() as receiver:
         home = await Home.made_by(forks, tmp_path)
         # Nothing but the submits writes.
-        async with forks.fork(home.data, concurrency=0) as service:
+        async with forks.fork(home.place.data, concurrency=0) as service:
             ready = await service.live()
             assert ready is not None
             orders = errand(receiver.url)

@@ -52,7 +52,7 @@ async def test_a_few_kills_lose_nothing(
 
 @pytest.mark.torture
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("kind", "kills"), [("sqlite", 60), ("postgres", 30), ("fleet", 100)])
+@pytest.mark.parametrize(("kind", "kills"), [("sqlite", 40), ("postgres", 20), ("fleet", 50)])
 async def test_many_kills_lose_nothing(
     deploy: Deploy, random: Random, kind: str, kills: int
 ) -> None:

@@ -191,7 +191,7 @@ async def test_many_pauses_under_load_lose_nothing(
     deploy: Deploy, random: Random, kind: str
 ) -> None:
     with deploy(kind, **_ENVIRON) as deployment:
-        await _survives(deployment, random, 15)
+        await _survives(deployment, random, 10)
 
 
 async def _survives(deployment: Deployment, random: Random, pauses: int) -> None:

@@ -15,8 +15,6 @@ from ketchup.leases import Terms, Watch
 from tests.support.database import open_engine
 from tests.support.factories import OTHER_WORKER, WORKER, register
 
-TERMS = Terms(ttl=15.0)
-
 
 @pytest.fixture
 def conn(location: Location) -> Iterator[Connection]:
@@ -30,7 +28,7 @@ def reap(conn: Connection, watch: Watch, reaper: WorkerId = OTHER_WORKER) -> int
 
 def test_a_worker_is_reaped_a_whole_lease_after_its_beat_was_seen(conn: Connection) -> None:
     clock = FrozenClock()
-    watch = Watch(TERMS, clock)
+    watch = Watch(clock)
     register(conn, WORKER, OTHER_WORKER)
 
     assert reap(conn, watch) == 0
@@ -46,7 +44,7 @@ def test_a_worker_is_reaped_a_whole_lease_after_its_beat_was_seen(conn: Connecti
 
 def test_a_worker_that_renews_is_never_reaped(conn: Connection) -> None:
     clock = FrozenClock()
-    watch = Watch(TERMS, clock)
+    watch = Watch(clock)
     register(conn, WORKER, OTHER_WORKER)
 
     for _ in range(100):
@@ -59,7 +57,7 @@ def test_a_worker_that_renews_is_never_reaped(conn: Connection) -> None:
 
 def test_a_wall_clock_that_jumps_reaps_nobody(conn: Connection) -> None:
     clock = FrozenClock()
-    watch = Watch(TERMS, clock)
+    watch = Watch(clock)
     register(conn, WORKER, OTHER_WORKER)
 
     for jump in (3600, -7200, 86_400):
@@ -71,10 +69,10 @@ def test_a_wall_clock_that_jumps_reaps_nobody(conn: Connection) -> None:
 
 def test_a_watcher_that_slept_does_not_reap_who_has_renewed_since(conn: Connection) -> None:
     clock = FrozenClock()
-    watch = Watch(TERMS, clock)
+    watch = Watch(clock)
     register(conn, WORKER, OTHER_WORKER)
     assert reap(conn, watch) == 0
-    silent = {WORKER: 0}
+    silent = leases.beats_of_others(conn, OTHER_WORKER)
     clock.advance(3600)
     assert leases.renew_unless_reaped(conn, WORKER)
 
@@ -99,3 +97,16 @@ def test_a_worker_that_ended_is_off_the_list(conn: Connection) -> None:
     leases.remove(conn, [OTHER_WORKER])
 
     assert leases.list_others(conn, WORKER) == []
+
+
+def test_each_worker_has_as_long_as_its_own_settings_say(conn: Connection) -> None:
+    clock = FrozenClock()
+    watch = Watch(clock)
+    leases.register(conn, WORKER, clock.now(), Terms(ttl=60.0))
+    leases.register(conn, OTHER_WORKER, clock.now(), Terms(ttl=2.0))
+
+    assert reap(conn, watch) == 0
+    clock.advance(59.9)
+    assert reap(conn, watch) == 0
+    clock.advance(0.1)
+    assert reap(conn, watch) == 1

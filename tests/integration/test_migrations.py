@@ -178,7 +178,7 @@ def test_what_was_in_the_queue_before_there_were_caps_is_counted_as_in_flight(
         conn.execute(text("INSERT INTO turn VALUES ('ws_busy', 7000, 5), ('ws_idle', 3000, 4)"))
         for number, state in enumerate(["ready", "ready", "leased", "delayed", "done"]):
             conn.execute(_OLD_TASK, {"id": f"ta{number}", "state": state})
-    with pytest.raises(SchemaTooOld, match="is at schema 0001.*run `ketchup migrate` first"):
+    with pytest.raises(SchemaTooOld, match=r"is at schema 0001.*run `ketchup migrate` first"):
         migrations.require_usable(engine)
 
     assert migrations.upgrade(engine) is True

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Final
+from uuid import uuid4
 
 from PIL import Image
 
 from tests.support.busy_customers import UNREACHABLE, Customers, Order
+from tests.support.invariants import Promises, violations
 from tests.support.pictures import encoded
+from tests.support.postgres import PostgresServer
 from tests.support.receiver import Receiver
 from tests.support.zygote import Zygote
 
@@ -21,22 +25,58 @@ _MODEL: Final = "google/gempix2"
 
 
 @dataclass(frozen=True)
-class Home:
-    """A data folder that was started once in peace, and a key to it. Each fault gets a copy."""
+class Place:
+    """A data folder, and the URL of its database where that is on PostgreSQL."""
 
     data: Path
+    database: str | None = None
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a service needs to be told of it."""
+        if self.database is None:
+            return {}
+        # Who comes after a kill waits until the lease of the one before has run out.
+        return {"database": self.database, "worker.lease_seconds": 2}
+
+    @property
+    def admin_token(self) -> str:
+        return (self.data / "admin.token").read_text().strip()
+
+    def violations(self, promises: Promises, *, at_the_end: bool = False) -> list[str]:
+        return violations(self.data, promises, at_the_end=at_the_end, database=self.database)
+
+
+@dataclass(frozen=True)
+class Home:
+    """A place where a service was started once in peace, and a key to it. Each fault gets a copy."""
+
+    place: Place
     key: str
+    server: PostgresServer | None
 
     @classmethod
-    async def made_by(cls, zygote: Zygote, folder: Path) -> Home:
-        async with zygote.fork(folder / "data") as service:
+    async def made_by(
+        cls, zygote: Zygote, folder: Path, server: PostgresServer | None = None
+    ) -> Home:
+        place = Place(folder / "data", server.create_database("home") if server else None)
+        async with zygote.fork(place.data, **place.settings) as service:
             ready = await service.live()
             assert ready is not None, (folder / "data.log").read_text()
             assert await service.stop() == 0
-        return cls(folder / "data", ready.key)
+        return cls(place, ready.key, server)
 
-    def copied_to(self, folder: Path) -> Path:
-        return shutil.copytree(self.data, folder / "data")
+    @contextmanager
+    def copied_to(self, folder: Path) -> Iterator[Place]:
+        """Lend a copy in this folder, for the body. After a failure it is left for who looks."""
+        data = shutil.copytree(self.place.data, folder / "data")
+        if self.server is None:
+            yield Place(data)
+        else:
+            name = f"copy_{uuid4().hex}"
+            yield Place(data, self.server.create_database(name, template="home"))
+            self.server.drop_database(name)
+        shutil.rmtree(folder)
 
     def customers(self, receiver: Receiver, *refusals: int) -> Customers:
         return Customers(self.key, receiver.url, Random(0), 0, refusals=frozenset(refusals))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any, Final
 
@@ -97,9 +98,14 @@ def request_of(
     )
 
 
+# Ids sort by age to the millisecond.
+_MILLISECONDS: Final = itertools.count()
+
+
 def new_task(workspace_id: WorkspaceId, **changes: Any) -> NewTask:  # noqa: ANN401 any field
+    """Return a task that is younger than all before it."""
     task = NewTask(
-        id=ids.task_id(NOW),
+        id=ids.task_id(NOW + 1000 * next(_MILLISECONDS)),
         workspace_id=workspace_id,
         key_id=KeyId("key_one"),
         request_id=RequestId("req_one"),

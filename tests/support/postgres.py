@@ -74,11 +74,17 @@ class PostgresServer:
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
-    def create_database(self, name: str) -> str:
-        """Create an empty database and return its URL."""
+    def create_database(self, name: str, *, template: str = "template1") -> str:
+        """Create a database, empty or like another one, and return its URL."""
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
         with psycopg.connect(self.url(), autocommit=True) as conn:
-            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            conn.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
         return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        with psycopg.connect(self.url(), autocommit=True) as conn:
+            drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
+            conn.execute(drop.format(sql.Identifier(name)))
 
     def start(self) -> None:
         """Start it, and return when it answers."""

@@ -22,7 +22,10 @@ from ketchup.money import Credits
 MEBIBYTE: Final = 1024 * 1024
 _SECRET_KEY: Final = re.compile(r"[0-9a-fA-F]{64}")
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{32,256}")
-_DATABASE: Final = re.compile(r"postgres(?:ql)?://[^\s]+/[^\s/?]+(?:\?[^\s]*)?")
+# Several hosts are named in its query: `?host=one,two&port=5432,5432`.
+_DATABASE: Final = re.compile(
+    r"postgres(?:ql)?://(?:[^\s/?@]+@)?[^\s/?@,]*/[^\s/?]+(?:\?\S*)?", re.ASCII
+)
 LANES: Final = ("images", "webhooks")
 _MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _PLAN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")

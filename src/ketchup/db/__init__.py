@@ -26,7 +26,14 @@ from ketchup.db.database import (
     engine_of,
 )
 from ketchup.db.faults import Fault, fault_of
-from ketchup.db.schema import CHURNS, metadata, now, partial_index
+from ketchup.db.schema import (
+    CHURNS,
+    distinct_by_index,
+    lock_names,
+    metadata,
+    now,
+    partial_index,
+)
 
 # Layers above name these two types without knowing the library behind it.
 __all__ = [
@@ -46,11 +53,13 @@ __all__ = [
     "Result",
     "SqliteFile",
     "bell_of",
+    "distinct_by_index",
     "engine_of",
     "fault_of",
     "insert_many",
     "insert_many_new",
     "insert_new",
+    "lock_names",
     "metadata",
     "now",
     "partial_index",

@@ -188,7 +188,7 @@ class _ManyWriters:
 
 
 def _least_busy(lanes: Sequence[Lane]) -> Lane:
-    return min(lanes, key=lambda lane: lane.waiting)
+    return min(lanes, key=lambda lane: lane.load)
 
 
 def _rewrite_version(conn: Connection) -> None:

@@ -40,6 +40,7 @@ class Lane:
         self._after = after
         self._connection: Connection | None = None
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._is_busy = False
         self._refusing = False
         self._finished = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -54,6 +55,11 @@ class Lane:
     def waiting(self) -> int:
         """How many jobs are in the queue."""
         return self._jobs.qsize()
+
+    @property
+    def load(self) -> int:
+        """How many jobs are in the queue or being done."""
+        return self.waiting + self._is_busy
 
     def put(self, job: Callable[[], None]) -> None:
         """Queue a job: on the event loop after `require_open`, or from another job at any time."""
@@ -81,15 +87,22 @@ class Lane:
     def _transact(self, work: Callable[[Connection], Result]) -> Result:
         tries = 0
         while True:
-            connection = self._connected()
+            was_open, committing = self._connection is not None, False
             try:
+                connection = self._connected()
                 with connection.begin():
-                    return work(connection)
+                    result = work(connection)
+                    committing = True
             except DBAPIError as error:
                 tries += 1
+                if was_open and error.connection_invalidated and not committing:
+                    # The server was restarted since we last spoke to it: nothing was committed.
+                    self._discard()
                 # Of two transactions that met, the one that was undone goes on when the other has.
-                if fault_of(error) is not Fault.COLLISION or tries == COLLISION_TRIES:
+                elif fault_of(error) is not Fault.COLLISION or tries == COLLISION_TRIES:
                     raise
+            else:
+                return result
 
     def refuse(self) -> None:
         """Take no new calls; on the event loop, so that none can slip in behind the end."""
@@ -109,7 +122,10 @@ class Lane:
 
     def _run(self) -> None:
         while not self._finished:
-            self._jobs.get()()
+            job = self._jobs.get()
+            self._is_busy = True
+            job()
+            self._is_busy = False
         self._discard()
         self._engine.dispose()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.pool import NullPool
 
 from ketchup.db.schema import CHURNS, WHERE
@@ -51,7 +52,19 @@ def postgres_engine(url: str, *, read_only: bool = False, lasting: bool = False)
         connection.autocommit = False
 
     event.listen(engine, "connect", set_up)
+    event.listen(engine, "handle_error", _leave_out_values)
     return engine
+
+
+def _leave_out_values(context: ExceptionContext) -> None:
+    """Shorten an error's text to its first sentence: the detail quotes rows, and goes to the log."""
+    error: Any = context.original_exception
+    sentence = getattr(getattr(error, "diag", None), "message_primary", None)
+    if sentence is None:
+        return
+    error.args = (sentence,)
+    if context.sqlalchemy_exception is not None:
+        context.sqlalchemy_exception.args = (f"({type(error).__name__}) {sentence}",)
 
 
 def driver_url(url: str) -> str:

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Index, MetaData, TextClause, text
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    MetaData,
+    Select,
+    TextClause,
+    func,
+    select,
+    text,
+)
 
 from ketchup.clock import Clock, Micros
 
@@ -35,6 +47,17 @@ def partial_index(
     return Index(name, *keys, sqlite_where=where, info={WHERE: where})
 
 
+def distinct_by_index(column: Column[Any], where: ColumnElement[bool]) -> Select[Any]:
+    """Return a query for the different values of a column that leads an index of these rows.
+
+    It steps from value to value; DISTINCT would read every row.
+    """
+    step = select(func.min(column).label("value")).where(where).cte("step", recursive=True)
+    following = select(func.min(column)).where(where, column > step.c.value).scalar_subquery()
+    steps = step.union_all(select(following).where(step.c.value.is_not(None)))
+    return select(steps.c.value).where(steps.c.value.is_not(None))
+
+
 def now(conn: Connection, clock: Clock) -> Micros:
     """Return the time that everybody who shares this database agrees on.
 
@@ -46,4 +69,17 @@ def now(conn: Connection, clock: Clock) -> Micros:
     return Micros(conn.execute(_POSTGRES_NOW).scalar_one())
 
 
+def lock_names(conn: Connection, table: str, names: Iterable[str]) -> None:
+    """Keep others from making these rows until this transaction ends: they cannot be locked yet.
+
+    Whoever calls this for the same rows waits, and then has to look for them again. SQLite has one
+    writer.
+    """
+    if conn.dialect.name == "sqlite":
+        return
+    for name in sorted(names):
+        conn.execute(_POSTGRES_LOCK, {"name": f"{table} {name}"})
+
+
+_POSTGRES_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 _POSTGRES_NOW: Final = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")

@@ -140,8 +140,7 @@ def enqueue(
             urgent.append(new.entrant)
     insert_many(conn, task, rows)
     let_in(conn, turns)
-    for entrant in urgent:
-        overtake(conn, entrant)
+    overtake(conn, turns, urgent)
     turns.store(conn)
 
 

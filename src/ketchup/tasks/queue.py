@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from ketchup.clock import Micros, after
-from ketchup.db import insert_many_new, update_many
+from ketchup.db import distinct_by_index, insert_many_new, update_many
 from ketchup.ids import RequestId, TaskId, WorkerId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.tasks.table import (
@@ -218,8 +218,7 @@ def list_leases(conn: Connection, worker_id: WorkerId) -> list[Lease]:
 
 def list_holders(conn: Connection) -> set[WorkerId]:
     """Return every worker that has leased something."""
-    held = select(task.c.worker_id).where(in_state(QueueState.LEASED)).distinct()
-    return {WorkerId(row.worker_id) for row in conn.execute(held)}
+    return {WorkerId(holder) for holder in conn.execute(_HOLDERS).scalars()}
 
 
 def requeue_lost(
@@ -431,5 +430,6 @@ _CLOSE_LOST: Final = (
 _THEM: Final = task.c.id.in_(bindparam("ids", expanding=True))
 _COUNT_LOSS: Final = update(task).where(_THEM).values(losses=task.c.losses + 1)
 _REQUEUE_LOST: Final = update(task).where(_THEM).values(_back_to(QueueState.READY))
+_HOLDERS: Final = distinct_by_index(task.c.worker_id, in_state(QueueState.LEASED))
 _LEASED_TO: Final = select(*_LEASE_COLUMNS).where(*_HELD_BY_THEM)
 _ENDED_AS: Final = select(task.c.attempt, task.c.status).where(task.c.id == bindparam("id"))

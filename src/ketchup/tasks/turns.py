@@ -11,8 +11,8 @@ tasks come in and where they end, under the lock of the workspace's row; a claim
 it.
 
 Priority counts among a workspace's own tasks. It decides who becomes ready next, and it moves a
-task within the stretch that the workspace occupies in the order: other workspaces are served as if
-there were none.
+task within the stretch that the workspace occupies in the order, by a few tasks at most: other
+workspaces are served as if there were none, but for that lead.
 """
 
 from __future__ import annotations
@@ -25,14 +25,20 @@ import msgspec
 from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
 
 from ketchup.clock import SECOND, Micros
+from ketchup.db import lock_names
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.tasks.priority import Priority
 from ketchup.tasks.table import Options, QueueState, in_state, queue_clock, task, turn
 
 # What one image moves a workspace of weight 1 on by. Divisible by every weight that is likely.
 IMAGE_COST: Final = 720_720
+# How many of its own tasks an urgent one may pass in the fair order. A workspace whose tasks are
+# all urgent is ahead of others by so many, once; without a bound, each of them would come first.
+LEAD: Final = 16
 # How far the search for a task to overtake goes back from the end of the fair order.
 _LOOK_BACK: Final = 1_000
+# So many tasks of a workspace become ready in one transaction; `fill` makes the others so.
+PORTION: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +130,18 @@ class Turn:
 
         No place lies before `floor`, which the queue has already passed.
         """
-        cost = images * IMAGE_COST // self.weight
+        cost = self._cost(images)
         own = max(self.vtime, floor)
-        # As far as its own tasks reach at most: a shift by this passes them, and hardly others.
-        place = max(floor, own - priority * self.active * cost)
+        place = max(floor, own - priority * min(self.active, LEAD) * cost)
         after = replace(self, vtime=own + cost, waiting=self.waiting - 1, active=self.active + 1)
         return place, after
+
+    def exchange(self, comes: int, goes: int) -> Turn:
+        """Let a task of `comes` images have the place that one of `goes` images has paid for."""
+        return replace(self, vtime=self.vtime + self._cost(comes) - self._cost(goes))
+
+    def _cost(self, images: int) -> int:
+        return images * IMAGE_COST // self.weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +198,11 @@ class Turns:
         self._set(entrant.workspace_id, after)
         return place
 
+    def exchange(self, comes: Entrant, goes: Entrant) -> None:
+        """Let one that waits have the place of one that is ready, which waits again."""
+        workspace = comes.workspace_id
+        self._set(workspace, self.of(workspace).exchange(comes.images, goes.images))
+
     def leave(self, ended: Mapping[WorkspaceId, int]) -> None:
         """Take tasks that have ended off what is in flight."""
         for workspace, count in ended.items():
@@ -227,41 +244,58 @@ def lock_turns(conn: Connection, workspaces: Iterable[WorkspaceId]) -> Turns:
 
     Two transactions that meet on the same two workspaces would otherwise wait for each other.
     """
-    rows = conn.execute(_LOCK, {"ids": sorted(set(workspaces))}).all()
+    wanted = set(workspaces)
+    rows = _lock(conn, wanted)
+    if new := wanted - rows.keys():
+        # Another node may be about to make the same row: the first of us does, the other locks it.
+        lock_names(conn, turn.name, new)
+        rows |= _lock(conn, new)
     floor = conn.scalar(_CLOCK) or 0
-    return Turns({WorkspaceId(row.workspace_id): _turn(row) for row in rows}, floor)
+    return Turns(rows, floor)
+
+
+def _lock(conn: Connection, workspaces: Iterable[WorkspaceId]) -> dict[WorkspaceId, Turn]:
+    rows = conn.execute(_LOCK, {"ids": sorted(workspaces)})
+    return {WorkspaceId(row.workspace_id): _turn(row) for row in rows}
 
 
 def let_in(conn: Connection, turns: Turns) -> int:
-    """Make waiting tasks ready where there is room for them, and return how many."""
+    """Make waiting tasks ready where there is room for them, and return how many.
+
+    There may be room for a million when a plan has changed: those behind the first `PORTION` of a
+    workspace are left to the next call.
+    """
     entered: list[dict[str, object]] = []
     for workspace, room in turns.with_room().items():
-        chosen = conn.execute(_NEXT, {"workspace": workspace, "most": room}).all()
+        most = {"workspace": workspace, "most": min(room, PORTION)}
+        chosen = conn.execute(_NEXT, most).all()
         entered += [{"b_id": row.id, "place": turns.enter(_entrant(row))} for row in chosen]
     if entered:
         conn.execute(_MAKE_READY, entered)
     return len(entered)
 
 
-def overtake(conn: Connection, entrant: Entrant) -> None:
-    """Let an urgent task that waits change places with a lesser one of its workspace.
+def overtake(conn: Connection, turns: Turns, urgent: Sequence[Entrant]) -> None:
+    """Let urgent tasks that wait change places with lesser ones of their workspaces.
 
-    Looks at the end of the fair order, where a workspace with much in flight has its last ones; if
-    none is found there, the task waits for the next place as others do.
+    Looks at the end of the fair order, where a workspace with much in flight has its last ones; who
+    finds none there waits for the next place as others do.
     """
-    found = conn.execute(
-        _LESSER,
-        {"workspace": entrant.workspace_id, "priority": int(entrant.priority)},
-    ).first()
-    if found is None:
-        return
-    # It may have become ready in the meantime, for there was room.
-    if conn.execute(_MAKE_READY, {"b_id": entrant.task_id, "place": found.vtime}).rowcount:
-        conn.execute(_MAKE_WAIT, {"b_id": found.id})
+    for (workspace, priority), entrants in _alike(urgent).items():
+        lesser = {"workspace": workspace, "priority": int(priority), "most": len(entrants)}
+        found = conn.execute(_LESSER, lesser).all()
+        for entrant, row in zip(entrants, found, strict=False):
+            # It may have become ready in the meantime, for there was room.
+            if conn.execute(_MAKE_READY, {"b_id": entrant.task_id, "place": row.vtime}).rowcount:
+                conn.execute(_MAKE_WAIT, {"b_id": row.id})
+                turns.exchange(entrant, _entrant(row))
 
 
 def fill(conn: Connection, most: int) -> int:
-    """Let in whatever has room, of up to `most` workspaces: after a plan has changed."""
+    """Let in what has room, of up to `most` workspaces, and return how many became ready.
+
+    For what a change of plans has left waiting, as often as it takes.
+    """
     found = conn.execute(_LEFT_OUT, {"most": most}).scalars().all()
     if not found:
         return 0
@@ -274,7 +308,8 @@ def fill(conn: Connection, most: int) -> int:
 def set_share(conn: Connection, workspace: WorkspaceId, capacity: int, weight: int) -> int:
     """Give a workspace another share, at once; return how many tasks became ready by it.
 
-    One that never submitted has nothing to change: each submit says what its plan allows.
+    Of many, `fill` makes the others ready. A workspace that never submitted has nothing to change:
+    each submit says what its plan allows.
     """
     turns = lock_turns(conn, [workspace])
     if turns.of(workspace).is_first:
@@ -310,6 +345,13 @@ def _row(workspace: WorkspaceId, row: Turn) -> dict[str, object]:
         "capacity": row.capacity,
         "weight": row.weight,
     }
+
+
+def _alike(urgent: Sequence[Entrant]) -> dict[tuple[WorkspaceId, Priority], list[Entrant]]:
+    alike: dict[tuple[WorkspaceId, Priority], list[Entrant]] = {}
+    for entrant in urgent:
+        alike.setdefault((entrant.workspace_id, entrant.priority), []).append(entrant)
+    return alike
 
 
 def _entrant(row: Row[*tuple[Any, ...]]) -> Entrant:
@@ -357,7 +399,7 @@ _LAST_READY: Final = (
     .subquery()
 )
 _LESSER: Final = (
-    select(task.c.id, task.c.vtime)
+    select(task.c.id, task.c.vtime, task.c.workspace_id, task.c.options, task.c.priority)
     .where(
         task.c.id.in_(
             select(_LAST_READY.c.id).where(
@@ -368,8 +410,8 @@ _LESSER: Final = (
         in_state(QueueState.READY),
     )
     # The least of them, and of those the last one.
-    .order_by(task.c.priority, task.c.vtime.desc())
-    .limit(1)
+    .order_by(task.c.priority, task.c.vtime.desc(), task.c.id.desc())
+    .limit(bindparam("most"))
     # One that a worker is about to take is not in the way any more.
     .with_for_update(skip_locked=True)
 )

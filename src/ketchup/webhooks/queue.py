@@ -15,7 +15,7 @@ from typing import Any, Final, assert_never
 from sqlalchemy import Connection, Row, Select, func, select, tuple_, update
 
 from ketchup.clock import Micros, after
-from ketchup.db import insert_many, update_many
+from ketchup.db import distinct_by_index, insert_many, update_many
 from ketchup.ids import DeliveryId, TaskId, WorkerId, WorkspaceId
 from ketchup.webhooks.decision import (
     Again,
@@ -30,10 +30,13 @@ from ketchup.webhooks.decision import (
 from ketchup.webhooks.deliveries import DeliveryState, delivery, delivery_attempt
 
 _PAGE: Final = 256
+# What the column holds: a wall clock that was set by years must not keep a delivery.
+_LONGEST_MS: Final = 2**31 - 1
 _LOST: Final = "the worker was lost during this attempt"
 
 
 _SOONEST: Final = select(func.min(delivery.c.next_at)).where(delivery.c.next_at.is_not(None))
+_HOLDERS: Final = distinct_by_index(delivery.c.worker_id, delivery.c.worker_id.is_not(None))
 _IN_FLIGHT: Final = (
     select(delivery.c.origin, func.count())
     .where(delivery.c.worker_id.is_not(None))
@@ -128,8 +131,7 @@ def record(conn: Connection, results: Sequence[Attempted]) -> list[Recording]:
 
 def list_holders(conn: Connection) -> set[WorkerId]:
     """Return every worker that has leased something."""
-    held = select(delivery.c.worker_id).where(delivery.c.worker_id.is_not(None)).distinct()
-    return {WorkerId(row.worker_id) for row in conn.execute(held)}
+    return {WorkerId(holder) for holder in conn.execute(_HOLDERS).scalars()}
 
 
 def requeue_lost(
@@ -160,7 +162,7 @@ def requeue_lost(
             tries,
             started_at=claimed_at,
             ended_at=now,
-            duration_ms=max(now - claimed_at, 0) // 1000,
+            duration_ms=min(max(now - claimed_at, 0) // 1000, _LONGEST_MS),
             outcome=Unanswered(_LOST),
             decision=HandedBack(),
         )

@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("beat", sa.BigInteger(), nullable=False),
+        sa.Column("ttl_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("worker_key")),
         sqlite_with_rowid=False,
     )
