@@ -22,7 +22,6 @@ from ketchup.webhooks import (
 from tests.support.clocks import AdjustableClock
 from tests.support.database import open_database
 from tests.support.deliveries import (
-    DEADLINE,
     PATIENT,
     SECRETS,
     WORKER,
@@ -35,6 +34,7 @@ from tests.support.deliveries import (
     sending,
     settled,
 )
+from tests.support.gate import DEADLINE
 from tests.support.postgres_pool import PostgresPool
 from tests.support.receiver import (
     Answer,
