@@ -22,7 +22,6 @@ from ketchup.webhooks import (
 from tests.support.clocks import AdjustableClock
 from tests.support.database import open_database
 from tests.support.deliveries import (
-    DEADLINE,
     PATIENT,
     SECRETS,
     WORKER,
@@ -37,6 +36,7 @@ from tests.support.deliveries import (
 )
 from tests.support.postgres_pool import PostgresPool
 from tests.support.receiver import (
+    DEADLINE,
     Answer,
     Garbage,
     Receiver,
