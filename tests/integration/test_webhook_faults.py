@@ -81,6 +81,38 @@ async def test_a_bug_met_by_one_delivery_does_not_stop_the_others(
     assert kept.error == "internal error"
 
 
+class Garbled:
+    """A poster whose receiver answers what no database takes."""
+
+    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> Replied:  # noqa: ARG002 the protocol has them
+        raise LoopbackPoster.errors[0]("it said \0 \ud83c \x1b[2J" + "x" * 1000)
+
+
+async def test_what_a_receiver_said_is_kept_as_far_as_it_can_be(
+    database: Database, clock: FrozenClock
+) -> None:
+    owed = new("http://127.0.0.1:9/hook")
+    async with sending(database, clock, poster=Garbled()) as (sender, watch):
+        await owe(database, clock.now(), owed)
+        sender.wake()
+        await watch.until(lambda: watch.again == 1)
+    [kept] = await attempts(database, owed.task_id)
+    assert kept.error.startswith("TransportError: it said ? ? ?[2Jxxx")
+    assert len(kept.error) == 200
+
+
+async def test_a_worker_that_has_been_reaped_is_given_nothing_to_send(
+    database: Database, clock: FrozenClock
+) -> None:
+    owed = new("http://127.0.0.1:9/hook")
+    async with sending(database, clock) as (sender, _):
+        await database.write(lambda conn: leases.remove(conn, [WORKER]))
+        await owe(database, clock.now(), owed)
+        sender.wake()
+        await settled(database)
+    assert (await row(database, owed.task_id)).attempt == 0
+
+
 async def test_nothing_is_sent_unsigned(database: Database, clock: FrozenClock) -> None:
     async def no_secrets(_workspace: WorkspaceId) -> Sequence[str]:
         return ()

@@ -34,6 +34,7 @@ from tests.support.deliveries import (
     sending,
     settled,
 )
+from tests.support.gate import DEADLINE
 from tests.support.postgres_pool import PostgresPool
 from tests.support.receiver import (
     DEADLINE,

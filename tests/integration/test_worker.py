@@ -327,6 +327,8 @@ _PAUSE: Final = """
     ("step", "reason"),
     [
         (Refused("The prompt was refused."), "The prompt was refused."),
+        # Neither half of a character nor NUL can be kept by PostgreSQL, nor be sent as JSON.
+        (Refused("No \ud83c tomatoes\0."), "No ? tomatoes?."),
         (Misconfigured("401 from upstream"), run_module.NOT_SET_UP),
         (0, run_module.NO_IMAGES),
         (2, run_module.NO_IMAGES),
@@ -351,7 +353,7 @@ async def test_what_cannot_get_better_fails_at_once_for_free_and_calls_back(
 async def test_a_task_that_keeps_failing_is_given_up_after_its_tries_and_costs_nothing(
     home: Home,
 ) -> None:
-    engine = ScriptedProvider(Unavailable("down"), RuntimeError("a bug in the engine"))
+    engine = ScriptedProvider(Unavailable("down\0"), RuntimeError("a \ud83c bug in the engine"))
     async with home.served_by(engine, worker__max_tries=2) as service:
         task_id = await service.submit()
         data = await service.ended(task_id)
@@ -360,6 +362,10 @@ async def test_a_task_that_keeps_failing_is_given_up_after_its_tries_and_costs_n
         assert await outcomes(service, task_id) == ["retry", "failed"]
         assert await paid(service) == []
         assert (await service.client.get("/api/user")).json()["data"]["credit"] == "100.00000000"
+    assert home.rows("SELECT detail FROM attempt ORDER BY number") == [
+        ("Unavailable: down?",),
+        ("RuntimeError: a ? bug in the engine",),
+    ]
 
 
 async def test_an_engine_that_never_answers_is_given_up(home: Home) -> None:

@@ -6,6 +6,7 @@ disk in between, and what comes in faster than a portion per round does not pile
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from ketchup import storage, tasks, workspaces
@@ -21,10 +22,15 @@ _KEEP_REFERENCES_SECONDS: Final = 7 * _DAY
 # time is kept in days.
 _SWEEP_FILES_EVERY: Final = 3600.0
 PORTION: Final = 500
+# Of each, as many tasks as `tasks.fill` takes at once.
+_WORKSPACES_AT_ONCE: Final = 10
 
 
 class Chores:
-    """Writes down when keys were used, and removes what is past its time."""
+    """Writes down when keys were used, lets tasks in that wait without need, removes old things.
+
+    `ready` is called after each commit that made tasks ready.
+    """
 
     def __init__(
         self,
@@ -33,22 +39,30 @@ class Chores:
         authenticator: Authenticator,
         plans: Plans,
         clock: Clock,
+        *,
+        ready: Callable[[], None],
     ) -> None:
         self._database = database
         self._storage = store
         self._authenticator = authenticator
         self._plans = plans
         self._clock = clock
+        self._ready = ready
         self._sweep_files_at = clock.monotonic()
 
     async def run(self) -> None:
         """Do what is due. Raises Unavailable; what is left is done the next time."""
         now = self._clock.now()
         await self._authenticator.write_uses()
+        await self._let_in()
         await self._forget_keys(now)
         if self._clock.monotonic() >= self._sweep_files_at:
             await self._sweep_files(now)
             self._sweep_files_at = self._clock.monotonic() + _SWEEP_FILES_EVERY
+
+    async def _let_in(self) -> None:
+        while await self._database.write(lambda conn: tasks.fill(conn, _WORKSPACES_AT_ONCE)):
+            self._ready()
 
     async def _forget_keys(self, now: Micros) -> None:
         forgotten = PORTION

@@ -242,7 +242,8 @@ class Runner:
             await self._remove(keys)
 
     async def _fail(self, lease: Lease, reason: str, detail: str) -> None:
-        await self._end(lease, failed_end(lease, reason, detail), None)
+        end = failed_end(lease, db.storable(reason), db.storable(detail))
+        await self._end(lease, end, None)
 
     async def _retry(self, lease: Lease, outcome: _Retry) -> None:
         tries = lease.tries + 1
@@ -252,8 +253,8 @@ class Runner:
         pause = max(backoff.exponential(tries, self._random), outcome.retry_after or 0.0)
 
         def write(conn: Connection) -> bool:
-            now = db.now(conn, self._clock)
-            return tasks.retry(conn, lease.attempt, after(now, pause), outcome.detail, now)
+            now, detail = db.now(conn, self._clock), db.storable(outcome.detail)
+            return tasks.retry(conn, lease.attempt, after(now, pause), detail, now)
 
         await self._insist(lambda: self._database.write(write))
 
