@@ -37,7 +37,6 @@ from tests.support.deliveries import (
 from tests.support.gate import DEADLINE
 from tests.support.postgres_pool import PostgresPool
 from tests.support.receiver import (
-    DEADLINE,
     Answer,
     Garbage,
     Receiver,
