@@ -67,7 +67,10 @@ def _accept(options: argparse.Namespace, folder: Path, up: Servers, cores: Cores
 
 def _pipeline(options: argparse.Namespace, folder: Path, up: Servers, _: Cores) -> Part:
     plan = pipeline.Plan(
-        rounds=options.rounds, tasks=options.pipeline, warm_up=options.pipeline // 10
+        rounds=options.rounds,
+        tasks=options.pipeline,
+        warm_up=options.pipeline // 10,
+        http_seconds=options.seconds,
     )
     return pipeline.part(pipeline.measure(plan, arena.taking_part(up), up, folder / "pipeline"))
 

@@ -24,7 +24,7 @@ from ketchup.tasks.table import QueueState, idempotency, task, turn
 from ketchup.workspaces import Authenticator, NewKey
 from tests.support.database import open_database
 from tests.support.factories import PEPPER, PLANS, enqueue, new_workspace
-from tests.support.lost_answers import only_reading
+from tests.support.refusals import only_reading
 
 DAY = 86_400.0
 TOO_MANY = 2 * PORTION + 1
@@ -45,8 +45,8 @@ class House:
 
 
 @pytest.fixture
-async def house(location: Location, tmp_path: Path) -> AsyncIterator[House]:
-    clock, store = FrozenClock(), Storage(tmp_path / "blobs")
+async def house(location: Location, clock: FrozenClock, tmp_path: Path) -> AsyncIterator[House]:
+    store = Storage(tmp_path / "blobs")
     async with open_database(location) as database:
         authenticator = Authenticator(database, PEPPER, clock)
         woken: list[int] = []

@@ -8,7 +8,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from ketchup import leases
 from ketchup.clock import FrozenClock, Micros
@@ -41,17 +41,13 @@ from tests.support.receiver import (
     Receiver,
     Replied,
 )
+from tests.support.refusals import accept_again, refuse
 
 
 @pytest.fixture
 async def database(location: Location) -> AsyncIterator[Database]:
     async with open_database(location) as opened:
         yield opened
-
-
-@pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
 
 
 # ── faults ───────────────────────────────────────────────────────────────────────────────────────
@@ -135,33 +131,25 @@ async def test_nothing_is_sent_unsigned(database: Database, clock: FrozenClock) 
 async def test_an_attempt_that_cannot_be_recorded_is_recorded_when_the_store_is_back(
     database: Database, clock: FrozenClock
 ) -> None:
-    broken = (
-        "CREATE TRIGGER broken BEFORE INSERT ON delivery_attempt "
-        "BEGIN SELECT RAISE(ABORT, 'the store is broken'); END"
-    )
-    await database.write(lambda conn: conn.execute(text(broken)))
+    await database.write(lambda conn: refuse(conn, "INSERT", "delivery_attempt"))
     async with Receiver() as receiver, sending(database, clock) as (sender, watch):
         owed = new(receiver.url)
         await owe(database, clock.now(), owed)
         sender.wake()
         await watch.until(lambda: watch.faults >= 1)
         assert (await row(database, owed.task_id)).worker_id == WORKER
-        await database.write(lambda conn: conn.execute(text("DROP TRIGGER broken")))
+        await database.write(lambda conn: accept_again(conn, "delivery_attempt"))
         await watch.until(lambda: watch.delivered == 1)
     assert len(receiver.requests) == 1
 
 
 async def test_a_claim_that_fails_is_made_again(database: Database, clock: FrozenClock) -> None:
-    broken = (
-        "CREATE TRIGGER broken BEFORE UPDATE ON delivery "
-        "BEGIN SELECT RAISE(ABORT, 'the store is broken'); END"
-    )
-    await database.write(lambda conn: conn.execute(text(broken)))
+    await database.write(lambda conn: refuse(conn, "UPDATE", "delivery"))
     async with Receiver() as receiver, sending(database, clock) as (sender, watch):
         await owe(database, clock.now(), new(receiver.url))
         sender.wake()
         await watch.until(lambda: watch.faults >= 1)
-        await database.write(lambda conn: conn.execute(text("DROP TRIGGER broken")))
+        await database.write(lambda conn: accept_again(conn, "delivery"))
         sender.wake()
         await watch.until(lambda: watch.delivered == 1)
 
@@ -290,7 +278,7 @@ async def test_what_outlasts_the_grace_period_is_handed_back_and_uses_up_no_try(
     async with Receiver(Answer(after=never)) as receiver:
         owed = new(receiver.url)
         await owe(database, clock.now(), owed)
-        async with sending(database, clock, settings=replace(PATIENT, grace=0.05)) as (_, watch):
+        async with sending(database, clock, settings=replace(PATIENT, grace=0.5)) as (_, watch):
             await receiver.received(1)
         assert watch.handed_back == 1
         stored = await row(database, owed.task_id)
