@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -31,8 +30,6 @@ from ketchup.data_folder import paths
 from ketchup.db import Location, PostgresUrl, SqliteFile, engine_of
 
 WORKSPACES: Final = 64
-_LOOK_EVERY_SECONDS: Final = 0.02
-_DRAIN_SECONDS: Final = 120
 _STOP_SECONDS: Final = 30
 
 
@@ -45,6 +42,11 @@ class Queue(StrEnum):
     PGQUEUER = "PgQueuer"
     PROCRASTINATE = "Procrastinate"
     CELERY = "Celery on Redis"
+
+    @property
+    def short(self) -> str:
+        """Its name on the command line."""
+        return self.name.lower().replace("_", "-")
 
     @property
     def is_ours(self) -> bool:
@@ -111,16 +113,9 @@ class Arena:
         self.submitted |= receipt.submitted
         return receipt
 
-    def wait_until_done(self, seconds: float = _DRAIN_SECONDS) -> None:
+    def wait_until_done(self) -> None:
         """Return when every task that was submitted has ended."""
-        deadline = time.monotonic() + seconds
-        while True:
-            with self.database.connect() as conn:
-                if books.held(conn) == 0:
-                    return
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{self.queue} has not ended its tasks in {seconds:.0f} s")
-            time.sleep(_LOOK_EVERY_SECONDS)
+        books.wait_until_done(self.database)
 
     def starts(self) -> list[engine.Start]:
         """Return every task that reached the engine so far."""

@@ -6,11 +6,12 @@ are wrong has measured nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.schema import DropIndex
 
 from ketchup import credits, workspaces
@@ -21,6 +22,8 @@ from ketchup.tasks.table import attempt, task
 
 BALANCE: Final = Credits(10**15)
 PLAN: Final = "scale"
+_LOOK_EVERY_SECONDS: Final = 0.02
+_DRAIN_SECONDS: Final = 180
 
 
 def drop_our_indexes(conn: Connection) -> None:
@@ -41,9 +44,17 @@ def open_workspaces(conn: Connection, count: int) -> list[str]:
     return opened
 
 
-def held(conn: Connection) -> int:
-    """Return what is promised to open tasks: 0 when every task has ended."""
-    return int(conn.scalar(select(func.sum(credits.account.c.held))) or 0)
+def wait_until_done(database: Engine) -> None:
+    """Return when nothing is promised to open tasks any more: every one has ended."""
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    while True:
+        with database.connect() as conn:
+            held = conn.scalar(select(func.sum(credits.account.c.held)))
+        if not held:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"after {_DRAIN_SECONDS} s {held} micro-credits are still held")
+        time.sleep(_LOOK_EVERY_SECONDS)
 
 
 def faults(

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import msgspec
 
@@ -66,22 +66,23 @@ class Contestant:
     def load(self, job: Job) -> tuple[Outcome, float | None]:
         """Send a job's load from another process; return the outcome and our CPU µs per request."""
         before = _cpu_seconds(self.process.pid)
-        outcome = self._send(job)
+        outcome = send(msgspec.structs.replace(job, port=self.port, key=self.prepared.key))
         after = _cpu_seconds(self.process.pid)
         if before is None or after is None:
             return outcome, None
         return outcome, (after - before) * 1e6 / max(1, sum(outcome.statuses.values()))
 
-    def _send(self, job: Job) -> Outcome:
-        sent = msgspec.structs.replace(job, port=self.port, key=self.prepared.key)
-        # Files, not pipes: both are far larger than a pipe, and neither side shall wait for it.
-        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as made:
-            given.write(msgspec.json.encode(sent))
-            given.seek(0)
-            command = [sys.executable, "-m", "bench.load"]
-            subprocess.run(command, stdin=given, stdout=made, check=True)
-            made.seek(0)
-            return msgspec.json.decode(made.read(), type=Outcome)
+
+def send(job: Job) -> Outcome:
+    """Send a job's load from a process of its own."""
+    # Files, not pipes: both are far larger than a pipe, and neither side shall wait for it.
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as made:
+        given.write(msgspec.json.encode(job))
+        given.seek(0)
+        command = [sys.executable, "-m", "bench.load"]
+        subprocess.run(command, stdin=given, stdout=made, check=True)
+        made.seek(0)
+        return msgspec.json.decode(made.read(), type=Outcome)
 
 
 @contextlib.contextmanager
@@ -92,9 +93,11 @@ def started(name: Name, prepared: Prepared, core: int | None) -> Iterator[Contes
 
 
 @contextlib.contextmanager
-def running(command: list[str], core: int | None) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def running(
+    command: list[str], core: int | None, log: IO[bytes] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Run a command that tells its address when it is ready; yield its process and port."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         if core is not None:
             # Before it has made a thread: they inherit this.
             os.sched_setaffinity(process.pid, {core})

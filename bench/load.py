@@ -51,6 +51,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     warm_up: float
     seconds: float
     ids: list[str] = []
+    body: str = BODY.decode()
+    """What creates a task."""
     core: int | None = None
 
 
@@ -196,8 +198,9 @@ def _requests(job: Job) -> Iterator[tuple[bytes, bytes | None]]:
         line = b"GET /api/task/query?task_id=%b HTTP/1.1\r\n%b\r\n"
         return itertools.cycle([(line % (task_id, headers), task_id) for task_id in asked])
     line = b"POST /api/image/gen HTTP/1.1\r\n%b"
-    body = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
-    return itertools.repeat((line % headers + body, None))
+    body = job.body.encode()
+    rest = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    return itertools.repeat((line % headers + rest, None))
 
 
 def _quantile_ms(ordered: list[float], share: float) -> float | None:

@@ -8,7 +8,11 @@ python -m bench.own work SETUP      what `ketchup worker` does
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
+import socket
 import sys
+from collections.abc import Iterator
 from typing import Final
 
 from bench.books import PLAN
@@ -21,7 +25,7 @@ from ketchup.bootstrap import STUDIO, Runtime
 from ketchup.config import Settings
 from ketchup.generation import Accepted, GenerationRequest
 from ketchup.ids import KeyId, WorkspaceId
-from ketchup.service import Role, Service, Started, event_loop_runner, settle_memory
+from ketchup.service import Role, Service, Started, bind, event_loop_runner, settle_memory
 from ketchup.tasks import Options
 from ketchup.workspaces import Caller, Environment
 
@@ -35,14 +39,17 @@ def bring_up_to_date(setup: Setup) -> None:
         bootstrap.migrate(settings, folder)
 
 
-async def main(role: Role, setup: Setup) -> None:
+async def serve(setup: Setup) -> None:
+    """Serve until SIGTERM."""
+    with bind("127.0.0.1", 0) as listener, _service(Role.SERVE, setup, listener) as service:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, service.stop)
+        await service.run(lambda started: print(f"ready at {started.base_url}", flush=True))
+
+
+async def fulfil_orders(role: Role, setup: Setup) -> None:
     """Do what is ordered until there are no more orders, or work until told to stop."""
-    settings = _settings(setup)
-    telemetry.configure(settings.log.level, settings.log.format)
-    engines = {STUDIO: Engine(setup.starts, setup.engine_seconds)}
     started: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
-    with bootstrap.open_folder(settings) as folder:
-        service = Service(settings, folder, None, engines, loaded=settle_memory, role=role)
+    with _service(role, setup, None) as service:
         async with asyncio.TaskGroup() as group:
             group.create_task(service.run(started.set_result))
             runtime = (await started).runtime
@@ -51,6 +58,15 @@ async def main(role: Role, setup: Setup) -> None:
             else:
                 await take_orders(submitter(runtime))
             service.stop()
+
+
+@contextlib.contextmanager
+def _service(role: Role, setup: Setup, listener: socket.socket | None) -> Iterator[Service]:
+    settings = _settings(setup)
+    telemetry.configure(settings.log.level, settings.log.format)
+    engines = {STUDIO: Engine(setup.starts, setup.engine_seconds)}
+    with bootstrap.open_folder(settings) as folder:
+        yield Service(settings, folder, listener, engines, loaded=settle_memory, role=role)
 
 
 def submitter(runtime: Runtime) -> Submit:
@@ -101,4 +117,6 @@ def _caller(workspace_id: str) -> Caller:
 
 if __name__ == "__main__":
     with event_loop_runner() as runner:
-        runner.run(main(ROLES[sys.argv[1]], setup_from_arguments()))
+        _, role, _ = sys.argv
+        given = setup_from_arguments()
+        runner.run(serve(given) if role == "serve" else fulfil_orders(ROLES[role], given))

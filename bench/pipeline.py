@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from bench import over_http
 from bench.arena import Arena, Queue, opened
 from bench.orders import Order
 from bench.report import Goal, Part, at_least
@@ -33,13 +34,13 @@ _TIMES_A_RIVAL: Final = 2
 class Pictures(StrEnum):
     """Where the pictures go."""
 
-    ON_DISK = "pictures on disk"
-    IN_MEMORY = "pictures in memory"
+    DISK = "pictures on disk"
+    MEMORY = "pictures in memory"
 
     @property
     def folder(self) -> Path | None:
         """The folder to make another one in; None for the contestant's own."""
-        return None if self is Pictures.ON_DISK else MEMORY
+        return None if self is Pictures.DISK else MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,9 @@ class Plan:
     rounds: int = 3
     tasks: int = 5_000
     warm_up: int = 500
+    http_seconds: float = 4.0
+    """How long there are posts."""
+    pictures: Sequence[Pictures] = tuple(Pictures)
 
 
 Rates = dict[Queue, list[float]]
@@ -60,14 +64,15 @@ class Results:
     """The rates, by where the pictures went; and what was wrong."""
 
     rates: dict[Pictures, Rates] = field(default_factory=dict)
+    over_http: dict[str, list[float]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
 
 def measure(plan: Plan, queues: Sequence[Queue], servers: Servers, folder: Path) -> Results:
     """Run every round; the folder is filled with data folders."""
     results = Results()
-    for pictures in Pictures:
-        if pictures is Pictures.IN_MEMORY and not os.access(MEMORY, os.W_OK):
+    for pictures in plan.pictures:
+        if pictures is Pictures.MEMORY and not os.access(MEMORY, os.W_OK):
             continue
         rates = results.rates[pictures] = {queue: [] for queue in queues}
         for n in range(plan.rounds):
@@ -76,17 +81,29 @@ def measure(plan: Plan, queues: Sequence[Queue], servers: Servers, folder: Path)
                 with opened(queue, servers, place, pictures=pictures.folder) as arena:
                     rates[queue].append(_rate(arena, plan))
                     results.faults += arena.faults()
+    _measure_over_http(plan, servers, folder, results)
     return results
+
+
+def _measure_over_http(plan: Plan, servers: Servers, folder: Path, results: Results) -> None:
+    databases = {"SQLite": False} | ({"PostgreSQL": True} if servers.postgres else {})
+    for n in range(plan.rounds):
+        for database, on_postgres in databases.items():
+            name = f"ketchup on {database}, over HTTP"
+            place = folder / f"{database}-http-{n}"
+            outcome = over_http.measure(servers, place, plan.http_seconds, on_postgres=on_postgres)
+            results.over_http.setdefault(name, []).append(outcome.per_second)
+            results.faults += [f"{name}: {fault}" for fault in outcome.faults]
 
 
 def part(results: Results) -> Part:
     """Return the results as a part of the report."""
     return Part(
         name="pipeline",
-        table=[line for pictures in results.rates for line in _table(results, pictures)],
-        goals=list(_goals(results.rates[Pictures.ON_DISK])),
+        table=list(_tables(results))[:-1],
+        goals=list(_goals(results.rates.get(Pictures.DISK, {}))),
         faults=results.faults,
-        figures={"tasks_per_second": results.rates},
+        figures={"tasks_per_second": results.rates, "over_http": results.over_http},
     )
 
 
@@ -99,6 +116,12 @@ def _rate(arena: Arena, plan: Plan) -> float:
     return plan.tasks / (time.perf_counter() - began)
 
 
+def _tables(results: Results) -> Iterator[str]:
+    for pictures in results.rates:
+        yield from _table(results, pictures)
+        yield ""
+
+
 def _table(results: Results, pictures: Pictures) -> Iterator[str]:
     every = results.rates[pictures]
     ours = [queue for queue in every if queue.is_ours]
@@ -109,7 +132,9 @@ def _table(results: Results, pictures: Pictures) -> Iterator[str]:
     for queue, rates in every.items():
         ratios = "".join(f" {_ratio(every, one, queue):.1f} |" for one in ours)
         yield f"| {queue} | {median(rates):,.0f} ({max(rates):,.0f}) |{ratios}"
-    yield ""
+    if pictures is Pictures.DISK:
+        for name, rates in results.over_http.items():
+            yield f"| {name} | {median(rates):,.0f} ({max(rates):,.0f}) |" + " |" * len(ours)
 
 
 def _goals(every: Rates) -> Iterator[Goal]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from ketchup.clock import FrozenClock
 from ketchup.db import Location, PostgresUrl, SqliteFile
+from tests.support.clocks import DatabaseClock, by_its_clock, install_clock
 from tests.support.database import migrate, migrated_file
 from tests.support.postgres_pool import PostgresPool, postgres_pool
 
@@ -27,8 +30,13 @@ BOTH = ("sqlite", "postgresql")
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresPool]:
     """Run one server for all tests, from the first one that needs it to the end."""
-    with postgres_pool(migrate) as pool:
+    with postgres_pool(_prepare) as pool:
         yield pool
+
+
+def _prepare(url: str) -> None:
+    migrate(url)
+    install_clock(url)
 
 
 @pytest.fixture(params=BOTH)
@@ -38,7 +46,17 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Locatio
         yield migrated_file(tmp_path)
     else:
         with _pool(request).migrated() as url:
-            yield PostgresUrl(url)
+            yield PostgresUrl(by_its_clock(url))
+
+
+@pytest.fixture
+def clock(location: Location) -> Iterator[FrozenClock]:
+    """Return a clock that the database of the test goes by as well."""
+    if isinstance(location, SqliteFile):
+        yield FrozenClock()
+    else:
+        with psycopg.connect(location.url, autocommit=True) as conn:
+            yield DatabaseClock(conn)
 
 
 @pytest.fixture(params=BOTH)

@@ -91,7 +91,7 @@ class Runtime:
     runner: Runner
     chores: Chores
     accepted: Wakeup
-    """Rung after a commit that let tasks in, here."""
+    """Rung after a commit that let tasks in or made them ready, here."""
     rung: Wakeup
     """Rung when a process on this database has let tasks in or ended some."""
     ended: Wakeup
@@ -240,7 +240,7 @@ async def open_runtime(
                 rules=_run_rules(settings),
                 ended=ended,
             ),
-            chores=Chores(database, store, authenticator, plans, clock),
+            chores=Chores(database, store, authenticator, plans, clock, ready=accepted),
             accepted=accepted,
             rung=Wakeup(),
             ended=ended,

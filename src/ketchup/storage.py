@@ -116,7 +116,7 @@ class Storage:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         _fsync(root.parent)
         self._root = root
-        self._store = LocalStore(root, automatic_cleanup=True)
+        self._store = LocalStore(root)
         self._writer = _Writer(root)
 
     async def put(self, key: str, data: bytes) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import re
-import threading
 from pathlib import Path
 
 import httpx2
@@ -17,6 +16,7 @@ from ketchup.providers.base import ImageSize
 from tests.support.customers import customer
 from tests.support.engines import PromptedProvider
 from tests.support.exchange import Connection, exchange, head, post
+from tests.support.gate import held_writer
 from tests.support.pictures import png
 from tests.support.service import RunningService, client_of, running_service
 
@@ -439,17 +439,25 @@ async def count(service: RunningService, table: str) -> int:
 
 
 async def test_the_settings_of_a_strict_service(tmp_path: Path, database_url: str | None) -> None:
-    """400 instead of 402, and more references than usual."""
+    """400 instead of 402, and a rate limit, which is judged before the credits."""
     settings = {
         "contract.insufficient_credits_status": 400,
+        "plans.free.submits_per_minute": 1,
+        "plans.free.submit_burst": 2,
         "models.google/gempix2.max_reference_images": 5,
     }
     async with running_service(tmp_path, database=database_url, settings=settings) as service:
-        async with customer(service, credit="1") as owner:
+        async with customer(service, credit="1", plan="free") as owner:
             refused = await send(owner, n=3)
             expected = (400, failure("insufficient credits"))
             assert (refused.status_code, refused.content) == expected
-            # A wrong field comes before the credits.
+            for _ in range(2):
+                assert (await send(owner)).status_code == 200
+            # Too soon and too poor: the rate answers.
+            refused = await send(owner)
+            assert (refused.status_code, refused.content) == (429, failure("rate limit exceeded"))
+            assert 1 <= int(refused.headers["retry-after"]) <= 60
+            # A wrong field comes before both.
             assert (await send(owner, n=9)).content == failure("n must be an integer from 1 to 8")
         async with customer(service) as rich:
             assert (await send(rich, images=[PICTURE] * 5)).status_code == 200
@@ -457,28 +465,41 @@ async def test_the_settings_of_a_strict_service(tmp_path: Path, database_url: st
             assert answer.content == failure("images supports at most 5 items")
 
 
+async def test_a_workspace_has_as_many_tasks_in_the_queue_as_its_plan_allows(
+    tmp_path: Path, database_url: str | None
+) -> None:
+    settings = {"concurrency": 0, "plans.free.depth": 20, "plans.free.submits_per_minute": 0}
+    async with (
+        running_service(tmp_path, database=database_url, settings=settings) as service,
+        customer(service, plan="free") as owner,
+        customer(service) as other,
+    ):
+        answers = await asyncio.gather(*(send(owner) for _ in range(50)))
+
+        accepted = [answer for answer in answers if answer.status_code == 200]
+        refused = [answer for answer in answers if answer.status_code != 200]
+        assert (len(accepted), len(refused)) == (20, 30)
+        sentence = failure("20 tasks are in the queue, as many as the plan allows")
+        assert {(answer.status_code, answer.content) for answer in refused} == {(429, sentence)}
+        assert {answer.headers["retry-after"] for answer in refused} == {"5"}
+        assert await count(owner, "task") == await count(owner, "hold") == 20
+        # It is full for one workspace alone.
+        assert (await send(other)).status_code == 200
+
+
 async def test_503_when_the_queue_is_full_and_nothing_is_lost(
     tmp_path: Path, database_url: str | None
 ) -> None:
     settings = {"limits.queue_capacity": 1, "concurrency": 0}
     async with running_service(tmp_path, database=database_url, settings=settings) as service:
-        blocked, release = threading.Event(), threading.Event()
-
-        def block(_conn: object) -> None:
-            blocked.set()
-            release.wait(20)
-
-        writing = asyncio.ensure_future(service.runtime.database.write(block))
-        await asyncio.to_thread(blocked.wait, 20)
-        both = {asyncio.ensure_future(send(service, images=[PICTURE])) for _ in range(2)}
-        (refused,), (waiting,) = await asyncio.wait(
-            both, return_when=asyncio.FIRST_COMPLETED, timeout=20
-        )
-        assert refused.result().status_code == 503
-        assert refused.result().content == failure("the service is busy; try again shortly")
-        assert refused.result().headers["retry-after"] == "1"
-        release.set()
-        await writing
+        async with held_writer(service.runtime.database, "submit"):
+            both = {asyncio.ensure_future(send(service, images=[PICTURE])) for _ in range(2)}
+            (refused,), (waiting,) = await asyncio.wait(
+                both, return_when=asyncio.FIRST_COMPLETED, timeout=20
+            )
+            assert refused.result().status_code == 503
+            assert refused.result().content == failure("the service is busy; try again shortly")
+            assert refused.result().headers["retry-after"] == "1"
         assert (await waiting).status_code == 200
         assert await count(service, "task") == await count(service, "hold") == 1
         assert len(await service.runtime.storage.keys("references")) == 1

@@ -52,9 +52,6 @@ async def test_many_copies_of_many_requests_are_one_task_each(
         assert await _complaints(deployment, random, keys=keys) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="processes that insert the same row of `turn` collide: one answers 500"
-)
 async def test_the_first_requests_of_a_workspace_may_come_to_two_processes_at_once(
     deploy: Deploy,
 ) -> None:

@@ -13,7 +13,7 @@ from ketchup.api.health import Readiness
 from ketchup.db import Location
 from tests.support.admin_api import PROBLEM, AdminApi, open_admin_api, operations
 from tests.support.database import open_engine
-from tests.support.lost_answers import only_reading
+from tests.support.refusals import only_reading
 
 
 @pytest.fixture

@@ -63,8 +63,8 @@ class Door:
 
 
 @pytest.fixture
-async def door(location: Location) -> AsyncIterator[Door]:
-    clock, queries = FrozenClock(), list[str]()
+async def door(location: Location, clock: FrozenClock) -> AsyncIterator[Door]:
+    queries = list[str]()
     async with open_database(location) as database:
         workspace = await database.write(new_workspace)
         new = NewKey("k", expires_at=after(clock.now(), 3600))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select, update
 
 from ketchup import storage, tasks, workspaces
 from ketchup.clock import FrozenClock, after
@@ -15,14 +16,15 @@ from ketchup.db import Database, Location
 from ketchup.errors import Unavailable
 from ketchup.generation import Chores
 from ketchup.generation.chores import PORTION
-from ketchup.ids import name_bits
+from ketchup.ids import WorkspaceId, name_bits
 from ketchup.providers.base import ImageFormat
 from ketchup.storage import Storage
-from ketchup.tasks.table import idempotency
+from ketchup.tasks import Allowance
+from ketchup.tasks.table import QueueState, idempotency, task, turn
 from ketchup.workspaces import Authenticator, NewKey
 from tests.support.database import open_database
-from tests.support.factories import PEPPER, PLANS, new_workspace
-from tests.support.lost_answers import only_reading
+from tests.support.factories import PEPPER, PLANS, enqueue, new_workspace
+from tests.support.refusals import only_reading
 
 DAY = 86_400.0
 TOO_MANY = 2 * PORTION + 1
@@ -38,15 +40,18 @@ class House:
     authenticator: Authenticator
     clock: FrozenClock
     chores: Chores
+    woken: list[int]
+    """One for each time that the workers were woken."""
 
 
 @pytest.fixture
-async def house(location: Location, tmp_path: Path) -> AsyncIterator[House]:
-    clock, store = FrozenClock(), Storage(tmp_path / "blobs")
+async def house(location: Location, clock: FrozenClock, tmp_path: Path) -> AsyncIterator[House]:
+    store = Storage(tmp_path / "blobs")
     async with open_database(location) as database:
         authenticator = Authenticator(database, PEPPER, clock)
-        chores = Chores(database, store, authenticator, PLANS, clock)
-        yield House(database, store, authenticator, clock, chores)
+        woken: list[int] = []
+        chores = Chores(database, store, authenticator, PLANS, clock, ready=lambda: woken.append(1))
+        yield House(database, store, authenticator, clock, chores, woken)
 
 
 async def remember(house: House, count: int, *, name: str) -> None:
@@ -140,6 +145,31 @@ async def test_files_are_looked_through_once_an_hour(house: House) -> None:
     house.clock.advance(1)
     await house.chores.run()
     assert await house.storage.keys(storage.REFERENCES) == []
+
+
+async def test_who_waits_without_need_is_let_in_and_the_workers_are_woken(house: House) -> None:
+    workspaces = [WorkspaceId(f"ws_{number:02}") for number in range(12)]
+    for workspace in workspaces:
+        allowance = Allowance(capacity=1)
+        await house.database.write(
+            partial(enqueue, workspace_id=workspace, count=5, allowance=allowance)
+        )
+    await house.chores.run()
+    assert await house.database.read(_ready) == 12
+    assert house.woken == []
+
+    # As a change of plans leaves it when there are many.
+    await house.database.write(lambda conn: conn.execute(update(turn).values(capacity=3)))
+    await house.chores.run()
+
+    assert await house.database.read(_ready) == 36
+    # In more than one portion.
+    assert house.woken == [1, 1]
+
+
+def _ready(conn: Connection) -> int:
+    counting = select(func.count()).where(task.c.queue_state == QueueState.READY.value)
+    return conn.scalar(counting) or 0
 
 
 async def test_uses_that_could_not_be_written_are_written_the_next_time(

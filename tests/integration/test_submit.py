@@ -85,8 +85,7 @@ def _dump(conn: Connection) -> str:
 
 
 @pytest.fixture
-async def service(location: Location, tmp_path: Path) -> AsyncIterator[Service]:
-    clock = FrozenClock()
+async def service(location: Location, clock: FrozenClock, tmp_path: Path) -> AsyncIterator[Service]:
     egress, decoder = Egress(clock), Decoder()
     blobs = tmp_path / "blobs"
     inputs = Inputs(References(egress, decoder), Storage(blobs), clock)
@@ -98,7 +97,7 @@ async def submit_all(
     service: Service, submitter: Submitter, requests: list[GenerationRequest]
 ) -> list[Decision]:
     """Submit them so that one transaction decides all."""
-    async with held_writer(service.database):
+    async with held_writer(service.database, "submit"):
         running = [asyncio.create_task(submitter.submit(request)) for request in requests]
         await asyncio.sleep(0)  # each runs up to where it waits for the decision
         assert len(submitter._decide._waiting) == len(requests)
@@ -153,7 +152,7 @@ async def test_a_full_queue_of_calls_refuses_at_once_and_keeps_no_blob(service: 
     submitter = service.submitter(capacity=1)
     with_image = replace(request_of(workspace), images=(DataReference(PIXEL),))
 
-    async with held_writer(service.database):
+    async with held_writer(service.database, "submit"):
         first = asyncio.create_task(submitter.submit(request_of(workspace)))
         await asyncio.sleep(0)  # it has taken the only place
         with pytest.raises(Unavailable, match="busy"):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ketchup import credits, tasks
 from ketchup.clock import Micros, after
-from ketchup.db import Location
+from ketchup.db import Location, metadata
 from ketchup.generation import recover
 from ketchup.generation.finish import LOST_TOO_OFTEN
 from ketchup.ids import TaskId, WorkerId, WorkspaceId
@@ -22,7 +20,7 @@ from ketchup.money import Credits
 from ketchup.tasks import UNLIMITED, Attempt, End, Lease, LeaseLost, Priority, Status
 from ketchup.tasks.table import attempt, queue_clock, task
 from ketchup.tasks.turns import IMAGE_COST
-from tests.support.database import migrated_file, open_engine
+from tests.support.database import open_engine
 from tests.support.factories import (
     NOW,
     OTHER_WORKER,
@@ -528,26 +526,21 @@ def test_the_database_refuses_a_task_that_cannot_be(conn: Connection, change: st
 
 
 def test_every_step_finds_its_rows_by_an_index_and_nothing_reads_all_tasks(
-    tmp_path: Path,
+    conn: Connection,
 ) -> None:
-    with open_engine(migrated_file(tmp_path)) as engine, engine.begin() as conn:
-        _look_at_plans(conn)
-
-
-def _look_at_plans(conn: Connection) -> None:
     enqueue(conn, ACME, 20)
     key = tasks.IdempotencyKey(ACME, "k", tasks.Fingerprint(b"f"))
-    with recorded_plans(conn) as steps:
+    with recorded_plans(conn) as claim:
         claimed = tasks.claim(conn, WORKER, 5, NOW)
-    assert _indexes(steps) >= {"task_ready"}
+    assert claim.indexes >= {"task_ready"}
 
     with recorded_plans(conn) as promote:
         tasks.promote_due(conn, NOW)
-    assert _indexes(promote) == {"task_delayed"}
+    assert promote.indexes == {"task_delayed"}
 
     with recorded_plans(conn) as requeue:
         tasks.requeue_lost(conn, [OTHER_WORKER, WORKER], 3, NOW)
-    assert _indexes(requeue) == {"task_leased"}
+    assert requeue.indexes == {"task_leased"}
 
     with recorded_plans(conn) as others:
         (lease, again) = tasks.claim(conn, WORKER, 2, NOW)
@@ -566,18 +559,13 @@ def _look_at_plans(conn: Connection) -> None:
         credits.hold(conn, [credits.HoldRequest(TaskId("ta"), ACME, Credits(0))], NOW)
         credits.settle(conn, [credits.Settlement(TaskId("ta"), ACME, Credits(0))], NOW)
 
-    # The claim walks its own index, in order, and stops at its limit; the rows that a claim and a
-    # sweep chose are few. The clock is one row.
-    claim = {"SCAN task USING INDEX task_ready", "SCAN fairest", "SCAN due"}
-    scans = {step for step in [*steps, *promote, *requeue, *others] if step.startswith("SCAN")}
-    assert scans == {*claim, "SCAN queue_clock", "SCAN CONSTANT ROW"}
-    assert not any("TEMP B-TREE" in step for step in steps)
-
-
-def _indexes(steps: list[str]) -> set[str]:
-    return {
-        found[1] for step in steps if (found := re.search(r"USING (?:COVERING )?INDEX (\w+)", step))
-    }
+    # The clock is one row.
+    read_whole = claim.scans | promote.scans | requeue.scans | others.scans
+    # Attempts are few here, and PostgreSQL goes through few rows sooner than through an index.
+    few = {"attempt"} if conn.dialect.name == "postgresql" else set()
+    assert read_whole & set(metadata.tables) - few <= {"queue_clock"}
+    # The claim walks its own index, in order, and stops at its limit.
+    assert not claim.sorts
 
 
 def test_end_says_success_exactly_when_there_are_images(conn: Connection) -> None:

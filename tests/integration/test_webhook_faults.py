@@ -8,7 +8,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from ketchup import leases
 from ketchup.clock import FrozenClock, Micros
@@ -41,17 +41,13 @@ from tests.support.receiver import (
     Receiver,
     Replied,
 )
+from tests.support.refusals import accept_again, refuse
 
 
 @pytest.fixture
 async def database(location: Location) -> AsyncIterator[Database]:
     async with open_database(location) as opened:
         yield opened
-
-
-@pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
 
 
 # ── faults ───────────────────────────────────────────────────────────────────────────────────────
@@ -85,6 +81,38 @@ async def test_a_bug_met_by_one_delivery_does_not_stop_the_others(
     assert kept.error == "internal error"
 
 
+class Garbled:
+    """A poster whose receiver answers what no database takes."""
+
+    async def post(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> Replied:  # noqa: ARG002 the protocol has them
+        raise LoopbackPoster.errors[0]("it said \0 \ud83c \x1b[2J" + "x" * 1000)
+
+
+async def test_what_a_receiver_said_is_kept_as_far_as_it_can_be(
+    database: Database, clock: FrozenClock
+) -> None:
+    owed = new("http://127.0.0.1:9/hook")
+    async with sending(database, clock, poster=Garbled()) as (sender, watch):
+        await owe(database, clock.now(), owed)
+        sender.wake()
+        await watch.until(lambda: watch.again == 1)
+    [kept] = await attempts(database, owed.task_id)
+    assert kept.error.startswith("TransportError: it said ? ? ?[2Jxxx")
+    assert len(kept.error) == 200
+
+
+async def test_a_worker_that_has_been_reaped_is_given_nothing_to_send(
+    database: Database, clock: FrozenClock
+) -> None:
+    owed = new("http://127.0.0.1:9/hook")
+    async with sending(database, clock) as (sender, _):
+        await database.write(lambda conn: leases.remove(conn, [WORKER]))
+        await owe(database, clock.now(), owed)
+        sender.wake()
+        await settled(database)
+    assert (await row(database, owed.task_id)).attempt == 0
+
+
 async def test_nothing_is_sent_unsigned(database: Database, clock: FrozenClock) -> None:
     async def no_secrets(_workspace: WorkspaceId) -> Sequence[str]:
         return ()
@@ -103,33 +131,25 @@ async def test_nothing_is_sent_unsigned(database: Database, clock: FrozenClock) 
 async def test_an_attempt_that_cannot_be_recorded_is_recorded_when_the_store_is_back(
     database: Database, clock: FrozenClock
 ) -> None:
-    broken = (
-        "CREATE TRIGGER broken BEFORE INSERT ON delivery_attempt "
-        "BEGIN SELECT RAISE(ABORT, 'the store is broken'); END"
-    )
-    await database.write(lambda conn: conn.execute(text(broken)))
+    await database.write(lambda conn: refuse(conn, "INSERT", "delivery_attempt"))
     async with Receiver() as receiver, sending(database, clock) as (sender, watch):
         owed = new(receiver.url)
         await owe(database, clock.now(), owed)
         sender.wake()
         await watch.until(lambda: watch.faults >= 1)
         assert (await row(database, owed.task_id)).worker_id == WORKER
-        await database.write(lambda conn: conn.execute(text("DROP TRIGGER broken")))
+        await database.write(lambda conn: accept_again(conn, "delivery_attempt"))
         await watch.until(lambda: watch.delivered == 1)
     assert len(receiver.requests) == 1
 
 
 async def test_a_claim_that_fails_is_made_again(database: Database, clock: FrozenClock) -> None:
-    broken = (
-        "CREATE TRIGGER broken BEFORE UPDATE ON delivery "
-        "BEGIN SELECT RAISE(ABORT, 'the store is broken'); END"
-    )
-    await database.write(lambda conn: conn.execute(text(broken)))
+    await database.write(lambda conn: refuse(conn, "UPDATE", "delivery"))
     async with Receiver() as receiver, sending(database, clock) as (sender, watch):
         await owe(database, clock.now(), new(receiver.url))
         sender.wake()
         await watch.until(lambda: watch.faults >= 1)
-        await database.write(lambda conn: conn.execute(text("DROP TRIGGER broken")))
+        await database.write(lambda conn: accept_again(conn, "delivery"))
         sender.wake()
         await watch.until(lambda: watch.delivered == 1)
 
@@ -258,7 +278,7 @@ async def test_what_outlasts_the_grace_period_is_handed_back_and_uses_up_no_try(
     async with Receiver(Answer(after=never)) as receiver:
         owed = new(receiver.url)
         await owe(database, clock.now(), owed)
-        async with sending(database, clock, settings=replace(PATIENT, grace=0.05)) as (_, watch):
+        async with sending(database, clock, settings=replace(PATIENT, grace=0.5)) as (_, watch):
             await receiver.received(1)
         assert watch.handed_back == 1
         stored = await row(database, owed.task_id)

@@ -12,13 +12,14 @@ from standardwebhooks.webhooks import Webhook
 from typing_extensions import override
 
 from ketchup.clock import SECOND, FrozenClock, Micros, SystemClock, after
-from ketchup.db import Database, Location
+from ketchup.db import Database, Location, PostgresUrl, SqliteFile
 from ketchup.ids import delivery_id
 from ketchup.webhooks import (
     SCHEDULE,
     DeliveryState,
     delivery,
 )
+from tests.support.clocks import AdjustableClock
 from tests.support.database import open_database
 from tests.support.deliveries import (
     PATIENT,
@@ -33,6 +34,8 @@ from tests.support.deliveries import (
     sending,
     settled,
 )
+from tests.support.gate import DEADLINE
+from tests.support.postgres_pool import PostgresPool
 from tests.support.receiver import (
     Answer,
     Garbage,
@@ -46,11 +49,6 @@ from tests.support.receiver import (
 async def database(location: Location) -> AsyncIterator[Database]:
     async with open_database(location) as opened:
         yield opened
-
-
-@pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
 
 
 async def test_a_callback_arrives_as_the_contract_says_and_verifies(database: Database) -> None:
@@ -223,15 +221,30 @@ class HurryingClock(FrozenClock):
 
 
 async def test_what_falls_due_between_two_looks_is_not_left_until_the_next_poll(
-    database: Database,
+    location: Location, database: Database
 ) -> None:
     settings = replace(PATIENT, schedule=(0.0, 0.05, 0.05, 0.05, 0.05, 0.05))
-    clock = HurryingClock()
+    # On PostgreSQL it is the server's time that counts, and that passes by itself.
+    clock = HurryingClock() if isinstance(location, SqliteFile) else SystemClock()
     async with Receiver(*(Answer(500) for _ in range(5))) as receiver:
         await owe(database, clock.now(), new(receiver.url))
         async with sending(database, clock, settings=settings) as (_, watch):
             await watch.until(lambda: watch.delivered == 1)
     assert len(receiver.requests) == 6
+
+
+async def test_a_machine_behind_the_postgresql_servers_time_sends_what_falls_due_there(
+    postgres: PostgresPool,
+) -> None:
+    clock = AdjustableClock()
+    clock.adjust(-3600)
+    settings = replace(PATIENT, schedule=(0.0, 1.0), poll=10 * DEADLINE)
+    with postgres.migrated() as url:
+        async with open_database(PostgresUrl(url)) as database, Receiver(Answer(500)) as receiver:
+            await owe(database, SystemClock().now(), new(receiver.url))
+            async with sending(database, clock, settings=settings) as (_, watch):
+                await watch.until(lambda: watch.delivered == 1)
+    assert len(receiver.requests) == 2
 
 
 async def test_a_slow_receiver_fills_its_own_places_and_not_everybodys(

@@ -198,7 +198,7 @@ async def test_what_an_attempt_renders_after_its_lease_was_lost_is_thrown_away(
         await change(
             service,
             "UPDATE task SET worker_id = 'wrk_other', attempt = attempt + 1",
-            "INSERT INTO worker VALUES ('wrk_other', 1, 9000000000000000)",
+            "INSERT INTO worker (id, started_at, beat, ttl_ms) VALUES ('wrk_other', 1, 0, 600000)",
         )
         gate.waiting[0].set()
         other = await service.submit()
@@ -241,8 +241,13 @@ async def test_a_postgresql_server_that_is_gone_for_longer_than_the_lease_costs_
             server.stop("immediate")
             await until(lambda: gate.cancelled == 1)
             server.start()
+            await until(lambda: _answers(service))
 
             await _is_done_by_a_second_attempt_and_paid_once(service, gate, task_id)
+
+
+async def _answers(service: RunningService) -> bool:
+    return (await service.admin.get("/readyz")).status_code == 200
 
 
 async def _is_done_by_a_second_attempt_and_paid_once(
@@ -322,6 +327,8 @@ _PAUSE: Final = """
     ("step", "reason"),
     [
         (Refused("The prompt was refused."), "The prompt was refused."),
+        # Neither half of a character nor NUL can be kept by PostgreSQL, nor be sent as JSON.
+        (Refused("No \ud83c tomatoes\0."), "No ? tomatoes?."),
         (Misconfigured("401 from upstream"), run_module.NOT_SET_UP),
         (0, run_module.NO_IMAGES),
         (2, run_module.NO_IMAGES),
@@ -346,7 +353,7 @@ async def test_what_cannot_get_better_fails_at_once_for_free_and_calls_back(
 async def test_a_task_that_keeps_failing_is_given_up_after_its_tries_and_costs_nothing(
     home: Home,
 ) -> None:
-    engine = ScriptedProvider(Unavailable("down"), RuntimeError("a bug in the engine"))
+    engine = ScriptedProvider(Unavailable("down\0"), RuntimeError("a \ud83c bug in the engine"))
     async with home.served_by(engine, worker__max_tries=2) as service:
         task_id = await service.submit()
         data = await service.ended(task_id)
@@ -355,11 +362,15 @@ async def test_a_task_that_keeps_failing_is_given_up_after_its_tries_and_costs_n
         assert await outcomes(service, task_id) == ["retry", "failed"]
         assert await paid(service) == []
         assert (await service.client.get("/api/user")).json()["data"]["credit"] == "100.00000000"
+    assert home.rows("SELECT detail FROM attempt ORDER BY number") == [
+        ("Unavailable: down?",),
+        ("RuntimeError: a ? bug in the engine",),
+    ]
 
 
 async def test_an_engine_that_never_answers_is_given_up(home: Home) -> None:
     gate = Gate()
-    limits = {"worker__task_timeout_seconds": 0.2, "worker__max_tries": 1}
+    limits = {"worker__task_timeout_seconds": 1, "worker__max_tries": 1}
     async with home.served_by(gate, **limits) as service:
         task_id = await service.submit()
         data = await service.ended(task_id)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tests.simulation.hosts import Host
 from tests.simulation.plan import HOUR
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
-
-_JUMP: Final = HOUR
 
 
 class Chaos:
@@ -49,7 +47,7 @@ class Chaos:
         self._host().pause(self._length())
 
     def _jumps(self) -> None:
-        self._host().set_clock(self._random.uniform(-_JUMP, _JUMP))
+        self._host().set_clock(self._random.uniform(-1.0, 1.0) * self._world.plan.jump)
 
     def _fails(self) -> None:
         self._world.take_store_down(self._length())

@@ -103,9 +103,16 @@ class Laws:
                 yield f"the lease of {owner.name} was renewed by {commit.machine.name}"
             self._trusted_until[worker] = commit.asked_at + self.terms.trusted_for
 
-    def _may_write(self, commit: Commit, holder: str) -> bool:
+    def _lease(self, commit: Commit, old: Row, new: Row) -> Iterator[str]:
         """Only the holder writes what it holds, or anybody once its lease is gone."""
-        return self._owners[holder] is commit.machine or holder not in self._registered
+        holder, taker = old["worker_id"], new["worker_id"]
+        if holder in self._registered and self._owners[holder] is not commit.machine:
+            yield f"{new['id']} of {self._owners[holder].name} was written by {commit.machine.name}"
+        if taker is not None and holder is None:
+            if self._owners[taker] is not commit.machine:
+                yield f"{commit.machine.name} gave {new['id']} to {taker}"
+            if taker not in self._registered:
+                yield f"{new['id']} was given to {taker}, which has no lease"
 
     # -- tasks ------------------------------------------------------------------------------------
 
@@ -121,9 +128,7 @@ class Laws:
                 yield f"{task_id} did not begin at the beginning"
             return
         yield from (f"{task_id} {why}" for why in _step(change.old, change.new))
-        holder = change.old["worker_id"]
-        if holder is not None and not self._may_write(commit, holder):
-            yield f"{task_id} of {self._owners[holder].name} was written by {commit.machine.name}"
+        yield from self._lease(commit, change.old, change.new)
         if change.new["status"] in ENDED:
             yield from self._end(change.new)
 
@@ -188,9 +193,7 @@ class Laws:
             yield from _body(new, self._tasks[new["task_id"]])
         else:
             yield from (f"{new['id']} {why}" for why in _try(old, new))
-            holder = old["worker_id"]
-            if holder is not None and not self._may_write(commit, holder):
-                yield f"{new['id']} of {holder} was written by {commit.machine.name}"
+            yield from self._lease(commit, old, new)
             self.open_deliveries -= new["state"] != "pending"
 
     # -- idempotency ------------------------------------------------------------------------------

@@ -70,6 +70,8 @@ class Plan:
     customers: int
     tasks: int
     """About how many are submitted in the day."""
+    jump: float
+    """How far a wall clock may be off, either way."""
     reverse: bool
     """The store returns rows the other way round, where no order was asked for."""
     faults: Faults
@@ -103,6 +105,7 @@ def draw(seed: int, days: float) -> Plan:
         schedule=tuple(pause * min(days / 4, 1.0) for pause in SCHEDULE),
         customers=random.randint(1, 5),
         tasks=round(random.uniform(30, 90) * max(1.0, 4 * days)),
+        jump=min(HOUR, day / 6),
         reverse=random.random() < 0.5,
         faults=_faults(random, day),
     )
@@ -121,11 +124,11 @@ def _faults(random: Random, day: float) -> Faults:
         stops=per_day(6),
         jumps=per_day(6),
         outages=per_day(6),
-        undone=some(0.1),
-        unheard=some(0.1),
+        undone=some(0.2),
+        unheard=some(0.2),
         stalls=some(0.02),
-        mortal=some(0.05),
-        drowsy=some(0.03),
+        mortal=some(0.1),
+        drowsy=some(0.1),
         lost=some(0.1),
         engine=some(0.3),
         hangs=some(0.05),

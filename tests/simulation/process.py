@@ -98,7 +98,9 @@ class Process:
             self.database,
             runner,
             self._make_sender,
-            Chores(self.database, storage, self.authenticator, PLANS, clock).run,
+            Chores(
+                self.database, storage, self.authenticator, PLANS, clock, ready=self.accepted
+            ).run,
             clock=clock,
             random=machine.random,
             settings=WorkerSettings(

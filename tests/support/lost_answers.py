@@ -1,4 +1,4 @@
-"""Faults of a store that works: commits that are not heard of, and writes that it does not take."""
+"""A commit that reaches the disk and is not heard of: as when a connection breaks in that moment."""
 
 from __future__ import annotations
 
@@ -42,23 +42,3 @@ def answer_lost(database: Database, statement: str) -> Iterator[threading.Event]
         for engine in engines:
             event.remove(engine, "before_cursor_execute", look)
             event.remove(engine, "commit", commit)
-
-
-@contextmanager
-def only_reading(database: Database) -> Iterator[None]:
-    """Let every transaction that begins in the body be refused its writes, as by a full standby."""
-    engines = {lane._engine for lane in database._lanes.all()}
-
-    def begin(conn: Connection) -> None:
-        if conn.dialect.name == "sqlite":
-            conn.exec_driver_sql("PRAGMA query_only=ON")
-        else:
-            conn.exec_driver_sql("SET TRANSACTION READ ONLY")
-
-    for engine in engines:
-        event.listen(engine, "begin", begin)
-    try:
-        yield
-    finally:
-        for engine in engines:
-            event.remove(engine, "begin", begin)

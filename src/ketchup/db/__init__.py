@@ -33,6 +33,7 @@ from ketchup.db.schema import (
     metadata,
     now,
     partial_index,
+    storable,
 )
 
 # Layers above name these two types without knowing the library behind it.
@@ -63,5 +64,6 @@ __all__ = [
     "metadata",
     "now",
     "partial_index",
+    "storable",
     "update_many",
 ]

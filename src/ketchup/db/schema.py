@@ -69,6 +69,14 @@ def now(conn: Connection, clock: Clock) -> Micros:
     return Micros(conn.execute(_POSTGRES_NOW).scalar_one())
 
 
+def storable(text: str) -> str:
+    """Replace what PostgreSQL cannot keep: NUL, and halves of characters.
+
+    For texts that others have written; what callers send is judged where it comes in.
+    """
+    return text.replace("\0", "?").encode(errors="replace").decode()
+
+
 def lock_names(conn: Connection, table: str, names: Iterable[str]) -> None:
     """Keep others from making these rows until this transaction ends: they cannot be locked yet.
 

@@ -6,13 +6,16 @@ disk in between, and what comes in faster than a portion per round does not pile
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
-from ketchup import storage, tasks, workspaces
-from ketchup.clock import Clock, Micros, after
+from ketchup import db, storage, tasks, telemetry, workspaces
+from ketchup.clock import SECOND, Clock, Micros, after
 from ketchup.db import Database
 from ketchup.storage import Storage
 from ketchup.workspaces import Authenticator, Plans
+
+log = telemetry.logger(__name__)
 
 _DAY: Final = 86_400.0
 # Their tasks have ended long before: what is this old was left by a crash.
@@ -21,10 +24,16 @@ _KEEP_REFERENCES_SECONDS: Final = 7 * _DAY
 # time is kept in days.
 _SWEEP_FILES_EVERY: Final = 3600.0
 PORTION: Final = 500
+_OFF_SECONDS: Final = 3600.0
+# Of each, as many tasks as `tasks.fill` takes at once.
+_WORKSPACES_AT_ONCE: Final = 10
 
 
 class Chores:
-    """Writes down when keys were used, and removes what is past its time."""
+    """Writes down when keys were used, lets tasks in that wait without need, removes old things.
+
+    `ready` is called after each commit that made tasks ready.
+    """
 
     def __init__(
         self,
@@ -33,29 +42,46 @@ class Chores:
         authenticator: Authenticator,
         plans: Plans,
         clock: Clock,
+        *,
+        ready: Callable[[], None],
     ) -> None:
         self._database = database
         self._storage = store
         self._authenticator = authenticator
         self._plans = plans
         self._clock = clock
+        self._ready = ready
         self._sweep_files_at = clock.monotonic()
 
     async def run(self) -> None:
         """Do what is due. Raises Unavailable; what is left is done the next time."""
         now = self._clock.now()
         await self._authenticator.write_uses()
-        await self._forget_keys(now)
-        if self._clock.monotonic() >= self._sweep_files_at:
+        await self._let_in()
+        await self._forget_keys()
+        if self._clock.monotonic() >= self._sweep_files_at and await self._is_right(now):
             await self._sweep_files(now)
             self._sweep_files_at = self._clock.monotonic() + _SWEEP_FILES_EVERY
 
-    async def _forget_keys(self, now: Micros) -> None:
+    async def _let_in(self) -> None:
+        while await self._database.write(lambda conn: tasks.fill(conn, _WORKSPACES_AT_ONCE)):
+            self._ready()
+
+    async def _forget_keys(self) -> None:
         forgotten = PORTION
         while forgotten == PORTION:
+            # By the time that they were written by: a key that is forgotten early is paid twice.
             forgotten = await self._database.write(
-                lambda conn: tasks.forget_keys(conn, now, PORTION)
+                lambda conn: tasks.forget_keys(conn, db.now(conn, self._clock), PORTION)
             )
+
+    async def _is_right(self, now: Micros) -> bool:
+        """Whether this machine's clock may judge the age of files: deleting cannot be undone."""
+        shared = await self._database.read(lambda conn: db.now(conn, self._clock))
+        off = (now - shared) / SECOND
+        if abs(off) > _OFF_SECONDS:
+            log.error("the clock differs from the database's: no files are swept", seconds=off)
+        return abs(off) <= _OFF_SECONDS
 
     async def _sweep_files(self, now: Micros) -> None:
         for workspace in await self._database.read(workspaces.list_all):

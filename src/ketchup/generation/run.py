@@ -139,7 +139,7 @@ class Runner:
 
     async def find_missed(self, worker_id: WorkerId, running: Collection[Attempt]) -> list[Lease]:
         """Return what a claim leased without an answer: held by this worker, and not running."""
-        held = await self._database.read(lambda conn: tasks.list_leases(conn, worker_id))
+        held = await self._database.write(lambda conn: self._list_leases(conn, worker_id))
         return [lease for lease in held if lease.attempt not in running]
 
     async def run(self, lease: Lease) -> None:
@@ -242,7 +242,8 @@ class Runner:
             await self._remove(keys)
 
     async def _fail(self, lease: Lease, reason: str, detail: str) -> None:
-        await self._end(lease, failed_end(lease, reason, detail), None)
+        end = failed_end(lease, db.storable(reason), db.storable(detail))
+        await self._end(lease, end, None)
 
     async def _retry(self, lease: Lease, outcome: _Retry) -> None:
         tries = lease.tries + 1
@@ -252,8 +253,8 @@ class Runner:
         pause = max(backoff.exponential(tries, self._random), outcome.retry_after or 0.0)
 
         def write(conn: Connection) -> bool:
-            now = db.now(conn, self._clock)
-            return tasks.retry(conn, lease.attempt, after(now, pause), outcome.detail, now)
+            now, detail = db.now(conn, self._clock), db.storable(outcome.detail)
+            return tasks.retry(conn, lease.attempt, after(now, pause), detail, now)
 
         await self._insist(lambda: self._database.write(write))
 
@@ -315,6 +316,11 @@ class Runner:
                 await asyncio.sleep(backoff.exponential(tries, self._random, base=0.2, ceiling=5.0))
 
     # -- on the database's threads ----------------------------------------------------------------
+
+    def _list_leases(self, conn: Connection, worker_id: WorkerId) -> list[Lease]:
+        # The claim that was not answered may still be committing.
+        leases.lock_alone(conn, worker_id)
+        return tasks.list_leases(conn, worker_id)
 
     def _claim(self, conn: Connection, worker_id: WorkerId, limit: int) -> list[Lease]:
         if not leases.lock_alive(conn, worker_id):

@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 
 from ketchup import db, leases, signing, telemetry
 from ketchup.backoff import exponential
-from ketchup.clock import SECOND, Clock
+from ketchup.clock import SECOND, Clock, Micros
 from ketchup.db import Database
 from ketchup.errors import Unavailable
 from ketchup.ids import DeliveryId, WorkerId, WorkspaceId
@@ -212,7 +212,9 @@ class Sender:
         """Claim, and say how long the writer was kept: not how long it was waited for."""
         now, started = db.now(conn, self._clock), self._clock.monotonic()
         self._looked_at = now
-        if not leases.lock_alive(conn, self._worker_id):
+        # A claim that was not answered may still be committing.
+        lock = leases.lock_alone if self._unsure else leases.lock_alive
+        if not lock(conn, self._worker_id):
             # It has been reaped and will be stopped; what it was given now would be nobody's.
             return [], 0.0
         if self._unsure:
@@ -235,14 +237,19 @@ class Sender:
         """Return when woken, when something falls due, or after the poll interval."""
         seconds = self._settings.poll
         with contextlib.suppress(Exception):  # a store that is down is met again by the claim
-            due = await self._database.read(next_due)
+            due, now = await self._database.read(self._next_due)
             # What was due when the claim looked waits for a place, and a place that falls free
             # wakes us. What fell due since then must not wait for that.
             if due is not None and due > self._looked_at:
-                seconds = min(seconds, max(0.0, (due - self._clock.now()) / SECOND))
+                seconds = min(seconds, max(0.0, (due - now) / SECOND))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
+
+    def _next_due(self, conn: Connection) -> tuple[Micros | None, Micros]:
+        # By the time that the claim goes by: with a machine's own, which may be ahead of it, what
+        # is due soon would be asked for without a pause.
+        return next_due(conn), db.now(conn, self._clock)
 
     def _start(self, pending: Pending) -> None:
         task = asyncio.create_task(self._deliver(pending), name=f"webhook {pending.lease.id}")
