@@ -46,7 +46,7 @@ test: install ## Every test, with short forms of the fault tests
 	$(BIN)/pytest -q -m "not torture"
 
 torture: install ## The long forms of the fault tests
-	$(BIN)/pytest -q -m torture --timeout 1800 tests/faults
+	$(BIN)/pytest -q -m torture --timeout 1800 tests/faults tests/simulation
 
 gallery: install ## Render the sixteen gallery pictures under docs/gallery
 	$(BIN)/python -m docs.gallery

@@ -22,7 +22,7 @@ from ketchup.tasks import Conflicting, Options, Priority, Status, TooDeep, TooSo
 from ketchup.workspaces import ApiKey, NewKey
 from tests.simulation.hosts import Unanswered
 from tests.simulation.outside import PNG
-from tests.simulation.process import CATALOG, PLANS, Process
+from tests.simulation.process import CATALOG, Process
 from tests.support.factories import PEPPER, PRICE
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # A revoked key stops within one second, everywhere.
 _STOPS_WITHIN: Final = 1.0
-_PRIORITIES: Final = ([Priority.NORMAL], [Priority.NORMAL], [Priority.LOW, Priority.NORMAL])
+_PRIORITIES: Final = ([Priority.NORMAL], [Priority.NORMAL], list(Priority), [Priority.HIGH])
 _ORDER: Final = list(Status)
 
 
@@ -173,9 +173,11 @@ class Customer:
         try:
             decision = await self._ask(wish, secret)
         except (Unanswered, Unavailable) as error:
-            self._world.trace.note(self.name, f"{wish.prompt}: {type(error).__name__}")
+            kind = type(error).__name__
+            self._world.trace.note(self.name, f"{wish.prompt}: {kind}", kind)
             return Told.NOTHING
         except Unauthenticated:
+            self._world.trace.note(self.name, f"{wish.prompt}: refused", "refused")
             if not self.may_be_refused and secret not in self.doubtful:
                 self._world.complain(f"a good key of {self.name} was refused")
             return Told.LATER
@@ -207,7 +209,9 @@ class Customer:
 
     def _hear(self, decision: Decision, wish: Wish) -> Told:
         """Believe an answer."""
-        self._world.trace.note(self.name, f"{wish.prompt}: {decision}")
+        replayed = isinstance(decision, Accepted) and decision.replayed
+        kind = "replayed" if replayed else type(decision).__name__
+        self._world.trace.note(self.name, f"{wish.prompt}: {decision}", kind)
         match decision:
             case Accepted(task_id):
                 self._accepted(task_id, wish)

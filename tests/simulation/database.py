@@ -87,6 +87,7 @@ class SimulatedLane(Lane):
         self._free_at = max(self._free_at, now) + self._delay()
         self._jobs_waiting += 1
         self._machine.loop.call_at(self._free_at, self._run_job, job, now)
+        self._world.moment(self._machine, self._random)
 
     def _delay(self) -> float:
         if self._random.random() < self._world.faults.stalls:
@@ -111,7 +112,7 @@ class SimulatedLane(Lane):
         result = self._commit(work, undo=False)
         self._world.moment(self._machine, self._random)
         if luck < faults.undone + faults.unheard:
-            self._world.trace.note(self._machine.name, "hears nothing of it")
+            self._world.trace.note(self._machine.name, "hears nothing of it", "unheard")
             return _unavailable()
         return result
 
@@ -119,7 +120,7 @@ class SimulatedLane(Lane):
         try:
             result = self._world.store.transact(work, undo=undo)
         except Undone:
-            self._world.trace.note(self._machine.name, "a transaction is undone")
+            self._world.trace.note(self._machine.name, "a transaction is undone", "undone")
             return _unavailable()
         except KetchupError as fact:
             return Raised(fact)

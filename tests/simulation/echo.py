@@ -53,11 +53,12 @@ class Echo:
 
     def _speak(self, lease: Change) -> None:
         row = lease.new or {}
-        sql = f"SELECT attempt, worker_id FROM {lease.table} WHERE id = '{row['id']}'"
-        if self._world.store.query(sql) == [(row["attempt"], row["worker_id"])]:
+        holds = self._world.laws.rows[row["id"]]
+        if (holds["attempt"], holds["worker_id"]) == (row["attempt"], row["worker_id"]):
             return  # still good: not ours to speak for
         acts = self._of_task(row) if lease.table == "task" else self._of_delivery(row)
         act = self._random.choice(acts)
+        self._world.trace.note("echo", f"{act.__name__} of {row['id']}", "echo")
         self._world.store.transact(act)
         if changes := self._world.store.take_changes():
             now = self._world.schedule.now

@@ -28,48 +28,62 @@ class Host:
 
     def __init__(self, world: World, name: str, *, works: bool) -> None:
         self.name = name
-        self.stopping = False
+        self.has_retired = False
+        self._retiring = False
         self._world = world
         self._works = works
         self._random = Random(f"{world.plan.seed}/{name}")
         self._lives = 0
+        # Each machine may be set otherwise.
+        self._ttl = world.plan.ttl * self._random.choice((1.0, 1.0, 0.5, 2.0))
         self._off_by = 0.0
         self._process: Process | None = None
         self.machine = self._new_machine()
 
     def start(self) -> None:
-        """Begin the next life."""
+        """Begin the next life, if there is to be one."""
+        if self._retiring:
+            self.has_retired = True
+            return
         self._process = None
         self.machine = machine = self._new_machine()
         machine.mourn(lambda: self._world.outside.loop.call_later(self._break(), self.start))
         machine.start(self._live(machine))
 
     def kill(self) -> None:
-        self._world.trace.note(self.machine.name, "is killed")
+        self._world.trace.note(self.machine.name, "is killed", "kill")
         self.machine.kill(self._world.outside.loop)
 
     def pause(self, seconds: float) -> None:
         machine = self.machine
         if machine.awake:
-            self._world.trace.note(machine.name, f"is paused for {seconds:.3f} s")
+            self._world.trace.note(machine.name, f"is paused for {seconds:.3f} s", "pause")
             machine.pause()
             self._world.outside.loop.call_later(seconds, machine.resume)
 
     def stop(self) -> None:
         """Ask the process to end in good order, as an operator does."""
         if self._process and self._works and self.machine.awake:
-            self._world.trace.note(self.machine.name, "is told to stop")
+            self._world.trace.note(self.machine.name, "is told to stop", "stop")
             self._process.worker.stop()
+
+    def retire(self) -> None:
+        """Stop, and start no other process."""
+        self._retiring = True
+        self.has_retired = not self._works
+        self.stop()
 
     def set_clock(self, off_by: float) -> None:
         """Let the wall clock be wrong by so much, in this life and the next."""
         self._off_by = self.machine.clock.off_by = off_by
-        self._world.trace.note(self.machine.name, f"has a clock that is off by {off_by:.3f} s")
+        self._world.trace.note(
+            self.machine.name, f"has a clock that is off by {off_by:.3f} s", "clock"
+        )
 
     def wake(self) -> None:
-        """Let the process know that there may be work, as a notification would."""
+        """Let the process know that there may be something to do, as the bell does."""
         if self._process and self._works and self.machine.awake:
-            self.machine.loop.call_soon(self._process.worker.wake)
+            self.machine.loop.call_soon(self._process.rung)
 
     async def ask(self, work: Callable[[Process], Awaitable[T]]) -> T:
         """Have the process do something, over a network. Raises Unanswered, and what it raises."""
@@ -106,20 +120,23 @@ class Host:
     def _new_machine(self) -> Machine:
         self._lives += 1
         world = self._world
-        machine = Machine(world.schedule, f"{self.name}.{self._lives}", world.plan.seed)
+        machine = Machine(world.schedule, f"{self.name}.{self._lives}", world.plan.seed, self._ttl)
         machine.clock.off_by = self._off_by
         return machine
 
     async def _live(self, machine: Machine) -> None:
         self._process = process = Process(self._world, machine)
-        process.accepted.listen(self._world.notify)
+        process.accepted.listen(self._world.ring)
+        process.ended.listen(self._world.ring)
         self._world.trace.note(machine.name, "starts")
         if not self._works:
             await asyncio.Event().wait()
         await process.worker.run(sole_owner=self._world.plan.alone)
         self._world.trace.note(machine.name, "has stopped")
         self._process = None
-        if not self.stopping:
+        if self._retiring:
+            self.has_retired = True
+        else:
             machine.kill(self._world.outside.loop)
 
     def _break(self) -> float:

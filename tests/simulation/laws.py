@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ketchup.leases import Terms
 from tests.simulation.machines import Machine
 from tests.simulation.queue_laws import QueueLaws
 from tests.simulation.store import Change, Commit, Row
@@ -52,7 +51,6 @@ _KEY_SECONDS: Final = 46 * 3600.0
 class Laws:
     """Judges each commit by what it changed, and remembers what the later ones need."""
 
-    terms: Terms
     blobs: Mapping[str, bytes]
     queue: QueueLaws
     open_tasks: int = 0
@@ -64,7 +62,8 @@ class Laws:
     _owners: dict[str, Machine] = field(default_factory=dict)
     _registered: set[str] = field(default_factory=set)
     _trusted_until: dict[str, float] = field(default_factory=dict)
-    _tasks: dict[str, Row] = field(default_factory=dict)
+    rows: dict[str, Row] = field(default_factory=dict)
+    """Every task and delivery as it is now, by its id."""
     _keys: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def judge(self, commit: Commit) -> Iterator[str]:
@@ -79,9 +78,9 @@ class Laws:
         yield from self._idempotency(commit)
         yield from self.queue.judge(commit)
 
-    def task(self, task_id: str) -> Row | None:
-        """Return a task's row as it is now."""
-        return self._tasks.get(task_id)
+    def left_behind(self) -> list[str]:
+        """Return the leases of living machines: of workers that have stopped there are none."""
+        return sorted(worker for worker in self._registered if self._owners[worker].alive)
 
     # -- leases -----------------------------------------------------------------------------------
 
@@ -101,7 +100,7 @@ class Laws:
                 continue
             if owner is not commit.machine:
                 yield f"the lease of {owner.name} was renewed by {commit.machine.name}"
-            self._trusted_until[worker] = commit.asked_at + self.terms.trusted_for
+            self._trusted_until[worker] = commit.asked_at + commit.machine.terms.trusted_for
 
     def _lease(self, commit: Commit, old: Row, new: Row) -> Iterator[str]:
         """Only the holder writes what it holds, or anybody once its lease is gone."""
@@ -121,7 +120,7 @@ class Laws:
             yield f"a task was removed: {change.old}"
             return
         task_id = change.new["id"]
-        self._tasks[task_id] = change.new
+        self.rows[task_id] = change.new
         if change.old is None:
             self.open_tasks += 1
             if (change.new["status"], change.new["attempt"]) != ("pending", 0):
@@ -149,7 +148,7 @@ class Laws:
             if change.new is None:
                 yield "an attempt was removed from the journal"
                 continue
-            row, task = change.new, self._tasks[change.new["task_id"]]
+            row, task = change.new, self.rows[change.new["task_id"]]
             if change.old is None:
                 current = (task["attempt"], task["worker_id"], task["status"])
                 if current != (row["number"], row["worker_id"], "in_progress"):
@@ -189,12 +188,14 @@ class Laws:
         old, new = change.old, change.new
         if new is None:
             yield f"a delivery was removed: {old}"
-        elif old is None:
-            yield from _body(new, self._tasks[new["task_id"]])
-        else:
-            yield from (f"{new['id']} {why}" for why in _try(old, new))
-            yield from self._lease(commit, old, new)
-            self.open_deliveries -= new["state"] != "pending"
+            return
+        self.rows[new["id"]] = new
+        if old is None:
+            yield from _body(new, self.rows[new["task_id"]])
+            return
+        yield from (f"{new['id']} {why}" for why in _try(old, new))
+        yield from self._lease(commit, old, new)
+        self.open_deliveries -= new["state"] != "pending"
 
     # -- idempotency ------------------------------------------------------------------------------
 
@@ -265,22 +266,21 @@ def _captures(commit: Commit, ended: Mapping[str, Row]) -> Iterator[str]:
 
 def _accounts(commit: Commit) -> Iterator[str]:
     """What an account gains is what its entries say, and what it holds is in its holds."""
-    gained: Counter[str] = Counter()
-    holds: Counter[str] = Counter()
-    for change in commit.of("account"):
+    for amount, table, part in (("balance", "entry", "amount"), ("held", "hold", "amount")):
+        off = _grown(commit.of("account"), amount)
+        off.subtract(_grown(commit.of(table), part))
+        if any(off.values()):
+            yield f"accounts do not add up: {amount} is off by {dict(off)}"
+
+
+def _grown(changes: Sequence[Change], column: str) -> Counter[str]:
+    """Return by how much a column grew, for each workspace."""
+    grown: Counter[str] = Counter()
+    for change in changes:
         for row, sign in ((change.old, -1), (change.new, 1)):
             if row:
-                gained[row["workspace_id"]] += sign * row["balance"]
-                holds[row["workspace_id"]] += sign * row["held"]
-    for change in commit.of("entry"):
-        if change.new:
-            gained[change.new["workspace_id"]] -= change.new["amount"]
-    for change in commit.of("hold"):
-        for row, sign in ((change.old, 1), (change.new, -1)):
-            if row:
-                holds[row["workspace_id"]] += sign * row["amount"]
-    if any(gained.values()) or any(holds.values()):
-        yield f"accounts do not add up: balances by {dict(gained)}, holds by {dict(holds)}"
+                grown[row["workspace_id"]] += sign * row[column]
+    return grown
 
 
 def _body(delivery: Row, task: Row) -> Iterator[str]:

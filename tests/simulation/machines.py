@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, Final
 
 from ketchup.clock import FrozenClock, Micros, after
+from ketchup.leases import Terms
 from tests.simulation.schedule import Loop, Schedule
 
 _START: Final = FrozenClock().now()
@@ -35,8 +36,10 @@ class MachineClock:
 class Machine:
     """One process on one machine, from its start to its end."""
 
-    def __init__(self, schedule: Schedule, name: str, seed: str) -> None:
+    def __init__(self, schedule: Schedule, name: str, seed: str, ttl: float = 0.0) -> None:
+        """Start one; `ttl` is how long the leases last that its process takes."""
         self.name = name
+        self.terms = Terms(ttl)
         self.clock = MachineClock(schedule)
         self.random = Random(f"{seed}/{name}")
         self.alive = True

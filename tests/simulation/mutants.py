@@ -21,132 +21,151 @@ _COMMIT: Final = """\
     conn.exec_driver_sql("COMMIT")
     conn.exec_driver_sql("BEGIN IMMEDIATE")
 """
+_ANY_ATTEMPT: Final = """\
+    held = {row.id: row for row in rows}
+    return {a: held[a.task_id] for a in attempts if a.task_id in held}
+"""
+_TOO_EARLY: Final = """\
+            await _cancel([*helpers, labour, *self._running.values()])
+            self._running.clear()
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Mutant:
-    """One mistake: texts of the product and what stands there instead."""
+class Edit:
+    """A text of a module, and what stands in its place."""
 
-    name: str
-    edits: tuple[tuple[str, str, str], ...]
+    module: str
+    old: str
+    new: str
+
+
+class Mutant:
+    """One mistake. `shows_soon` says that one of the first few seeds finds it."""
+
+    def __init__(self, name: str, *edits: Edit, shows_soon: bool = False) -> None:
+        self.name = name
+        self.shows_soon = shows_soon
+        self._edits = edits
 
     def plant(self, folder: Path) -> Path:
         """Copy the product with the mistake in it; return the folder to import it from."""
-        return [seeded(folder, module, old, new) for module, old, new in self.edits][-1]
+        return [seeded(folder, edit.module, edit.old, edit.new) for edit in self._edits][-1]
 
 
 MUTANTS: Final = (
     Mutant(
         "a task is finished under whatever attempt",
-        (
-            (
-                "tasks/queue.py",
-                "    return {Attempt(row.id, row.attempt, row.worker_id): row for row in rows}\n",
-                "    found = {row.id: row for row in rows}\n"
-                "    return {a: found[a.task_id] for a in attempts if a.task_id in found}\n",
-            ),
-            ("tasks/queue.py", '_FENCE: Final = ("id", "attempt")', '_FENCE: Final = ("id",)'),
+        Edit(
+            "tasks/queue.py",
+            "    return {Attempt(row.id, row.attempt, row.worker_id): row for row in rows}\n",
+            _ANY_ATTEMPT,
         ),
+        Edit("tasks/queue.py", '_FENCE: Final = ("id", "attempt")', '_FENCE: Final = ("id",)'),
+        shows_soon=True,
     ),
     Mutant(
         "a success is paid twice",
-        (("credits.py", "Credits(a.balance - s.consumed)", "Credits(a.balance - 2 * s.consumed)"),),
+        Edit(
+            "credits.py", "Credits(a.balance - s.consumed)", "Credits(a.balance - 2 * s.consumed)"
+        ),
+        shows_soon=True,
     ),
     Mutant(
         "the hold of a failed task stays",
-        (
-            (
-                "generation/finish.py",
-                "[_settlement(ending) for ending in ended]",
-                "[_settlement(ending) for ending in ended if ending.end.images]",
-            ),
+        Edit(
+            "generation/finish.py",
+            "[_settlement(ending) for ending in ended]",
+            "[_settlement(ending) for ending in ended if ending.end.images]",
         ),
+        shows_soon=True,
     ),
     Mutant(
         "a task goes back under the attempt that it had",
-        (("tasks/queue.py", "attempt=task.c.attempt + 1", "attempt=task.c.attempt"),),
+        Edit("tasks/queue.py", "attempt=task.c.attempt + 1", "attempt=task.c.attempt"),
+        shows_soon=True,
     ),
     Mutant(
         "idempotency keys are not remembered",
-        (
-            (
-                "generation/submit.py",
-                "for s, task in accepted if s.key], now)",
-                "for s, task in []], now)",
-            ),
+        Edit(
+            "generation/submit.py",
+            "[(s.key, task.id) for s, task in accepted if s.key]",
+            "[]",
         ),
+        shows_soon=True,
     ),
     Mutant(
         "workers are reaped while they trust themselves",
-        (("leases.py", ">= self._terms.ttl", ">= self._terms.trusted_for / 2"),),
+        Edit("leases.py", ">= beat.ttl", ">= beat.ttl / 3"),
+        shows_soon=True,
     ),
     Mutant(
         "workers trust themselves beyond their term",
-        (("leases.py", "self.ttl * (1 - MARGIN_FRACTION)", "self.ttl * 3"),),
+        Edit("leases.py", "self.ttl * (1 - MARGIN_FRACTION)", "self.ttl * 3"),
+        shows_soon=True,
     ),
     Mutant(
         "a callback is owed in a transaction of its own",
-        (("generation/finish.py", "    webhooks.enqueue(", f"{_COMMIT}    webhooks.enqueue("),),
+        Edit("generation/finish.py", "    webhooks.enqueue(", f"{_COMMIT}    webhooks.enqueue("),
     ),
     Mutant(
         "a hold and its task are written apart",
-        (("generation/submit.py", "    tasks.enqueue(", f"{_COMMIT}    tasks.enqueue("),),
+        Edit("generation/submit.py", "    tasks.enqueue(", f"{_COMMIT}    tasks.enqueue("),
     ),
     Mutant(
         "whoever does not hear of its commit removes the images",
-        (
-            (
-                "generation/run.py",
-                "isinstance(finished, LeaseLost) and not await self._was_ended(end)",
-                "isinstance(finished, LeaseLost)",
-            ),
+        Edit(
+            "generation/run.py",
+            "isinstance(finished, LeaseLost) and not await self._was_ended(end)",
+            "isinstance(finished, LeaseLost)",
         ),
+        shows_soon=True,
     ),
     Mutant(
         "nobody asks what a claim without an answer has leased",
-        (("worker.py", "            self._unsure = True\n", "            self._unsure = False\n"),),
+        Edit(
+            "worker.py", "            self._unsure = True\n", "            self._unsure = False\n"
+        ),
     ),
     Mutant(
         "a session leaves running what it began last",
-        (
-            (
-                "worker.py",
-                "            await _cancel([*helpers, labour])\n",
-                "            await _cancel([*helpers, labour, *self._running.values()])\n"
-                "            self._running.clear()\n",
-            ),
-        ),
+        Edit("worker.py", "            await _cancel([*helpers, labour])\n", _TOO_EARLY),
     ),
     Mutant(
         "a worker without a lease claims",
-        (("generation/run.py", "if not leases.lock_alive(conn, worker_id):", "if False:"),),
+        Edit("generation/run.py", "if not leases.lock_alive(conn, worker_id):", "if False:"),
     ),
     Mutant(
         "the deliveries of a dead worker are forgotten",
-        (("generation/finish.py", "    webhooks.requeue_lost(conn, dead, now)\n", ""),),
+        Edit("generation/finish.py", "    webhooks.requeue_lost(conn, dead, now)\n", ""),
+        shows_soon=True,
     ),
     Mutant(
         "a late answer of a receiver is recorded",
-        (
-            (
-                "webhooks/queue.py",
-                "written = [result for result in results if result.lease in held]",
-                "written = list(results)",
-            ),
-            ("webhooks/queue.py", "_LEASE, [_ending", '("id",), [_ending'),
+        Edit(
+            "webhooks/queue.py",
+            "written = [result for result in results if result.lease in held]",
+            "written = list(results)",
         ),
+        Edit("webhooks/queue.py", "_LEASE, [_ending", '("id",), [_ending'),
     ),
     Mutant(
         "a workspace has more in flight than it may",
-        (("tasks/turns.py", "max(0, min(free, self.waiting))", "self.waiting"),),
+        Edit("tasks/turns.py", "max(0, min(free, self.waiting))", "self.waiting"),
+        shows_soon=True,
     ),
     Mutant(
         "nobody is let in when a task ends",
-        (("tasks/queue.py", "    let_in(conn, turns)\n", ""),),
+        Edit("tasks/queue.py", "    let_in(conn, turns)\n", ""),
+        shows_soon=True,
     ),
     Mutant(
         "a workspace that was away has saved up turns",
-        (("tasks/turns.py", "own = max(self.vtime, floor)", "own = self.vtime"),),
+        Edit("tasks/turns.py", "own = max(self.vtime, floor)", "own = self.vtime"),
+    ),
+    Mutant(
+        "urgent tasks go before everybody's",
+        Edit("tasks/turns.py", "priority * min(self.active, LEAD)", "priority * self.active"),
     ),
 )
 

@@ -61,7 +61,7 @@ class Operator:
         customer.take(await self._insist(lambda conn, _: customer.new_key(conn)))
         await self._insist(lambda conn, clock: workspaces.revoke_key(conn, key_id, clock.now()))
         customer.stopped[secret] = self._world.schedule.now
-        self._world.trace.note("operator", f"has revoked a key of {customer.name}")
+        self._world.trace.note("operator", f"has revoked a key of {customer.name}", "revoked")
 
     async def _suspends(self, customer: Customer) -> None:
         workspace, secret = customer.workspace, customer.secret
@@ -80,7 +80,7 @@ class Operator:
         """Put a workspace on another plan."""
         plan = self._random.choice(list(PLANS)).name
         await self._insist(lambda conn, _: set_plan(conn, PLANS, customer.workspace, plan))
-        self._world.trace.note("operator", f"has put {customer.name} on {plan}")
+        self._world.trace.note("operator", f"has put {customer.name} on {plan}", "plan")
 
     async def _insist(self, work: Callable[[Connection, Clock], T]) -> T:
         while True:

@@ -134,7 +134,9 @@ class SimulatedEngine:
             engines.end(request.task_id, self._machine)
         self._world.moment(self._machine, random)
         if random.random() < self._world.faults.engine:
-            raise _trouble(random)
+            trouble = _trouble(random)
+            self._world.trace.note("engine", f"{request.task_id}: {trouble!r}", "trouble")
+            raise trouble
         progress(1.0)
         count = request.count
         if random.random() < self._world.faults.engine / 10:
@@ -194,8 +196,9 @@ class SimulatedPoster:
             await asyncio.Event().wait()
         name = headers["webhook-id"]
         if random.random() < faults.receivers:
-            return self._fail()
+            return self._fail(name)
         if random.random() < faults.gone:
+            self._world.trace.note("receiver", f"{name}: gone", "gone")
             self._world.receivers.gone.add(name)
             return SimulatedReply(_GONE)
         self._world.told(url, name, body)
@@ -204,7 +207,8 @@ class SimulatedPoster:
             raise NoAnswer("the connection broke before the answer")
         return SimulatedReply(_OK)
 
-    def _fail(self) -> SimulatedReply:
+    def _fail(self, name: str) -> SimulatedReply:
+        self._world.trace.note("receiver", f"{name}: failure", "failure")
         if self._random.random() < 0.5:
             raise NoAnswer("refused")
         wish = self._random.choice((None, self._random.uniform(0.0, self._world.plan.ttl)))

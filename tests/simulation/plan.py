@@ -14,6 +14,8 @@ from ketchup.webhooks import SCHEDULE
 
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
+SHORT_DAY: Final = 1 / 24
+"""In days: an hour, with everything that makes up a day, only sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Faults:
     stalls: float = 0.0
     """A transaction waits for as long as leases last."""
     mortal: float = 0.0
-    """A machine dies just after it has done something to the world."""
+    """A machine dies just when it has asked for something or done something to the world."""
     drowsy: float = 0.0
     """A machine is paused there."""
     lost: float = 0.0
@@ -127,8 +129,8 @@ def _faults(random: Random, day: float) -> Faults:
         undone=some(0.2),
         unheard=some(0.2),
         stalls=some(0.02),
-        mortal=some(0.1),
-        drowsy=some(0.1),
+        mortal=some(0.05),
+        drowsy=some(0.05),
         lost=some(0.1),
         engine=some(0.3),
         hangs=some(0.05),

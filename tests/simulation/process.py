@@ -20,7 +20,6 @@ from ketchup.generation import (
     allowance_of,
 )
 from ketchup.ids import WorkerId, WorkspaceId
-from ketchup.leases import Terms
 from ketchup.money import Credits
 from ketchup.providers.catalog import Catalog, ResultForm
 from ketchup.webhooks import Sender, SenderSettings
@@ -71,7 +70,7 @@ class Process:
         references = SimulatedReferences(Random(f"{plan.seed}/{machine.name}/references"))
         inputs = Inputs(references, storage, clock, machine.entropy)
         self.authenticator = Authenticator(self.database, PEPPER, clock)
-        self.accepted, ended = Wakeup(), Wakeup()
+        self.accepted, self.ended, self.rung = Wakeup(), Wakeup(), Wakeup()
         self.submitter = Submitter(
             self.database,
             inputs,
@@ -89,7 +88,7 @@ class Process:
             clock=clock,
             random=machine.random,
             rules=RunRules(timeout_seconds=10 * plan.render),
-            ended=ended,
+            ended=self.ended,
             entropy=machine.entropy,
         )
         self._poster = SimulatedPoster(world, machine)
@@ -105,7 +104,7 @@ class Process:
             random=machine.random,
             settings=WorkerSettings(
                 concurrency=plan.concurrency,
-                terms=Terms(ttl=plan.ttl),
+                terms=machine.terms,
                 drain_seconds=plan.ttl,
                 poll_seconds=plan.poll,
                 sweep_seconds=2 * plan.poll,
@@ -114,7 +113,9 @@ class Process:
             entropy=machine.entropy,
         )
         self.accepted.listen(self.worker.wake)
-        ended.listen(self.worker.wake_sender)
+        self.ended.listen(self.worker.wake_sender)
+        self.rung.listen(self.worker.wake)
+        self.rung.listen(self.worker.wake_sender)
 
     def _make_sender(self, worker_id: WorkerId) -> Sender:
         return Sender(

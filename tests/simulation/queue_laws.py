@@ -5,11 +5,13 @@ Said anew, as in `laws`: from what `ketchup.tasks` promises, and not from how it
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ketchup.tasks.turns import IMAGE_COST
+from ketchup.tasks import Priority
+from ketchup.tasks.turns import IMAGE_COST, LEAD
 from tests.simulation.store import Change, Commit, Row
 
 _IN_FLIGHT = ("ready", "delayed", "leased")
@@ -38,6 +40,8 @@ class QueueLaws:
     _served: Counter[str] = field(default_factory=Counter)
     _weights: Counter[str] = field(default_factory=Counter)
     """The most that each workspace ever weighed."""
+    _lead: Counter[str] = field(default_factory=Counter)
+    """How many images each workspace may be ahead of its turn, by the urgent tasks that it had."""
     _clock: int = 0
 
     def judge(self, commit: Commit) -> Iterator[str]:
@@ -65,6 +69,10 @@ class QueueLaws:
                 self._waiting[workspace] += sign * (state == "waiting")
         new = change.new or {}
         self._ready.pop(new["id"], None)
+        if new["priority"] > Priority.NORMAL:
+            images = json.loads(new["options"]).get("n", 1)
+            mine = new["workspace_id"]
+            self._lead[mine] = max(self._lead[mine], LEAD * images)
         if new["queue_state"] == "ready":
             served = Counter(self._served)
             ready = Ready(_place(new), new["workspace_id"], self._clock, served)
@@ -95,7 +103,8 @@ class QueueLaws:
         """Nobody else's tasks were served before this one more often than its place says.
 
         A workspace moves on by the cost of an image at least with each task, so that between the
-        time that the queue has passed and this place there are only so many of its tasks.
+        time that the queue has passed and this place there are only so many of its tasks. Urgency
+        brings it forward by so many tasks at most.
         """
         ready = self._ready.get(row["id"])
         if ready is None:
@@ -105,6 +114,7 @@ class QueueLaws:
             if other == ready.workspace:
                 continue
             ahead = max(0, ready.place[0] - ready.clock) * self._weights[other] // IMAGE_COST
+            ahead += self._lead[other]
             overtaken = served - ready.served[other]
             if overtaken > ahead + _MORE:
                 yield f"{row['id']} was overtaken {overtaken} times by {other}, not {ahead} times"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -28,7 +29,8 @@ class Trace:
     """Hashes every line, and hands it to `show`."""
 
     def __init__(self, schedule: Schedule, show: Callable[[str], object] | None = None) -> None:
-        self.lines = 0
+        self.happened: Counter[str] = Counter()
+        """How often each kind of thing did: what shows that a run was worth something."""
         self._schedule = schedule
         self._show = show
         self._hash = hashlib.blake2b(digest_size=16)
@@ -48,9 +50,11 @@ class Trace:
             text = text.replace(random_id, name)
         return text
 
-    def note(self, who: str, what: str) -> None:
-        line = f"{self._schedule.now:13.6f} {who:<8} {what}"
-        self.lines += 1
+    def note(self, who: str, what: str, kind: str | None = None) -> None:
+        """Write down what somebody did, and count it as one of its kind."""
+        line = f"{self._schedule.now:13.6f} {who:<10} {what}"
+        if kind is not None:
+            self.happened[kind] += 1
         self._hash.update(line.encode())
         if self._show:
             self._show(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -10,7 +11,6 @@ from typing import Any, Final
 
 from structlog.testing import capture_logs
 
-from ketchup.leases import Terms
 from tests.simulation.chaos import Chaos
 from tests.simulation.customers import Customer, Promises
 from tests.simulation.echo import Echo
@@ -20,8 +20,8 @@ from tests.simulation.machines import Machine
 from tests.simulation.operators import Operator
 from tests.simulation.outside import Engines, Receivers
 from tests.simulation.plan import Faults, Plan, draw
-from tests.simulation.queue_laws import QueueLaws
 from tests.simulation.process import PLANS
+from tests.simulation.queue_laws import QueueLaws
 from tests.simulation.schedule import Schedule
 from tests.simulation.store import Commit, Store
 from tests.simulation.trace import Trace
@@ -43,9 +43,10 @@ class Outcome:
     seconds: float
     """How long it lasted, in its own time."""
     commits: int
-    ended: dict[str, int]
+    ended: Counter[str]
     """How many tasks came to each end."""
-    delivered: int
+    happened: Counter[str]
+    """What else did, by its kind."""
 
 
 def simulate(seed: int, days: float, show: Callable[[str], object] | None = None) -> Outcome:
@@ -71,7 +72,7 @@ class World:
         self.outside = Machine(self.schedule, "outside", plan.seed)
         self.store = Store(reverse=plan.reverse)
         self.blobs: dict[str, bytes] = {}
-        self.laws = Laws(Terms(plan.ttl), self.blobs, QueueLaws())
+        self.laws = Laws(self.blobs, QueueLaws())
         self.engines = Engines(self)
         self.receivers = Receivers()
         self.promises = Promises()
@@ -91,21 +92,21 @@ class World:
         return self.schedule.now < self._down_until
 
     def take_store_down(self, seconds: float) -> None:
-        self.trace.note("store", f"is down for {seconds:.3f} s")
+        self.trace.note("store", f"is down for {seconds:.3f} s", "outage")
         self._down_until = self.schedule.now + seconds
 
     def any_api(self, random: Random) -> Host:
         """Return one of the hosts that answer requests, as a load balancer does."""
         return random.choice(self.apis)
 
-    def notify(self) -> None:
-        """Tell the workers that a task was accepted; nobody relies on it."""
+    def ring(self) -> None:
+        """Tell every process that there may be something to do; nobody relies on it."""
         for host in self.hosts:
             if self.outside.random.random() < 0.9:
                 self.outside.loop.call_later(self.outside.random.expovariate(50.0), host.wake)
 
     def moment(self, machine: Machine, random: Random) -> None:
-        """Let a machine have an accident at the worst moment: it has just done something."""
+        """Let a machine have an accident at the worst moment."""
         luck = random.random()
         if luck < self.faults.mortal:
             self._host_of(machine).kill()
@@ -126,7 +127,7 @@ class World:
 
     def told(self, url: str, name: str, body: bytes) -> None:
         """Have a receiver hear of a task's end."""
-        self.trace.note("receiver", f"{url} is told {name}")
+        self.trace.note("receiver", f"{url} is told {name}", "told")
         self.receivers.told[name].add(body)
         if len(self.receivers.told[name]) > 1:
             self.complain(f"{name} was told in two ways")
@@ -152,6 +153,7 @@ class World:
             lambda: all(task.done() for task in living) and self._is_done(),
         )
         self._judge_the_drain(living)
+        self._stop()
         self._close()
         return self._outcome()
 
@@ -185,15 +187,35 @@ class World:
     def _judge_the_drain(self, living: Sequence[asyncio.Future[None]]) -> None:
         if self.complaints:
             return
-        for task in living:
-            if task.done() and (error := task.exception()):
+        for life in living:
+            if not life.done():
+                self.complain("somebody never got an answer")
+            elif error := life.exception():
                 raise error
         if not self._is_done():
+            self.complain(
+                f"{self.laws.open_tasks} tasks and {self.laws.open_deliveries} deliveries are left"
+            )
             for sql in (_OPEN_TASKS, _OPEN_DELIVERIES):
                 for row in self.store.query(sql):
                     self.complain(f"never came to an end: {row}")
         self._scan({**ALWAYS, **_AT_THE_END})
         self._judge_promises()
+        self._judge_shares()
+        self._judge_deliveries()
+
+    def _stop(self) -> None:
+        """Stop everything in good order: nothing is left of it."""
+        for host in self.hosts:
+            host.retire()
+        until = self.schedule.now + 10 * self.plan.ttl
+        self._go_on(until, lambda: all(host.has_retired for host in self.hosts))
+        if not self.complaints:
+            for host in self.hosts:
+                if not host.has_retired:
+                    self.complain(f"{host.name} does not stop")
+            for worker in self.laws.left_behind():
+                self.complain(f"{worker} has stopped and left its lease behind")
 
     def _close(self) -> None:
         for host in self.hosts:
@@ -209,8 +231,8 @@ class World:
             digest=self.trace.digest,
             seconds=self.schedule.now,
             commits=self._commits,
-            ended=dict(self.laws.ended),
-            delivered=len(self.receivers.told),
+            ended=self.laws.ended,
+            happened=self.trace.happened,
         )
 
     # -- judging ----------------------------------------------------------------------------------
@@ -222,17 +244,20 @@ class World:
 
     def _judge_promises(self) -> None:
         for task_id in self.promises.accepted:
-            if self.laws.task(task_id) is None:
+            if task_id not in self.laws.rows:
                 self.complain(f"an acknowledged task is lost: {task_id}")
-        shares = "SELECT t.workspace_id, plan, capacity, weight FROM turn t JOIN workspace w ON w.id = t.workspace_id"
-        for workspace, name, *share in self.store.query(shares):
-            plan = PLANS.find(name)
-            if share != [plan.concurrency, plan.weight]:
-                self.complain(f"{workspace} is on {name} and has a share of {share}")
         for workspace, wish in self.promises.conflicts:
             key = self.promises.by_key.get((workspace, wish.key or ""))
             if key and key[1] == wish:
                 self.complain(f"a request was said to contradict itself: {wish}")
+
+    def _judge_shares(self) -> None:
+        for workspace, name, *share in self.store.query(_SHARES):
+            plan = PLANS.find(name)
+            if share != [plan.concurrency, plan.weight]:
+                self.complain(f"{workspace} is on {name} and has a share of {share}")
+
+    def _judge_deliveries(self) -> None:
         for name, state, tries in self.store.query("SELECT id, state, tries FROM delivery"):
             gone = name in self.receivers.gone
             if state == "dead" and not gone and tries < len(self.plan.schedule):
@@ -242,8 +267,9 @@ class World:
 
     def _read_logs(self) -> None:
         for line in self._logs:
+            self.trace.note("log", line["event"], line["event"])
             if line["log_level"] == "error" and line["event"] not in _EXPECTED_ERRORS:
-                self.complain(f"the log says: {line}")
+                self.complain(f"the log says: {line['event']}")
         self._logs.clear()
 
     def _fleet(self) -> tuple[list[Host], list[Host]]:
@@ -260,6 +286,9 @@ class World:
 
 
 _AT_THE_END: Final = {name: sql for name, sql in AT_THE_END.items() if "given up" not in name}
+_SHARES: Final = """
+    SELECT t.workspace_id, w.plan, t.capacity, t.weight
+    FROM turn t JOIN workspace w ON w.id = t.workspace_id"""
 _OPEN_TASKS: Final = """
     SELECT id, status, queue_state, attempt, tries, worker_id FROM task
     WHERE status NOT IN ('success', 'failed')"""
