@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
 from tests.simulation.hosts import Host
-from tests.simulation.plan import HOUR
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -31,13 +29,10 @@ class Chaos:
             (faults.outages, self._fails),
         ):
             if rate:
-                self._world.outside.start(self._keep_on(rate / HOUR, happens))
+                self._world.outside.start(self._keep_on(rate, happens))
 
     async def _keep_on(self, rate: float, happens: Callable[[], None]) -> None:
-        while True:
-            await asyncio.sleep(self._random.expovariate(rate))
-            if self._world.schedule.now >= self._world.plan.day:
-                return
+        while await self._world.rest(self._random, rate):
             happens()
 
     def _host(self) -> Host:

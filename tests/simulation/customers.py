@@ -114,15 +114,9 @@ class Customer:
 
     async def live(self, tasks_wanted: float) -> None:
         """Submit so many tasks over the day, some of them in bursts."""
-        day = self._world.plan.day
         burst = self._random.choice((1, 1, 4, 12))
         async with asyncio.TaskGroup() as group:
-            while True:
-                await asyncio.sleep(
-                    self._random.expovariate(tasks_wanted / day / ((1 + burst) / 2))
-                )
-                if self._world.schedule.now >= day:
-                    return
+            while await self._world.rest(self._random, 2 * tasks_wanted / (1 + burst)):
                 for _ in range(self._random.randint(1, burst)):
                     wish = self._wish()
                     for _ in range(self._random.choice((1, 1, 1, 1, 2))):

@@ -5,7 +5,6 @@ They go straight to the product's functions, under leases that are lost: nothing
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Final
@@ -43,11 +42,7 @@ class Echo:
             self._leases.append(change)
 
     async def live(self) -> None:
-        day = self._world.plan.day
-        while True:
-            await asyncio.sleep(self._random.expovariate(_ECHOES_PER_DAY / day))
-            if self._world.schedule.now >= day:
-                return
+        while await self._world.rest(self._random, _ECHOES_PER_DAY):
             if self._leases:
                 self._speak(self._random.choice(self._leases))
 

@@ -79,8 +79,12 @@ class Laws:
         yield from self.queue.judge(commit)
 
     def left_behind(self) -> list[str]:
-        """Return the leases of living machines: of workers that have stopped there are none."""
-        return sorted(worker for worker in self._registered if self._owners[worker].alive)
+        """Return the latest lease of each living machine, as far as it is there.
+
+        A worker that stops in good order ends its lease. One that it had lost before is reaped.
+        """
+        latest = {owner.name: worker for worker, owner in self._owners.items() if owner.alive}
+        return sorted(self._registered.intersection(latest.values()))
 
     # -- leases -----------------------------------------------------------------------------------
 

@@ -37,11 +37,7 @@ class Operator:
 
     async def live(self) -> None:
         acts = (self._grants, self._grants, self._replaces_a_key, self._suspends, self._moves)
-        day = self._world.plan.day
-        while True:
-            await asyncio.sleep(self._random.expovariate(_ACTS_PER_DAY / day))
-            if self._world.schedule.now >= day:
-                return
+        while await self._world.rest(self._random, _ACTS_PER_DAY):
             await self._random.choice(acts)(self._random.choice(self._world.customers))
 
     async def _grants(self, customer: Customer) -> None:

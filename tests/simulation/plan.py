@@ -6,7 +6,7 @@ magnitude: where everything always fails, nothing gets far enough to fail in a n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -22,14 +22,14 @@ SHORT_DAY: Final = 1 / 24
 class Faults:
     """How often what goes wrong. None of it, unless it is said."""
 
-    # Per hour and machine.
+    # Times per day and machine.
     kills: float = 0.0
     pauses: float = 0.0
     stops: float = 0.0
     """Graceful ones, as for a new release."""
     jumps: float = 0.0
     """Of the wall clock."""
-    # Per hour.
+    # Times per day.
     outages: float = 0.0
     """Of the store, for all machines."""
     # Chances, per occasion.
@@ -84,16 +84,13 @@ class Plan:
         # The last pauses of the schedule, what a wrong clock put off, and lost leases.
         return 1.5 * sum(self.schedule) + 3 * HOUR + 20 * self.ttl
 
-    def without_faults(self) -> Plan:
-        return replace(self, faults=Faults())
-
 
 def draw(seed: int, days: float) -> Plan:
     """Return the plan of a seed."""
     random = Random(f"{seed}/plan")
     day = days * DAY
     alone = random.random() < 1 / 3
-    poll = min(day / 60, 120.0) * random.choice((0.5, 1.0))
+    poll = min(day / 40, 120.0) * random.choice((0.5, 1.0))
     return Plan(
         seed=str(seed),
         day=day,
@@ -106,26 +103,23 @@ def draw(seed: int, days: float) -> Plan:
         render=poll * random.choice((0.05, 0.5, 2.0)),
         schedule=tuple(pause * min(days / 4, 1.0) for pause in SCHEDULE),
         customers=random.randint(1, 5),
-        tasks=round(random.uniform(30, 90) * max(1.0, 4 * days)),
+        tasks=round(random.uniform(20, 60) * max(1.0, 6 * days)),
         jump=min(HOUR, day / 6),
         reverse=random.random() < 0.5,
-        faults=_faults(random, day),
+        faults=_faults(random),
     )
 
 
-def _faults(random: Random, day: float) -> Faults:
+def _faults(random: Random) -> Faults:
     def some(most: float) -> float:
         return 0.0 if random.random() < 0.5 else most * 10 ** random.uniform(-1.5, 0)
 
-    def per_day(most: float) -> float:
-        return some(most) * HOUR / day
-
     return Faults(
-        kills=per_day(12),
-        pauses=per_day(12),
-        stops=per_day(6),
-        jumps=per_day(6),
-        outages=per_day(6),
+        kills=some(12),
+        pauses=some(12),
+        stops=some(6),
+        jumps=some(6),
+        outages=some(6),
         undone=some(0.2),
         unheard=some(0.2),
         stalls=some(0.02),

@@ -105,6 +105,14 @@ class World:
             if self.outside.random.random() < 0.9:
                 self.outside.loop.call_later(self.outside.random.expovariate(50.0), host.wake)
 
+    async def rest(self, random: Random, times: float) -> bool:
+        """Wait for what happens about so many times a day; False when today it does not again."""
+        seconds = random.expovariate(times / self.plan.day)
+        if self.schedule.now + seconds >= self.plan.day:
+            return False
+        await asyncio.sleep(seconds)
+        return True
+
     def moment(self, machine: Machine, random: Random) -> None:
         """Let a machine have an accident at the worst moment."""
         luck = random.random()
