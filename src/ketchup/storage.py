@@ -264,13 +264,13 @@ class _Writer:
         # file may bring the next before that, and would wait for a worker that comes to nothing.
         self._workers.discard(asyncio.current_task())
 
-    def _write_all(self, files: Sequence[tuple[Path, bytes]]) -> OSError | None:
+    def _write_all(self, files: Sequence[tuple[Path, bytes]]) -> Exception | None:
         try:
             for path, data in files:
                 _write(path, data)
             for folder in {path.parent for path, _ in files}:
                 self._sync_folder(folder)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 it is raised again where each file is awaited
             return error
         return None
 
