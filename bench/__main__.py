@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from bench import accept, arena, fair, growth, latency, pipeline, recovery, report, servers, startup
+from bench.arena import Queue
 from bench.contestants import Cores, Name
+from bench.pipeline import Pictures
 from bench.prepare import prepare
 from bench.report import Part
 from bench.servers import Servers
@@ -71,12 +73,13 @@ def _pipeline(options: argparse.Namespace, folder: Path, up: Servers, _: Cores) 
         tasks=options.pipeline,
         warm_up=options.pipeline // 10,
         http_seconds=options.seconds,
+        pictures=[Pictures[name.upper()] for name in options.pictures],
     )
-    return pipeline.part(pipeline.measure(plan, arena.taking_part(up), up, folder / "pipeline"))
+    return pipeline.part(pipeline.measure(plan, _queues(options, up), up, folder / "pipeline"))
 
 
 def _latency(options: argparse.Namespace, folder: Path, up: Servers, _: Cores) -> Part:
-    queues = arena.taking_part(up)
+    queues = _queues(options, up)
     return latency.part(latency.measure(options.latency, queues, up, folder / "latency"))
 
 
@@ -92,17 +95,24 @@ def _growth(options: argparse.Namespace, folder: Path, up: Servers, _: Cores) ->
 
 def _fair(options: argparse.Namespace, folder: Path, up: Servers, _: Cores) -> Part:
     plan = fair.Plan(flood=options.flood, singles=options.singles)
-    return fair.part(fair.measure(plan, arena.taking_part(up), up, folder / "fair"))
+    return fair.part(fair.measure(plan, _queues(options, up), up, folder / "fair"))
 
 
 def _recovery(options: argparse.Namespace, folder: Path, up: Servers, _: Cores) -> Part:
     plan = recovery.Plan(kills=options.kills, lease_seconds=options.lease)
-    return recovery.part(recovery.measure(plan, arena.taking_part(up), up, folder / "recovery"))
+    return recovery.part(recovery.measure(plan, _queues(options, up), up, folder / "recovery"))
+
+
+def _queues(options: argparse.Namespace, up: Servers) -> list[Queue]:
+    return [queue for queue in arena.taking_part(up) if queue.short in options.queues]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, help="the parts to run (all of them)")
+    parser.add_argument(
+        "--queues", nargs="+", choices=_QUEUES, default=_QUEUES, help="who takes part (all)"
+    )
     parser.add_argument("--quick", action="store_true", help="one short round of everything")
     parser.add_argument("--rounds", type=int, help="rounds of every contestant (3)")
     parser.add_argument("--seconds", type=float, help="length of one measurement of accept (4)")
@@ -112,6 +122,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--starts", type=int, help="starts of `ketchup serve` of each kind (5)")
     parser.add_argument("--pipeline", type=int, help="tasks from accept to success (5000)")
+    parser.add_argument(
+        "--pictures", nargs="+", choices=_PLACES, default=_PLACES, help="where pictures go (both)"
+    )
     parser.add_argument("--latency", type=int, help="tasks that wait for a worker (400)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to a file")
     parser.add_argument("--inserts", type=int, help="tasks to insert and claim there (10000)")
@@ -127,6 +140,8 @@ def _options() -> argparse.Namespace:
     return options
 
 
+_QUEUES: Final = [queue.short for queue in Queue]
+_PLACES: Final = [pictures.name.lower() for pictures in Pictures]
 _AMOUNTS: Final[dict[str, tuple[object, object]]] = {
     "rounds": (3, 1),
     "seconds": (4.0, 1.0),

@@ -44,6 +44,11 @@ class Queue(StrEnum):
     CELERY = "Celery on Redis"
 
     @property
+    def short(self) -> str:
+        """Its name on the command line."""
+        return self.name.lower().replace("_", "-")
+
+    @property
     def is_ours(self) -> bool:
         """Whether it is Ketchup; the others must be given its tables."""
         return self.name.startswith("KETCHUP")

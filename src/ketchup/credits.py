@@ -258,7 +258,9 @@ def _reserve(
     known = accounts.get(request.workspace_id, _EMPTY)
     if known.available < request.price:
         return InsufficientCredits(known.available, request.price)
-    accounts[request.workspace_id] = Account(known.balance, Credits(known.held + request.price))
+    if request.price:
+        # For nothing there need not be an account, and one that is not locked must not be written.
+        accounts[request.workspace_id] = Account(known.balance, Credits(known.held + request.price))
     return Held(request.task_id)
 
 
@@ -269,7 +271,9 @@ def _release(
     held = holds.pop(s.task_id, None)
     if held is None or not 0 <= s.consumed <= held:
         raise HoldMissing(f"task {s.task_id} has no hold that covers {s.consumed}")
-    a = accounts.get(s.workspace_id, _EMPTY)  # a free model needs none
+    a = accounts.get(s.workspace_id)
+    if a is None:
+        return  # a free model needs no account; one that was made meanwhile is not locked
     accounts[s.workspace_id] = Account(Credits(a.balance - s.consumed), Credits(a.held - held))
 
 
@@ -284,7 +288,8 @@ def _store_accounts(
     conn: Connection, accounts: Mapping[WorkspaceId, Account], touched: Iterable[WorkspaceId]
 ) -> None:
     rows = [{"b_id": key, **_amounts(accounts[key])} for key in sorted(touched) if key in accounts]
-    conn.execute(_UPDATE_ACCOUNT, rows)
+    if rows:
+        conn.execute(_UPDATE_ACCOUNT, rows)
 
 
 def _take_holds(conn: Connection, tasks: Sequence[TaskId]) -> dict[str, Credits]:

@@ -40,6 +40,10 @@ ADMIN_TOKEN_FILE: Final = "admin.token"  # noqa: S105 a file name
 SECRET_KEY_FILE: Final = "secret.key"  # noqa: S105 a file name
 LOCK_FILE: Final = "ketchup.lock"
 _SECRET_KEY_BYTES: Final = 32
+_SHARED: Final = (
+    " by processes that share it beside a PostgreSQL database;"
+    " name that database too, or choose another folder"
+)
 _MAX_SECRET_BYTES: Final = 4096
 
 
@@ -53,7 +57,7 @@ class DataFolderInUse(DataFolderError):
     def __init__(self, path: Path, owner: Owner | None) -> None:
         super().__init__(
             f"the data folder {path} is in use"
-            + (f" by {owner}; stop it first, or choose another folder" if owner else "")
+            + (f" by {owner}; stop it first, or choose another folder" if owner else _SHARED)
         )
         self.owner = owner
 
@@ -255,8 +259,9 @@ def _kept(path: Path, made: str) -> str:
 
 
 def _write_secret(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    # Of its own even where two processes have the same number, in containers that share a folder.
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
         os.write(descriptor, text.encode() + b"\n")

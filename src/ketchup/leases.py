@@ -146,6 +146,11 @@ def lock_alive(conn: Connection, worker_id: WorkerId) -> bool:
     return conn.execute(_LOCK_ALIVE, {"b_id": worker_id}).first() is not None
 
 
+def lock_alone(conn: Connection, worker_id: WorkerId) -> bool:
+    """Do the same behind every claim of this worker, also one whose commit is still under way."""
+    return conn.execute(_LOCK_ALONE, {"b_id": worker_id}).first() is not None
+
+
 def beats_of_others(conn: Connection, worker_id: WorkerId) -> dict[WorkerId, Beat]:
     """Return the beat of every other worker. One never reaps itself: it would know better."""
     rows = conn.execute(select(worker).where(worker.c.id != worker_id))
@@ -190,6 +195,7 @@ _LOCK_ALIVE: Final = (
     # Against removal, and not against a renewal.
     .with_for_update(read=True, key_share=True)
 )
+_LOCK_ALONE: Final = select(worker.c.id).where(worker.c.id == bindparam("b_id")).with_for_update()
 _REAP: Final = delete(worker).where(
     worker.c.id == bindparam("b_id"), worker.c.beat == bindparam("b_beat")
 )

@@ -43,6 +43,7 @@ log = telemetry.logger(__name__)
 
 _BACKLOG: Final = 2048
 _STORE_POLL_SECONDS: Final = 1.0
+_TELL_AGAIN: Final = 60
 _USES_SECONDS: Final = 30.0
 _OBJECTS_BEFORE_COLLECTING: Final = 20_000
 _CLOSE_CONNECTIONS_SECONDS: Final = 10
@@ -87,8 +88,10 @@ class Service:
         """Serve until stopped; `ready` is called once, when the first request can come.
 
         Raises what `bootstrap.migrate` and `bootstrap.require_usable` raise. A PostgreSQL server
-        that does not answer is waited for: until then, requests are refused for the moment.
+        that does not answer is waited for; the API refuses requests for the moment until then.
         """
+        if self.listener is None and self.settings.public_url is None:
+            log.warning("callbacks will name an address of this machine: set KETCHUP_PUBLIC_URL")
         port = self.listener.getsockname()[1] if self.listener else None
         base_url = self.settings.base_url(port)
         is_usable = await self._try_store()
@@ -156,12 +159,18 @@ class Service:
         return True
 
     async def _wait_for_store(self) -> None:
+        waited = 0
         while not self._stop.is_set():
+            waited += 1
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_STORE_POLL_SECONDS):
                     await self._stop.wait()
-            with contextlib.suppress(migrations.DatabaseUnreachable):
+            try:
                 await self._check_store()
+            except migrations.DatabaseUnreachable as error:
+                if waited % _TELL_AGAIN == 0:
+                    log.warning("still waiting for the database", cause=str(error))
+            else:
                 log.info("the database answers")
                 return
 

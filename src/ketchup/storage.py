@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from obstore import exceptions
 from obstore.store import LocalStore
@@ -116,7 +116,7 @@ class Storage:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         _fsync(root.parent)
         self._root = root
-        self._store = LocalStore(root, automatic_cleanup=True)
+        self._store = LocalStore(root)
         self._writer = _Writer(root)
 
     async def put(self, key: str, data: bytes) -> None:
@@ -234,7 +234,7 @@ class _Writer:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._waiting: deque[tuple[Path, bytes, asyncio.Future[None]]] = deque()
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[Any] | None] = set()
         self._placed: set[Path] = set()
 
     async def write(self, path: Path, data: bytes) -> None:
@@ -260,6 +260,9 @@ class _Writer:
                     done.set_result(None)
                 else:
                     done.set_exception(error)
+        # Here, and not only when the event loop has taken note of our end: who is woken by the last
+        # file may bring the next before that, and would wait for a worker that comes to nothing.
+        self._workers.discard(asyncio.current_task())
 
     def _write_all(self, files: Sequence[tuple[Path, bytes]]) -> OSError | None:
         try:

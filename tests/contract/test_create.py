@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import re
-import threading
 from pathlib import Path
 
 import httpx2
@@ -17,6 +16,7 @@ from ketchup.providers.base import ImageSize
 from tests.support.customers import customer
 from tests.support.engines import PromptedProvider
 from tests.support.exchange import Connection, exchange, head, post
+from tests.support.gate import held_writer
 from tests.support.pictures import png
 from tests.support.service import RunningService, client_of, running_service
 
@@ -492,23 +492,14 @@ async def test_503_when_the_queue_is_full_and_nothing_is_lost(
 ) -> None:
     settings = {"limits.queue_capacity": 1, "concurrency": 0}
     async with running_service(tmp_path, database=database_url, settings=settings) as service:
-        blocked, release = threading.Event(), threading.Event()
-
-        def block(_conn: object) -> None:
-            blocked.set()
-            release.wait(20)
-
-        writing = asyncio.ensure_future(service.runtime.database.write(block))
-        await asyncio.to_thread(blocked.wait, 20)
-        both = {asyncio.ensure_future(send(service, images=[PICTURE])) for _ in range(2)}
-        (refused,), (waiting,) = await asyncio.wait(
-            both, return_when=asyncio.FIRST_COMPLETED, timeout=20
-        )
-        assert refused.result().status_code == 503
-        assert refused.result().content == failure("the service is busy; try again shortly")
-        assert refused.result().headers["retry-after"] == "1"
-        release.set()
-        await writing
+        async with held_writer(service.runtime.database, "submit"):
+            both = {asyncio.ensure_future(send(service, images=[PICTURE])) for _ in range(2)}
+            (refused,), (waiting,) = await asyncio.wait(
+                both, return_when=asyncio.FIRST_COMPLETED, timeout=20
+            )
+            assert refused.result().status_code == 503
+            assert refused.result().content == failure("the service is busy; try again shortly")
+            assert refused.result().headers["retry-after"] == "1"
         assert (await waiting).status_code == 200
         assert await count(service, "task") == await count(service, "hold") == 1
         assert len(await service.runtime.storage.keys("references")) == 1

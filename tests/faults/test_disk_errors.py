@@ -103,10 +103,9 @@ async def test_a_server_that_takes_a_failed_commit_for_a_commit_is_found_out(
     package = seeded(
         tmp_path,
         "db/lanes.py",
-        "                    return work(connection)\n",
+        "                    result = work(connection)\n",
         """                    self.last = None
-                    self.last = work(connection)
-                    return self.last
+                    self.last = result = work(connection)
 """,
     )
     found: list[str] = []

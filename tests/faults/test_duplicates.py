@@ -34,7 +34,7 @@ _ENVIRON: Final = {"KETCHUP_CONCURRENCY": "0", "KETCHUP_LOG_LEVEL": "error"}
 _BROKEN: Final = (ConnectionError, asyncio.IncompleteReadError)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "fleet"])
+@pytest.mark.parametrize("kind", ["sqlite", "doors"])
 async def test_many_copies_of_a_few_requests_are_one_task_each(
     deploy: Deploy, random: Random, kind: str
 ) -> None:
@@ -44,7 +44,7 @@ async def test_many_copies_of_a_few_requests_are_one_task_each(
 
 @pytest.mark.torture
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("kind", "keys"), [("sqlite", 1000), ("postgres", 100), ("fleet", 200)])
+@pytest.mark.parametrize(("kind", "keys"), [("sqlite", 1000), ("postgres", 100), ("doors", 200)])
 async def test_many_copies_of_many_requests_are_one_task_each(
     deploy: Deploy, random: Random, kind: str, keys: int
 ) -> None:
@@ -55,7 +55,7 @@ async def test_many_copies_of_many_requests_are_one_task_each(
 async def test_the_first_requests_of_a_workspace_may_come_to_two_processes_at_once(
     deploy: Deploy,
 ) -> None:
-    with deploy("fleet", **_ENVIRON) as deployment:
+    with deploy("doors", **_ENVIRON) as deployment:
         deployment.start()
         for _ in range(20):
             api_key = deployment.new_key()
@@ -93,7 +93,7 @@ async def test_processes_that_forget_each_others_keys_are_found_out(
         "    turns = tasks.lock_turns(conn, [])\n",
     )
 
-    with deploy("fleet", **_ENVIRON, PYTHONPATH=str(package)) as deployment:
+    with deploy("doors", **_ENVIRON, PYTHONPATH=str(package)) as deployment:
         found = await _complaints(deployment, random, keys=4)
 
     assert any("answers instead of one" in sentence for sentence in found), found

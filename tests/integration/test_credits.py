@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine, event, select, text
 from sqlalchemy.exc import IntegrityError
 
 from ketchup import credits, ids
@@ -345,3 +346,19 @@ async def test_320_holds_at_once_with_credits_for_50_give_exactly_50(location: L
         audit = await database.read(lambda conn: credits.audit(conn, ACME))
         assert audit.consistent
         assert audit.account == Account(Credits(50 * PRICE), Credits(50 * PRICE))
+
+
+def test_a_free_task_writes_no_account_that_it_did_not_lock(conn: Connection) -> None:
+    workspace = WorkspaceId("ws_new")
+    free = HoldRequest(TaskId("ta_free"), workspace, Credits(0))
+    written: list[str] = []
+
+    def note(*given: Any) -> None:  # noqa: ANN401 the library's own signature
+        written.append(given[2])
+
+    event.listen(conn.engine, "before_cursor_execute", note)
+    assert credits.hold(conn, [free], NOW) == [Held(free.task_id)]
+    credits.settle(conn, [Settlement(free.task_id, workspace, Credits(0))], NOW)
+
+    # A first grant may come in between: what was not locked is not ours to set.
+    assert not [sql for sql in written if sql.startswith("UPDATE account")]

@@ -144,7 +144,9 @@ def test_a_closed_folder_can_be_opened_again_and_closed_twice(tmp_path: Path) ->
 def test_an_unreadable_introduction_still_says_in_use(tmp_path: Path, text: str) -> None:
     with DataFolder.open(tmp_path, CLOCK) as folder:
         folder.paths.lock.write_text(text)
-        with pytest.raises(DataFolderInUse, match=r"is in use$") as caught:
+        with pytest.raises(
+            DataFolderInUse, match=r"is in use by processes that share it"
+        ) as caught:
             DataFolder.open(tmp_path, CLOCK)
         assert caught.value.owner is None
 

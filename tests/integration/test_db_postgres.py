@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import count
 
 import psycopg
@@ -144,7 +145,16 @@ async def test_a_server_without_a_free_connection_is_unavailable_until_there_is_
                 other.close()
 
             assert "too many clients" in str(refused.value.__cause__)
-            assert await database.read(count_notes) == 0
+            # The processes that served the others end when they come to it.
+            assert await _when_available(lambda: database.read(count_notes)) == 0
+
+
+async def _when_available(call: Callable[[], Awaitable[int]]) -> int:
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            with suppress(Unavailable):
+                return await call()
+            await asyncio.sleep(0.01)
 
 
 # -- a server that refuses ------------------------------------------------------------------------
@@ -227,17 +237,19 @@ async def test_what_waits_too_long_for_a_lock_is_unavailable(
     assert await database.write(impatient) == 1
 
 
-async def test_a_process_that_stood_still_in_a_transaction_goes_on_with_the_next(
+async def test_a_process_that_stood_still_in_a_transaction_begins_it_anew(
     database: Database,
     location: PostgresUrl,
     administrator: psycopg.Connection[tuple[object, ...]],
 ) -> None:
-    gate = Gate()
+    gate, serving = Gate(), list[int]()
 
     def stand_still(conn: Connection) -> None:
-        conn.execute(text("SET idle_in_transaction_session_timeout = '1ms'"))
+        serving.append(_pid(conn))
         conn.execute(INSERT, {"word": "half"})
-        gate.hold(conn)
+        if len(serving) == 1:
+            conn.execute(text("SET idle_in_transaction_session_timeout = '1ms'"))
+            gate.hold(conn)
         conn.execute(INSERT, {"word": "whole"})
 
     standing = asyncio.create_task(database.write(stand_still))
@@ -251,10 +263,9 @@ async def test_a_process_that_stood_still_in_a_transaction_goes_on_with_the_next
             await asyncio.sleep(0.005)
     gate.open()
 
-    with pytest.raises(Unavailable, match=_DOWN):
-        await standing
-    assert await database.write(count_notes) == 0
-    assert stored(location) == []
+    await standing
+    assert len(set(serving)) == 2
+    assert stored(location) == ["half", "whole"]
 
 
 @pytest.mark.parametrize(
@@ -300,7 +311,7 @@ async def test_two_writers_that_lock_each_other_out_both_come_through(
         answers = await asyncio.gather(crossing("a", "b")("1"), crossing("b", "a")("2"))
 
     assert [*answers] == ["1", "2"]
-    assert len(tries) == 3
+    assert len(tries) >= 3
     assert {"".join(sorted(word)) for word in stored(location)} == {"12a", "12b"}
 
 

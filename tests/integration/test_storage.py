@@ -7,13 +7,17 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from ketchup.clock import SECOND, Micros, after
 from ketchup.errors import NotFound, Unavailable
@@ -60,6 +64,45 @@ async def test_a_blob_is_found_after_a_restart(storage: Storage, tmp_path: Path)
     key = key_at(NOW)
     await storage.put(key, b"image")
     assert await Storage(tmp_path / "blobs").get(key) == b"image"
+
+
+class _Held(ThreadPoolExecutor):
+    """Does nothing before it is told to, and then everything at one moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    @override
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        self.given.append((done, partial(fn, *args, **named)))
+        return done
+
+    def do_all(self) -> None:
+        while self.given:
+            done, work = self.given.pop(0)
+            done.set_result(work())
+
+
+async def test_a_blob_that_comes_when_all_writers_have_just_ended_is_written(
+    storage: Storage,
+) -> None:
+    async def put(count: int) -> None:
+        for _ in range(count):
+            await storage.put(key_at(NOW), b"image")
+
+    executor = _Held()
+    asyncio.get_running_loop().set_default_executor(executor)
+    async with asyncio.timeout(10):
+        callers: list[asyncio.Task[None]] = []
+        for count in (2, 1):
+            callers.append(asyncio.create_task(put(count)))
+            while len(executor.given) < len(callers):
+                await asyncio.sleep(0)
+        while not all(caller.done() for caller in callers):
+            executor.do_all()
+            await asyncio.sleep(0)
 
 
 async def test_a_deleted_blob_is_gone_and_may_be_deleted_again(storage: Storage) -> None:

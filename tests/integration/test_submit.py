@@ -23,7 +23,16 @@ from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import MICRO, Credits
 from ketchup.references import DataReference, Decoder, References, UrlReference
 from ketchup.storage import Storage
-from ketchup.tasks import Allowance, Conflicting, Options, Priority, RateLimit, Status, TooSoon
+from ketchup.tasks import (
+    Allowance,
+    Conflicting,
+    Options,
+    Priority,
+    RateLimit,
+    Status,
+    TooDeep,
+    TooSoon,
+)
 from ketchup.tasks.table import idempotency, task
 from tests.support.database import open_database
 from tests.support.factories import MODEL, PRICE, WORKER, new_workspace, request_of
@@ -43,12 +52,14 @@ class Service:
     blobs: Path
     woken: int = 0
 
-    def submitter(self, rate_limit: RateLimit | None = None, capacity: int = 10_000) -> Submitter:
+    def submitter(
+        self, rate_limit: RateLimit | None = None, capacity: int = 10_000, depth: int = 0
+    ) -> Submitter:
         return Submitter(
             self.database,
             self.inputs,
             self.clock,
-            allowances=lambda _caller: Allowance(rate_limit),
+            allowances=lambda _caller: Allowance(rate_limit, depth=depth),
             capacity=capacity,
             accepted=self._wake,
         )
@@ -223,6 +234,22 @@ async def test_the_rate_limit_lets_the_burst_in_and_says_when_to_come_back(
     service.clock.advance(1.0)
     assert isinstance(await submitter.submit(request_of(workspace)), Accepted)
     assert await submitter.submit(request_of(workspace)) == TooSoon(1.0)
+
+
+@pytest.mark.parametrize(("rate_limit", "depth"), [(RateLimit(1, 4), 0), (None, 4)])
+async def test_what_cannot_be_paid_costs_neither_rate_nor_depth(
+    service: Service, rate_limit: RateLimit | None, depth: int
+) -> None:
+    workspace = await service.workspace(grant=4 * PRICE)
+    submitter = service.submitter(rate_limit, depth=depth)
+    cheap, dear = request_of(workspace), request_of(workspace, options=Options(n=8))
+
+    together = await submit_all(service, submitter, [cheap, dear, dear, cheap])
+    apart = [await submitter.submit(request) for request in (dear, cheap, dear, cheap, cheap)]
+
+    poor, refusal = InsufficientCredits, TooSoon if rate_limit else TooDeep
+    assert [type(one) for one in together] == [Accepted, poor, poor, Accepted]
+    assert [type(one) for one in apart] == [poor, Accepted, poor, Accepted, refusal]
 
 
 # -- asking twice ---------------------------------------------------------------------------------

@@ -205,6 +205,20 @@ async def test_a_lost_attempt_is_due_at_once_keeps_its_number_and_uses_up_no_try
     assert kept.error == "the worker was lost during this attempt"
 
 
+async def test_a_lost_attempt_ends_even_when_the_clock_has_jumped_by_years(
+    database: Database, clock: FrozenClock
+) -> None:
+    owed = new("http://host.example/")
+    await owe(database, clock.now(), owed)
+    await claimed(database, clock.now())
+    clock.advance(60 * 365 * 86_400)
+
+    assert await database.write(lambda conn: requeue_lost(conn, [WORKER], clock.now())) == 1
+
+    [kept] = await attempts(database, owed.task_id)
+    assert kept.duration_ms > 24 * 86_400_000
+
+
 async def test_what_living_workers_hold_is_not_taken(
     database: Database, clock: FrozenClock
 ) -> None:

@@ -198,7 +198,7 @@ async def test_what_an_attempt_renders_after_its_lease_was_lost_is_thrown_away(
         await change(
             service,
             "UPDATE task SET worker_id = 'wrk_other', attempt = attempt + 1",
-            "INSERT INTO worker VALUES ('wrk_other', 1, 9000000000000000)",
+            "INSERT INTO worker (id, started_at, beat, ttl_ms) VALUES ('wrk_other', 1, 0, 600000)",
         )
         gate.waiting[0].set()
         other = await service.submit()
@@ -241,8 +241,13 @@ async def test_a_postgresql_server_that_is_gone_for_longer_than_the_lease_costs_
             server.stop("immediate")
             await until(lambda: gate.cancelled == 1)
             server.start()
+            await until(lambda: _answers(service))
 
             await _is_done_by_a_second_attempt_and_paid_once(service, gate, task_id)
+
+
+async def _answers(service: RunningService) -> bool:
+    return (await service.admin.get("/readyz")).status_code == 200
 
 
 async def _is_done_by_a_second_attempt_and_paid_once(
@@ -365,7 +370,7 @@ async def test_a_task_that_keeps_failing_is_given_up_after_its_tries_and_costs_n
 
 async def test_an_engine_that_never_answers_is_given_up(home: Home) -> None:
     gate = Gate()
-    limits = {"worker__task_timeout_seconds": 0.2, "worker__max_tries": 1}
+    limits = {"worker__task_timeout_seconds": 1, "worker__max_tries": 1}
     async with home.served_by(gate, **limits) as service:
         task_id = await service.submit()
         data = await service.ended(task_id)

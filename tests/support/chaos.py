@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+_Side = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _CHUNK_BYTES: Final = 65_536
 _LONGEST_DELAY: Final = 0.05
 
@@ -85,20 +86,22 @@ class ChaosProxy:
     async def _connect(
         self, fate: Fate, delay: float, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            if fate is not Fate.REFUSE:
-                upstream = await asyncio.open_connection(*self._server)
-                try:
-                    await _pass_on(fate, delay, (reader, writer), upstream)
-                finally:
-                    upstream[1].transport.abort()
-        _reset(writer)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                if fate is not Fate.REFUSE:
+                    await self._pass_on(fate, delay, (reader, writer))
+        finally:
+            _reset(writer)
+
+    async def _pass_on(self, fate: Fate, delay: float, client: _Side) -> None:
+        server = await asyncio.open_connection(*self._server)
+        try:
+            await _exchange(fate, delay, client, server)
+        finally:
+            server[1].transport.abort()
 
 
-_Side = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-async def _pass_on(fate: Fate, delay: float, client: _Side, server: _Side) -> None:
+async def _exchange(fate: Fate, delay: float, client: _Side, server: _Side) -> None:
     """Pass on one request and its answer, as far as it is fated."""
     await _whole(client[0], server[1])
     if fate is Fate.FORGET:
@@ -116,6 +119,7 @@ async def _pass_on(fate: Fate, delay: float, client: _Side, server: _Side) -> No
         await client[1].drain()
         answer = await server[0].read(_CHUNK_BYTES)
     client[1].close()
+    await client[1].wait_closed()
 
 
 async def _whole(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -31,6 +31,7 @@ ROLES: Final[Mapping[str, Sequence[str]]] = {
     "postgres": ("serve",),
     "fleet": ("api", "api", "worker", "worker"),
     "pair": ("api", "worker", "worker"),
+    "doors": ("api", "api"),
 }
 _LOG_SHOWN: Final = 20_000
 _GENEROUS: Final = "1000000"

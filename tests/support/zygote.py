@@ -131,7 +131,12 @@ async def side_by_side(
     async def go_through(number: int) -> None:
         async with zygote() as forks:
             while left:
-                await judge(forks, folder / str(number), left.pop())
+                case = left.pop()
+                try:
+                    await judge(forks, folder / str(number), case)
+                except Exception as error:
+                    error.add_note(f"at {case}")
+                    raise
 
     await asyncio.gather(*(go_through(number) for number in range(_SIDE_BY_SIDE)))
 

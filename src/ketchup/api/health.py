@@ -13,9 +13,12 @@ from typing import Final, Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from ketchup import telemetry
 from ketchup.clock import Clock
 from ketchup.db import Database
 from ketchup.errors import Unavailable
+
+log = telemetry.logger(__name__)
 
 READY_WITHIN_SECONDS: Final = 2.0
 _REMEMBER_SECONDS: Final = 1.0
@@ -51,6 +54,9 @@ class Readiness:
         try:
             await self._database.check_writable()
         except Unavailable:
+            return False
+        except Exception:  # a store without a schema, or whatever else it is
+            log.exception("the store refuses a write that changes nothing")
             return False
         finally:
             self._answered = self._clock.monotonic()

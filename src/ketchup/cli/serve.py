@@ -35,8 +35,11 @@ PortOption = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes
 ConcurrencyOption = Annotated[
     int | None, typer.Option(help="Tasks that render at once; 0 accepts without rendering.")
 ]
+WorkerConcurrencyOption = Annotated[
+    int | None, typer.Option(help="Tasks that render at once; 0 renders none.")
+]
 LanesOption = Annotated[
-    str | None, typer.Option(help="The kinds of work that it does: images, webhooks or both.")
+    str | None, typer.Option(help="The kinds of work that it does; default images,webhooks.")
 ]
 _FILES: Final = 65_536
 
@@ -78,7 +81,7 @@ def api(
 
 def worker(
     lanes: LanesOption = None,
-    concurrency: ConcurrencyOption = None,
+    concurrency: WorkerConcurrencyOption = None,
     data: DataOption = None,
     database: DatabaseOption = None,
     config: ConfigOption = None,
@@ -103,6 +106,7 @@ def migrate(
     from ketchup.bootstrap import open_folder
 
     settings = _settings({"data": data, "database": database}, config)
+    _keep_to_ourselves()
     with open_folder(settings) as folder:
         _configure_log(settings, folder)
         changed = migrate_database(settings, folder)
@@ -119,6 +123,11 @@ def _shared(settings: Settings) -> Settings:
     return settings
 
 
+def _keep_to_ourselves() -> None:
+    """Let what is written be for the service alone, also in a folder that existed before."""
+    os.umask(0o077)
+
+
 def _allow_many_files() -> None:
     """Ask for as many files as a busy server needs: each connection is one."""
     import resource
@@ -133,8 +142,7 @@ def _run(settings: Settings, role: Role) -> None:
     # Nothing of what a start makes is garbage; looking for it cost a twentieth of the time to the
     # first answer. `settle_memory` turns the collector on again.
     gc.disable()
-    # What the service writes is for the service alone, also in a folder that existed before.
-    os.umask(0o077)
+    _keep_to_ourselves()
     _allow_many_files()
     from ketchup.bootstrap import open_folder
 
@@ -219,9 +227,11 @@ def _revealed(settings: Settings) -> str | None:
 
 
 def _database_password(settings: Settings) -> list[str]:
-    from urllib.parse import unquote, urlsplit
+    from urllib.parse import parse_qs, unquote, urlsplit
 
     if settings.database is None:
         return []
-    password = urlsplit(settings.database.get_secret_value()).password
-    return [password, unquote(password)] if password else []
+    parts = urlsplit(settings.database.get_secret_value())
+    query = parse_qs(parts.query)
+    found = [parts.password, *query.get("password", []), *query.get("sslpassword", [])]
+    return [form for password in found if password for form in {password, unquote(password)}]

@@ -44,7 +44,10 @@ class PostgresUrl:
 
     @override
     def __str__(self) -> str:
-        return make_url(self.url).render_as_string(hide_password=True)
+        # Nothing behind the question mark: a password may stand there as well.
+        url = make_url(self.url).set(query={}, password=None)
+        host = self.url.partition("host=")[2].partition("&")[0] if not url.host else ""
+        return url.render_as_string().partition("://")[2] + (f" at {host}" if host else "")
 
 
 Location = SqliteFile | PostgresUrl

@@ -16,9 +16,16 @@ from ketchup.db.schema import CHURNS, WHERE
 
 OLDEST_SERVER: Final = 15
 _DRIVER: Final = "postgresql+psycopg"
-_CONNECT_SECONDS: Final = 5
-# A process that is stopped in the middle of a transaction must not keep its locks for long, and a
-# network that swallows everything must not keep a thread.
+# A server that is gone without a word must not keep a thread: the system would wait for two hours.
+_CONNECTION: Final = {
+    "connect_timeout": 5,
+    "application_name": "ketchup",
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 40_000,
+}
+# A process that is stopped in the middle of a transaction must not keep its locks for long.
 _SESSION: Final = """
 SET idle_in_transaction_session_timeout = '5s';
 SET lock_timeout = '10s';
@@ -42,7 +49,7 @@ def postgres_engine(url: str, *, read_only: bool = False, lasting: bool = False)
         driver_url(url),
         poolclass=NullPool,
         hide_parameters=True,
-        connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "ketchup"},
+        connect_args=_CONNECTION,
     )
 
     def set_up(connection: Any, _record: object) -> None:  # noqa: ANN401 any driver's connection

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ketchup import storage, tasks, workspaces
-from ketchup.clock import Clock, Micros, after
+from ketchup import db, storage, tasks, telemetry, workspaces
+from ketchup.clock import SECOND, Clock, Micros, after
 from ketchup.db import Database
 from ketchup.storage import Storage
 from ketchup.workspaces import Authenticator, Plans
+
+log = telemetry.logger(__name__)
 
 _DAY: Final = 86_400.0
 # Their tasks have ended long before: what is this old was left by a crash.
@@ -22,6 +24,7 @@ _KEEP_REFERENCES_SECONDS: Final = 7 * _DAY
 # time is kept in days.
 _SWEEP_FILES_EVERY: Final = 3600.0
 PORTION: Final = 500
+_OFF_SECONDS: Final = 3600.0
 # Of each, as many tasks as `tasks.fill` takes at once.
 _WORKSPACES_AT_ONCE: Final = 10
 
@@ -55,8 +58,8 @@ class Chores:
         now = self._clock.now()
         await self._authenticator.write_uses()
         await self._let_in()
-        await self._forget_keys(now)
-        if self._clock.monotonic() >= self._sweep_files_at:
+        await self._forget_keys()
+        if self._clock.monotonic() >= self._sweep_files_at and await self._is_right(now):
             await self._sweep_files(now)
             self._sweep_files_at = self._clock.monotonic() + _SWEEP_FILES_EVERY
 
@@ -64,12 +67,21 @@ class Chores:
         while await self._database.write(lambda conn: tasks.fill(conn, _WORKSPACES_AT_ONCE)):
             self._ready()
 
-    async def _forget_keys(self, now: Micros) -> None:
+    async def _forget_keys(self) -> None:
         forgotten = PORTION
         while forgotten == PORTION:
+            # By the time that they were written by: a key that is forgotten early is paid twice.
             forgotten = await self._database.write(
-                lambda conn: tasks.forget_keys(conn, now, PORTION)
+                lambda conn: tasks.forget_keys(conn, db.now(conn, self._clock), PORTION)
             )
+
+    async def _is_right(self, now: Micros) -> bool:
+        """Whether this machine's clock may judge the age of files: deleting cannot be undone."""
+        shared = await self._database.read(lambda conn: db.now(conn, self._clock))
+        off = (now - shared) / SECOND
+        if abs(off) > _OFF_SECONDS:
+            log.error("the clock differs from the database's: no files are swept", seconds=off)
+        return abs(off) <= _OFF_SECONDS
 
     async def _sweep_files(self, now: Micros) -> None:
         for workspace in await self._database.read(workspaces.list_all):

@@ -139,7 +139,7 @@ class Runner:
 
     async def find_missed(self, worker_id: WorkerId, running: Collection[Attempt]) -> list[Lease]:
         """Return what a claim leased without an answer: held by this worker, and not running."""
-        held = await self._database.read(lambda conn: tasks.list_leases(conn, worker_id))
+        held = await self._database.write(lambda conn: self._list_leases(conn, worker_id))
         return [lease for lease in held if lease.attempt not in running]
 
     async def run(self, lease: Lease) -> None:
@@ -316,6 +316,11 @@ class Runner:
                 await asyncio.sleep(backoff.exponential(tries, self._random, base=0.2, ceiling=5.0))
 
     # -- on the database's threads ----------------------------------------------------------------
+
+    def _list_leases(self, conn: Connection, worker_id: WorkerId) -> list[Lease]:
+        # The claim that was not answered may still be committing.
+        leases.lock_alone(conn, worker_id)
+        return tasks.list_leases(conn, worker_id)
 
     def _claim(self, conn: Connection, worker_id: WorkerId, limit: int) -> list[Lease]:
         if not leases.lock_alive(conn, worker_id):

@@ -3,10 +3,10 @@
 `HEAD` names the newest step, so that a start on an up-to-date database does not pay for importing
 Alembic. A step is never edited after a release.
 
-Old code runs on the next schema: a step only adds, and a column is removed one release after the
-last code that used it. So a fleet is migrated first and restarted node by node. Each step writes
-into `schema_support` which code can still work with what it made; a step that leaves older code
-behind says so there, and that code then refuses to start.
+Old code runs on the next schema: a step only adds (0002 did not), and a column is removed one
+release after the last code that used it. So a fleet is migrated first and restarted node by node.
+Each step writes into `schema_support` which code can still work with what it made; a step that
+leaves older code behind says so there, and that code then refuses to start.
 
 PostgreSQL's history begins with step 0002: an empty database is made at once, whatever its kind,
 and no PostgreSQL database was ever at 0001.
@@ -31,9 +31,9 @@ from sqlalchemy import (
     inspect,
     text,
 )
-from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError
 
-from ketchup.db import metadata
+from ketchup.db import Fault, PostgresUrl, fault_of, metadata
 
 HEAD: Final = "0002"
 OLDEST_CODE: Final = "0002"
@@ -123,12 +123,13 @@ def usable(engine: Engine) -> Iterator[None]:
     """Turn what the database raises into DatabaseUnusable, or DatabaseUnreachable."""
     try:
         yield
-    except (DatabaseError, InterfaceError) as error:
-        # The other kinds are mistakes in a step: those keep their traceback.
-        if type(error) not in {DatabaseError, OperationalError, InterfaceError}:
+    except DBAPIError as error:
+        # What is wrong in a step keeps its traceback; a file that is no database does not.
+        if fault_of(error) is not Fault.DOWN and type(error) is not DatabaseError:
             raise
-        where = engine.url.render_as_string(hide_password=True).partition("://")[2].lstrip("/")
-        where = f"/{where}" if engine.dialect.name == "sqlite" else where
+        where = str(PostgresUrl(engine.url.render_as_string()))
+        if engine.dialect.name == "sqlite":
+            where = str(engine.url.database)
         why = " ".join(str(error.orig).split())
         kind = DatabaseUnusable if engine.dialect.name == "sqlite" else DatabaseUnreachable
         raise kind(f"the database {where} cannot be used: {why}") from error

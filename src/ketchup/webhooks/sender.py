@@ -212,7 +212,9 @@ class Sender:
         """Claim, and say how long the writer was kept: not how long it was waited for."""
         now, started = db.now(conn, self._clock), self._clock.monotonic()
         self._looked_at = now
-        if not leases.lock_alive(conn, self._worker_id):
+        # A claim that was not answered may still be committing.
+        lock = leases.lock_alone if self._unsure else leases.lock_alive
+        if not lock(conn, self._worker_id):
             # It has been reaped and will be stopped; what it was given now would be nobody's.
             return [], 0.0
         if self._unsure:

@@ -45,13 +45,13 @@ workspace = Table(
     Column("number", Integer, nullable=False, unique=True),
     Column("name", String(200), nullable=False),
     Column("status", String(12), nullable=False),
-    # What the release before read; the plan says it.
+    # Not read: the plan says it.
     Column("retention_days", Integer, nullable=False),
     Column("secret_version", Integer, nullable=False),
     # Until when the version before still signs along; null when it does not.
     Column("old_secret_until", BigInteger),
     Column("created_at", BigInteger, nullable=False),
-    # The name of a plan of the settings. What was there before plans had no limits.
+    # The name of a plan of the settings.
     Column("plan", String(40), nullable=False, server_default="scale"),
     CheckConstraint("status IN ('active', 'suspended')", name="status"),
 )
