@@ -101,13 +101,13 @@ class Loop(asyncio.AbstractEventLoop):
         self._halted = None
         self._last = deque(handle for handle in due if not isinstance(handle, asyncio.TimerHandle))
         for _ in range(_MOST_ROUNDS):
-            while self._last:
-                self.run(self._last.popleft())
             alive = [task for task in asyncio.all_tasks(self) if not task.done()]
             if not alive:
                 return
             for task in alive:
                 task.cancel()
+            while self._last:
+                self.run(self._last.popleft())
         raise RuntimeError("a task of a dead machine cannot be ended")
 
     # -- what asyncio asks for --------------------------------------------------------------------

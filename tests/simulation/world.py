@@ -28,6 +28,8 @@ from tests.simulation.trace import Trace
 from tests.support.invariants import ALWAYS, AT_THE_END
 
 _SCAN_EVERY: Final = 200
+# In one instant: far more than all machines together do when they wake up.
+_MOST_STEPS: Final = 100_000
 # These are errors for an operator to see, and part of a bad day.
 _EXPECTED_ERRORS: Final = ("lease lost: abandoning what runs", "attempt crashed")
 
@@ -175,10 +177,15 @@ class World:
         ]
 
     def _go_on(self, until: float, is_done: Callable[[], bool]) -> None:
+        instant, since = self.schedule.now, self.schedule.steps
         while not self.complaints and self.schedule.now < until and not is_done():
             self.schedule.step()
             if self._logs:
                 self._read_logs()
+            if self.schedule.now > instant:
+                instant, since = self.schedule.now, self.schedule.steps
+            elif self.schedule.steps - since > _MOST_STEPS:
+                self.complain("somebody does the same again and again, and time stands still")
 
     def _calm_down(self) -> None:
         """Let nothing go wrong any more: from here on, everything must come to its end."""
@@ -214,6 +221,8 @@ class World:
 
     def _stop(self) -> None:
         """Stop everything in good order: nothing is left of it."""
+        # Whoever has just noticed that its lease is lost takes another one first.
+        self._go_on(self.schedule.now + self.plan.ttl, lambda: False)
         for host in self.hosts:
             host.retire()
         until = self.schedule.now + 10 * self.plan.ttl
