@@ -45,8 +45,8 @@ fix: install ## Format the code and apply the safe lint fixes
 test: install ## Every test, with short forms of the fault tests
 	$(BIN)/pytest -q -m "not torture"
 
-torture: install ## The long forms of the fault tests
-	$(BIN)/pytest -q -m torture --timeout 1800 tests/faults tests/simulation
+torture: install ## The long forms of the fault tests and the simulation, and every part of the benchmark
+	$(BIN)/pytest -q -m torture --timeout 1800 tests/faults tests/simulation tests/e2e
 
 gallery: install ## Render the sixteen gallery pictures under docs/gallery
 	$(BIN)/python -m docs.gallery

@@ -28,13 +28,19 @@ pytestmark = pytest.mark.timeout(300)
     "options",
     [
         ("start",),
-        ("pipeline",),
-        ("latency", *OURS),
-        ("growth",),
-        ("fair", *OURS),
-        ("recovery", *OURS),
+        ("pipeline", *OURS),
+        *(
+            pytest.param(options, marks=pytest.mark.torture)
+            for options in (
+                ("pipeline",),
+                ("latency", *OURS),
+                ("growth",),
+                ("fair", *OURS),
+                ("recovery", *OURS),
+            )
+        ),
     ],
-    ids=lambda options: options[0],
+    ids=lambda options: "-".join(options[:1] + options[2:3]),
 )
 async def test_each_part_is_right_about_what_it_measures(
     options: tuple[str, ...], tmp_path: Path
