@@ -35,12 +35,19 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="ketchup-bench-") as name:
         folder = Path(name)
         with servers.running(folder) as up:
-            parts = [PARTS[part](options, folder, up, cores) for part in wanted]
+            parts = [_measured(part, options, folder, up, cores) for part in wanted]
     where = [report.machine(cores), *up.versions, *arena.left_out(up)]
     print(report.markdown(parts, where))
     if options.json is not None:
         options.json.write_bytes(report.json(parts, where))
     return 1 if report.faults(parts) else 0
+
+
+def _measured(
+    name: str, options: argparse.Namespace, folder: Path, up: Servers, cores: Cores
+) -> Part:
+    print(f"measuring: {name}", file=sys.stderr, flush=True)
+    return PARTS[name](options, folder, up, cores)
 
 
 def _start(options: argparse.Namespace, folder: Path, _: Servers, __: Cores) -> Part:
@@ -126,12 +133,12 @@ def _options() -> argparse.Namespace:
         "--pictures", nargs="+", choices=_PLACES, default=_PLACES, help="where pictures go (both)"
     )
     parser.add_argument("--latency", type=int, help="tasks that wait for a worker (400)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to a file")
     parser.add_argument("--inserts", type=int, help="tasks to insert and claim there (10000)")
     parser.add_argument("--flood", type=int, help="tasks of the tenant that floods (10000)")
     parser.add_argument("--singles", type=int, help="tasks of the other tenant (20)")
     parser.add_argument("--kills", type=int, help="workers to kill (5)")
     parser.add_argument("--lease", type=float, help="seconds that a worker may be silent (15)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to a file")
     options = parser.parse_args()
     options.many_tasks = options.tasks
     for name, (full, quick) in _AMOUNTS.items():
@@ -147,15 +154,15 @@ _AMOUNTS: Final[dict[str, tuple[object, object]]] = {
     "seconds": (4.0, 1.0),
     "posts": ([1, 64, 512], [1, 64]),
     "tasks": (50_000, 5_000),
+    "starts": (5, 1),
+    "pipeline": (5_000, 500),
+    "latency": (400, 40),
     "many_tasks": (5_000_000, 100_000),
     "inserts": (10_000, 2_000),
     "flood": (10_000, 1_000),
     "singles": (20, 5),
     "kills": (5, 1),
     "lease": (15.0, 3.0),
-    "starts": (5, 1),
-    "pipeline": (5_000, 500),
-    "latency": (400, 40),
 }
 PARTS: Final[dict[str, Callable[[argparse.Namespace, Path, Servers, Cores], Part]]] = {
     "start": _start,

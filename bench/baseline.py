@@ -27,11 +27,13 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped
 
+from bench import rows
 from bench.serving import runner, serve
-from ketchup import credits, ids
+from ketchup import credits
 from ketchup.clock import Micros, SystemClock, iso
 from ketchup.data_folder import paths
 from ketchup.db import metadata
+from ketchup.ids import WorkspaceId
 from ketchup.money import Credits, decimal
 from ketchup.tasks import table
 from ketchup.workspaces import Pepper, digest, keys, tenants
@@ -238,30 +240,17 @@ def _set_up(engine: AsyncEngine, begin: str) -> None:
 
 
 def _row(wanted: Generation, key: ApiKey, price: int) -> dict[str, object]:
-    now = CLOCK.now()
     options = wanted.model_dump(
         include={"aspect_ratio", "image_size", "n", "seed", "output_format"}, exclude_defaults=True
     )
-    return {
-        "id": ids.task_id(now),
-        "workspace_id": key.workspace_id,
+    return rows.pending(WorkspaceId(key.workspace_id), CLOCK.now()) | {
         "key_id": key.id,
-        "request_id": REQUEST_IDS.mint(),
         "model": wanted.model,
         "prompt": wanted.prompt,
         "images": msgspec.json.encode([str(image) for image in wanted.images]).decode(),
         "callback_url": str(wanted.callback_url) if wanted.callback_url else None,
         "options": msgspec.json.encode(options).decode(),
-        "status": "pending",
-        "queue_state": "ready",
         "price": price,
-        "vtime": 0,
-        "priority": 0,
-        "attempt": 0,
-        "tries": 0,
-        "losses": 0,
-        "consumed": 0,
-        "created_at": now,
     }
 
 
@@ -278,7 +267,6 @@ def _view(task: Task) -> TaskView:
 
 
 BASE_URL: Final = "http://127.0.0.1"
-REQUEST_IDS: Final = ids.RequestIds()
 
 
 if __name__ == "__main__":
