@@ -161,7 +161,7 @@ class Runner:
         )
 
     async def sweep(self, worker_id: WorkerId, watch: Watch) -> int:
-        """Take over from dead workers and make due tasks ready; return how many became ready."""
+        """Take over from dead workers and make due tasks ready; 0 when there was nothing to do."""
         return await self._database.write(lambda conn: self._sweep(conn, worker_id, watch))
 
     async def take_over(self, worker_id: WorkerId) -> None:

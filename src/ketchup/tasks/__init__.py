@@ -7,7 +7,8 @@
 The *status* is what the client sees; it only moves forward. The *queue state* says who may take the
 task: `waiting` ones have to wait for others of their workspace, `ready` ones anybody may have,
 `delayed` ones nobody yet, `leased` ones belong to one worker, `done` ones are over. A task that
-must run again goes back to `ready` and keeps the furthest status it had shown.
+must run again goes back to `ready`, after a pause as `delayed` where it failed, and keeps the
+furthest status it had shown.
 
 Every arrow is one function, and a conditional update that names the task, the attempt and the
 worker: zero rows means that the task is not ours any more. There is no way to set a status.
