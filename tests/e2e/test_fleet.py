@@ -134,12 +134,20 @@ def test_the_schema_is_made_once_however_many_make_it(empty: str, tmp_path: Path
 
 def test_a_process_with_another_secret_key_is_refused(empty: str, tmp_path: Path) -> None:
     assert ketchup("migrate", "--data", "one", cwd=tmp_path, database=empty).returncode == 0
+    # Nothing was made with the first key yet: its folder may have been thrown away.
+    assert ketchup("migrate", "--data", "two", cwd=tmp_path, database=empty).returncode == 0
+    with psycopg.connect(empty) as conn:
+        conn.execute(
+            "INSERT INTO workspace (id, number, name, status, retention_days, secret_version,"
+            " created_at, plan) VALUES ('ws_one', 100, 'acme', 'active', 30, 1, 0, 'free')"
+        )
 
-    done = ketchup("worker", "--data", "another", cwd=tmp_path, database=empty)
+    done = ketchup("worker", "--data", "one", cwd=tmp_path, database=empty)
 
     assert done.returncode == 3
     assert "another secret key" in done.stderr
     assert "Traceback" not in done.stderr
+    assert ketchup("migrate", "--data", "two", cwd=tmp_path, database=empty).returncode == 0
 
 
 def test_a_folder_has_one_owner_or_many_that_share_it(empty: str, tmp_path: Path) -> None:
