@@ -224,7 +224,7 @@ async def open_runtime(
                 database,
                 inputs,
                 clock,
-                allowances=lambda caller: allowance_of(plans.find(caller.plan)),
+                allowances=lambda plan: allowance_of(plans.find(plan)),
                 capacity=settings.limits.queue_capacity,
                 accepted=accepted,
             ),

@@ -152,7 +152,7 @@ class Ledger(RuleBasedStateMachine):
         submission = Submission(request, _idempotency_key(request), (), UNLIMITED)
         now = self.clock.now()
         with self.conn.begin():
-            decisions = submit(self.conn, [submission] * copies, now)
+            decisions = submit(self.conn, [submission] * copies, lambda _plan: UNLIMITED, now)
         assert len(decisions) == copies
         for decision in decisions:
             awaited = self.decide(workspace, key, prompt, price)

@@ -59,7 +59,7 @@ class Service:
             self.database,
             self.inputs,
             self.clock,
-            allowances=lambda _caller: Allowance(rate_limit, depth=depth),
+            allowances=lambda _plan: Allowance(rate_limit, depth=depth),
             capacity=capacity,
             accepted=self._wake,
         )

@@ -9,19 +9,19 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
 
-from ketchup import credits
+from ketchup import credits, workspaces
 from ketchup.clock import FrozenClock
 from ketchup.credits import InsufficientCredits
 from ketchup.db import Database, Location, SqliteFile
 from ketchup.egress import Egress
 from ketchup.generation import Accepted, GenerationRequest, Inputs, Submitter
-from ketchup.generation.submit import Decision
+from ketchup.generation.submit import Allowances, Decision
 from ketchup.ids import WorkspaceId
 from ketchup.money import MICRO
 from ketchup.references import Decoder, References
@@ -44,16 +44,15 @@ class Fleet:
     clock: FrozenClock
 
     def submitters(self, allowance: Allowance = UNLIMITED) -> list[Submitter]:
-        return [
-            Submitter(
-                database,
-                self.inputs,
-                self.clock,
-                allowances=lambda _caller: allowance,
-                accepted=lambda: None,
-            )
-            for database in self.databases
-        ]
+        return [self._submitter(database, lambda _plan: allowance) for database in self.databases]
+
+    def submitter(self, allowances: Allowances) -> Submitter:
+        return self._submitter(self.databases[0], allowances)
+
+    def _submitter(self, database: Database, allowances: Allowances) -> Submitter:
+        return Submitter(
+            database, self.inputs, self.clock, allowances=allowances, accepted=lambda: None
+        )
 
     async def workspace(self, grant: int = 100 * MICRO) -> WorkspaceId:
         made = await self.databases[0].write(lambda conn: new_workspace(conn, grant=grant))
@@ -101,6 +100,23 @@ async def test_the_first_tasks_of_a_workspace_may_come_in_everywhere_at_once(fle
         assert all(isinstance(decision, Accepted) for decision in decisions)
         assert await fleet.tasks_of(workspace) == NODES
         assert await fleet.turn_of(workspace) == (NODES, 0)
+
+
+async def test_a_share_that_was_just_changed_is_not_undone_by_a_node_that_did_not_hear(
+    fleet: Fleet,
+) -> None:
+    allowances = {"free": Allowance(capacity=1), "pro": Allowance(capacity=3, weight=4)}
+    node = fleet.submitter(allowances.__getitem__)
+    workspace = await fleet.workspace()
+    await fleet.databases[0].write(lambda conn: workspaces.set_plan(conn, workspace, "pro"))
+    request = request_of(workspace)
+    late = replace(request, caller=replace(request.caller, plan="free"))
+
+    assert isinstance(await node.submit(late), Accepted)
+
+    shares = select(turn.c.capacity, turn.c.weight).where(turn.c.workspace_id == workspace)
+    share = await fleet.databases[0].read(lambda conn: conn.execute(shares).one())
+    assert tuple(share) == (3, 4)
 
 
 @pytest.mark.parametrize("is_known", [False, True])

@@ -75,7 +75,7 @@ class Process:
             self.database,
             inputs,
             clock,
-            allowances=lambda caller: allowance_of(PLANS.find(caller.plan)),
+            allowances=lambda plan: allowance_of(PLANS.find(plan)),
             accepted=self.accepted,
             entropy=machine.entropy,
         )

@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
 
-from ketchup import credits, db, ids, tasks
+from ketchup import credits, db, ids, tasks, workspaces
 from ketchup.clock import Clock, Micros
 from ketchup.credits import HoldRequest, InsufficientCredits
 from ketchup.db import DEFAULT_CAPACITY, Connection, Database
@@ -70,8 +70,8 @@ class Accepted:
 
 
 Decision = Accepted | Conflicting | TooSoon | TooDeep | InsufficientCredits
-Allowances = Callable[[Caller], Allowance]
-"""What the plan of a caller's workspace allows."""
+Allowances = Callable[[str], Allowance]
+"""What the plan of a name allows."""
 
 
 class Submitter:
@@ -100,7 +100,7 @@ class Submitter:
         key = _idempotency_key(request)
         kept = await self._inputs.keep(request.images)
         try:
-            allowance = self._allowances(request.caller)
+            allowance = self._allowances(request.caller.plan)
             deciding = self._decide(Submission(request, key, kept, allowance))
         except Unavailable:
             await self._inputs.discard(kept)
@@ -116,7 +116,7 @@ class Submitter:
         return decision
 
     def _submit(self, conn: Connection, submissions: Sequence[Submission]) -> list[Decision]:
-        return submit(conn, submissions, db.now(conn, self._clock), self._entropy)
+        return submit(conn, submissions, self._allowances, db.now(conn, self._clock), self._entropy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +132,7 @@ class Submission:
 def submit(
     conn: Connection,
     submissions: Sequence[Submission],
+    allowances: Allowances,
     now: Micros,
     entropy: Entropy = os.urandom,
 ) -> list[Decision]:
@@ -140,6 +141,7 @@ def submit(
     # Locked before anything is read: what another node accepts meanwhile under the same key is
     # then seen here, or sees us.
     turns = tasks.lock_turns(conn, [s.request.caller.workspace_id for s in submissions])
+    submissions = _with_plans_in_force(conn, turns, submissions, allowances)
     known = tasks.find_keys(conn, [s.key for s in submissions if s.key], now)
     refused: dict[tuple[str, str], Decision] = {}
     waiting = list(range(len(submissions)))
@@ -156,6 +158,30 @@ def submit(
             elif key:
                 refused[key.name] = decision
     return [decision for decision in decisions if decision is not None]
+
+
+def _with_plans_in_force(
+    conn: Connection, turns: Turns, submissions: Sequence[Submission], allowances: Allowances
+) -> Sequence[Submission]:
+    """Look up the plans of workspaces whose share would change by what their callers know.
+
+    A caller's plan was read a moment ago. What it wrote here would undo a change that another node
+    has made since, until the next submit.
+    """
+    doubtful = {
+        workspace
+        for s in submissions
+        if turns.would_change(workspace := s.request.caller.workspace_id, s.allowance)
+    }
+    if not doubtful:
+        return submissions
+    plans = workspaces.find_plans(conn, doubtful)
+    return [
+        replace(s, allowance=allowances(plans[workspace]))
+        if (workspace := s.request.caller.workspace_id) in plans
+        else s
+        for s in submissions
+    ]
 
 
 def _split(

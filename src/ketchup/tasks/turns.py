@@ -203,6 +203,11 @@ class Turns:
         workspace = comes.workspace_id
         self._set(workspace, self.of(workspace).exchange(comes.images, goes.images))
 
+    def would_change(self, workspace: WorkspaceId, allowance: Allowance) -> bool:
+        """Whether letting a task in would give a workspace another share than it has."""
+        row = self.of(workspace)
+        return (row.capacity, row.weight) != (allowance.capacity, allowance.weight)
+
     def leave(self, ended: Mapping[WorkspaceId, int]) -> None:
         """Take tasks that have ended off what is in flight."""
         for workspace, count in ended.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NewType
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    bindparam,
     event,
     insert,
     select,
@@ -131,6 +133,12 @@ def find_plan(conn: Connection, number: int) -> str | None:
     return conn.scalar(select(workspace.c.plan).where(workspace.c.number == number))
 
 
+def find_plans(conn: Connection, workspace_ids: Iterable[WorkspaceId]) -> dict[WorkspaceId, str]:
+    """Return the name of each workspace's plan, of those that there are."""
+    rows = conn.execute(_PLANS, {"ids": list(workspace_ids)})
+    return {WorkspaceId(row.id): row.plan for row in rows}
+
+
 def set_status(conn: Connection, workspace_id: WorkspaceId, status: WorkspaceStatus) -> Workspace:
     """Suspend a workspace or make it active again; the same status twice is no error."""
     conn.execute(update(workspace).where(workspace.c.id == workspace_id).values(status=status))
@@ -206,4 +214,7 @@ _NEXT_NUMBER: Final = (
     update(workspace_number)
     .values(latest=workspace_number.c.latest + 1)
     .returning(workspace_number.c.latest)
+)
+_PLANS: Final = select(workspace.c.id, workspace.c.plan).where(
+    workspace.c.id.in_(bindparam("ids", expanding=True))
 )
