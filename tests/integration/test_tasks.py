@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, Engine, Row, select, text
 from sqlalchemy.exc import IntegrityError
 
-from ketchup import credits, tasks
+from ketchup import credits, tasks, webhooks
 from ketchup.clock import Micros, after
 from ketchup.db import Location, metadata
 from ketchup.generation import recover
@@ -20,6 +20,7 @@ from ketchup.money import Credits
 from ketchup.tasks import UNLIMITED, Attempt, End, Lease, LeaseLost, Priority, Status
 from ketchup.tasks.table import attempt, queue_clock, task
 from ketchup.tasks.turns import IMAGE_COST
+from ketchup.webhooks import NewDelivery
 from tests.support.database import open_engine
 from tests.support.factories import (
     NOW,
@@ -438,14 +439,20 @@ def test_attempts_are_never_numbered_twice(conn: Connection) -> None:
     assert [number for number, *_ in journal(conn, task_id)] == [2, 4, 6]
 
 
-def test_a_task_that_kills_its_workers_ends_as_failed_and_its_credits_come_back(
-    conn: Connection,
-) -> None:
-    workspace = new_workspace(conn).id
+def submitted(conn: Connection, workspace: WorkspaceId) -> TaskId:
+    """Hold the price of a task that owes a callback, and enqueue it."""
     new = new_task(workspace, callback_url="https://example.com/hook")
     (held,) = credits.hold(conn, [credits.HoldRequest(new.id, workspace, PRICE)], NOW)
     assert isinstance(held, credits.Held)
     tasks.enqueue(conn, tasks.lock_turns(conn, [workspace]), [(new, UNLIMITED)], NOW)
+    return new.id
+
+
+def test_a_task_that_kills_its_workers_ends_as_failed_and_its_credits_come_back(
+    conn: Connection,
+) -> None:
+    workspace = new_workspace(conn).id
+    task_id = submitted(conn, workspace)
     asked: list[str] = []
 
     def callback(_lease: Lease, reason: str) -> bytes:
@@ -454,19 +461,33 @@ def test_a_task_that_kills_its_workers_ends_as_failed_and_its_credits_come_back(
 
     for loss in range(1, MAX_LOSSES + 1):
         begin(conn, claim_one(conn))
-        assert row_of(conn, new.id).status == Status.IN_PROGRESS
+        assert row_of(conn, task_id).status == Status.IN_PROGRESS
         recover(conn, [WORKER], MAX_LOSSES, callback, NOW)
-        assert row_of(conn, new.id).losses == loss
+        assert row_of(conn, task_id).losses == loss
 
-    row = row_of(conn, new.id)
+    row = row_of(conn, task_id)
     assert (row.status, row.queue_state, row.reason) == ("failed", "done", LOST_TOO_OFTEN)
     assert asked == [LOST_TOO_OFTEN]
-    assert conn.execute(text("SELECT task_id, body FROM delivery")).all() == [(new.id, b"{}")]
-    assert [outcome for _, _, outcome, _ in journal(conn, new.id)] == ["unknown"] * MAX_LOSSES
+    assert conn.execute(text("SELECT task_id, body FROM delivery")).all() == [(task_id, b"{}")]
+    assert [outcome for _, _, outcome, _ in journal(conn, task_id)] == ["unknown"] * MAX_LOSSES
     audit = credits.audit(conn, workspace)
     assert audit.consistent
     assert audit.account.held == 0
     assert audit.account.balance == audit.account.available == 100_000_000
+
+
+def test_a_task_that_cannot_be_given_up_keeps_no_other_one(conn: Connection) -> None:
+    workspace = new_workspace(conn).id
+    ids = [submitted(conn, workspace), submitted(conn, workspace)]
+    owed = NewDelivery(ids[0], workspace, "https://example.com/hook", b"{}")
+    webhooks.enqueue(conn, [owed], NOW)
+    for lease in tasks.claim(conn, WORKER, 2, NOW):
+        begin(conn, lease)
+
+    recover(conn, [WORKER], 1, lambda _lease, _reason: b"{}", NOW)
+
+    # What is owed twice stays where it is, for somebody to look at.
+    assert [row_of(conn, task_id).queue_state for task_id in ids] == ["leased", "done"]
 
 
 def test_nobody_dead_is_nothing_to_recover(conn: Connection) -> None:

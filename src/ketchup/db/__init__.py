@@ -13,6 +13,7 @@ wakes other processes, `schema` registers the tables, `bulk` writes many rows; `
 """
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import IntegrityError
 
 from ketchup.db.batches import BATCH_LIMIT, Batcher, Flush, Item, Result
 from ketchup.db.bell import Bell, bell_of
@@ -36,7 +37,7 @@ from ketchup.db.schema import (
     storable,
 )
 
-# Layers above name these two types without knowing the library behind it.
+# Layers above name these three types without knowing the library behind it.
 __all__ = [
     "BATCH_LIMIT",
     "CHURNS",
@@ -48,6 +49,7 @@ __all__ = [
     "Engine",
     "Fault",
     "Flush",
+    "IntegrityError",
     "Item",
     "Location",
     "PostgresUrl",

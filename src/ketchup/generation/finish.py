@@ -9,7 +9,7 @@ from typing import Final
 from ketchup import credits, leases, tasks, telemetry, webhooks
 from ketchup.clock import Micros
 from ketchup.credits import HoldMissing, Settlement
-from ketchup.db import Connection
+from ketchup.db import Connection, IntegrityError
 from ketchup.ids import WorkerId
 from ketchup.money import Credits
 from ketchup.tasks import End, Lease, LeaseLost
@@ -76,7 +76,7 @@ def _give_up(
     try:
         with conn.begin_nested():
             finish(conn, [_given_up(lease, failed_callback)], now)
-    except HoldMissing:
+    except (HoldMissing, IntegrityError):
         log.exception("a task cannot be given up", task_id=lease.attempt.task_id)
 
 
