@@ -128,11 +128,12 @@ def database_in(url: str, encoding: str) -> Iterator[str]:
             conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
 def test_a_database_of_another_encoding_is_refused_and_left_alone(
-    postgres: PostgresPool, url: str
+    postgres: PostgresPool, url: str, encoding: str
 ) -> None:
-    with database_in(url, "LATIN1") as name, open_engine(PostgresUrl(postgres.url(name))) as engine:
-        with pytest.raises(DatabaseUnusable, match="encoded in LATIN1; create it with"):
+    with database_in(url, encoding) as name, open_engine(PostgresUrl(postgres.url(name))) as engine:
+        with pytest.raises(DatabaseUnusable, match=f"encoded in {encoding}; create it with"):
             migrations.upgrade(engine, newest=metadata)
         assert schema(engine) == {}
 

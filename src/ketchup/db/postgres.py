@@ -20,6 +20,8 @@ _DRIVER: Final = "postgresql+psycopg"
 _CONNECTION: Final = {
     "connect_timeout": 5,
     "application_name": "ketchup",
+    # Whatever the database is encoded in: `shortcomings` says then what is wrong with it.
+    "client_encoding": "utf8",
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
