@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tests.support.gated import COMMAND, VARIABLE, Gates
 from tests.support.postgres import postgres_server
 from tests.support.postgres_pool import PostgresPool
 from tests.support.process import KETCHUP, ServerProcess
+from tests.support.receiver import Receiver
 
 pytestmark = pytest.mark.timeout(180)
 _ROOT: Final = Path(__file__).parents[2]
@@ -85,6 +87,21 @@ def test_a_task_that_one_process_accepts_another_renders(empty: str, tmp_path: P
             image = ended(customer, submit(customer))["result"][0]["image"]
             assert httpx2.get(image, trust_env=False).headers["content-type"] == "image/png"
         fleet.stop()
+
+
+async def test_a_worker_takes_only_the_work_of_its_lanes(empty: str, tmp_path: Path) -> None:
+    environ = {"KETCHUP_EGRESS_ALLOW": "127.0.0.0/8"}
+    with deployed("lanes", tmp_path, empty, **environ) as fleet:
+        await asyncio.to_thread(fleet.start)
+        async with Receiver() as receiver:
+            with client(fleet, fleet.new_key()) as customer:
+                for _ in range(4):
+                    await asyncio.to_thread(submit, customer, receiver.url)
+                await receiver.received(4)
+        (rendered,) = fleet.rows("SELECT DISTINCT worker_id FROM attempt")
+        (told,) = fleet.rows("SELECT DISTINCT worker_id FROM delivery_attempt")
+        assert rendered != told
+        await asyncio.to_thread(fleet.stop)
 
 
 @pytest.mark.parametrize("role", _ROLES)
@@ -199,8 +216,10 @@ def client(fleet: Deployment, key: str) -> httpx2.Client:
     return httpx2.Client(base_url=fleet.addresses[0], headers=headers, trust_env=False)
 
 
-def submit(customer: httpx2.Client) -> str:
+def submit(customer: httpx2.Client, callback_url: str | None = None) -> str:
     body = {"model": "google/gempix2", "prompt": "a red boat"}
+    if callback_url:
+        body["callback_url"] = callback_url
     answer = customer.post("/api/image/gen", json=body)
     assert answer.status_code == 200, answer.text
     task_id: str = answer.json()["data"]["task_id"]

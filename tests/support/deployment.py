@@ -26,10 +26,12 @@ import httpx2
 from tests.support.invariants import Promises, rows_of, violations
 from tests.support.process import DEADLINE_SECONDS, KETCHUP, ServerProcess
 
+# A process each, by its command; a port is added where it takes one.
 ROLES: Final[Mapping[str, Sequence[str]]] = {
     "sqlite": ("serve",),
     "postgres": ("serve",),
-    "fleet": ("api", "api", "worker", "worker"),
+    "fleet": ("api", "api", "worker --lanes images", "worker", "worker --lanes webhooks"),
+    "lanes": ("api", "worker --lanes images", "worker --lanes webhooks"),
     "pair": ("api", "worker", "worker"),
     "doors": ("api", "api"),
 }
@@ -55,12 +57,12 @@ class Deployment:
     def addresses(self) -> list[str]:
         """Where requests are answered."""
         places = zip(self.roles, self.ports, strict=True)
-        return [f"http://127.0.0.1:{port}" for role, port in places if role != "worker"]
+        return [f"http://127.0.0.1:{port}" for role, port in places if _answers(role)]
 
     @property
     def workers(self) -> list[int]:
         """The places of the processes that render."""
-        return [place for place, role in enumerate(self.roles) if role != "api"]
+        return [place for place, role in enumerate(self.roles) if "images" in _lanes_of(role)]
 
     @property
     def admin_token(self) -> str:
@@ -121,11 +123,12 @@ class Deployment:
 
     def _launch(self, place: int, *options: str) -> ServerProcess:
         role = self.roles[place]
-        port = () if role == "worker" else ("--port", str(self.ports[place]))
+        name, *own = role.split()
+        port = ("--port", str(self.ports[place])) if _answers(role) else ()
         return ServerProcess.launch(
             self.data,
-            *(*port, *options),
-            role=role,
+            *(*port, *own, *options),
+            role=name,
             environ=self.environ,
             command=self.command,
         )
@@ -170,6 +173,15 @@ def deployed(
             if process.process.poll() is None:
                 process.kill()
             process.close()
+
+
+def _answers(role: str) -> bool:
+    return not role.startswith("worker")
+
+
+def _lanes_of(role: str) -> str:
+    name, _, lanes = role.partition(" --lanes ")
+    return "" if name == "api" else lanes or "images,webhooks"
 
 
 def _free_ports(count: int) -> Sequence[int]:
