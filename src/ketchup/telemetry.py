@@ -16,12 +16,15 @@ event is a fixed sentence, what varies is a field. Metrics are not made here.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
 import sys
 import traceback
+from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Literal, TextIO
 
@@ -58,6 +61,8 @@ _SECRET_FIELDS: Final = frozenset(
 # C0, DEL, C1, line and paragraph separators, what turns the direction of text, and surrogates.
 _UNSEEN: Final = r"\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _CONTROL: Final = re.compile(rf"[\x00-\x1f{_UNSEEN}]")
+# Holds whatever the shapes above begin with, and all that is not plain ASCII.
+_SUSPECT: Final = re.compile(r"[^ -~]|dk-|whs|bearer", re.IGNORECASE | re.ASCII)
 _CONTROL_BUT_NEWLINE: Final = re.compile(rf"[\x00-\x09\x0b-\x1f{_UNSEEN}]")
 _LARGEST: Final = 2**63
 _COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
@@ -83,12 +88,13 @@ def configure(
     must be run with `log_config=None`; its access log appears at debug only.
     """
     out = sys.stderr if stream is None else stream
+    sink = _Sink(out)
     pretty = style == "pretty" or (style == "auto" and out.isatty())
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=_processors(clock or SystemClock(), _Sanitizer(secrets), pretty, out.isatty()),
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=lambda *_: _Sink(out),
+        logger_factory=lambda *_: sink,
         cache_logger_on_first_use=False,
     )
     _route_standard_logging(threshold)
@@ -147,7 +153,26 @@ class _Sanitizer:
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
     def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        if self._is_safe(event):
+            return event
         return {self._text(str(name)): self._field(str(name), v) for name, v in event.items()}
+
+    def _is_safe(self, event: EventDict) -> bool:
+        """Whether nothing has to be done, as for nearly every event."""
+        words = []
+        for name, value in event.items():
+            words.append(name)
+            if type(value) is str:
+                words.append(value)
+            elif type(value) is not int or not -_LARGEST <= value < _LARGEST:
+                return False
+        together = " ".join(words)
+        return (
+            len(together) <= FIELD_BYTES
+            and _SECRET_FIELDS.isdisjoint(map(str.lower, event))
+            and not _SUSPECT.search(together)
+            and (self._known is None or not self._known.search(together))
+        )
 
     def _field(self, name: str, value: object, depth: int = 0) -> object:
         if name.lower() in _SECRET_FIELDS:
@@ -207,8 +232,11 @@ def _capped(text: str, limit: int, *, from_end: bool = False) -> str:
 
 
 def _json(_: WrappedLogger, __: str, event: EventDict) -> str:
-    # ASCII only: the line survives every terminal, locale and collector.
-    return json.dumps(event, default=str)
+    return _ENCODE(event)
+
+
+# ASCII only: the line survives every terminal, locale and collector.
+_ENCODE: Final = json.JSONEncoder(default=str).encode
 
 
 class _Pretty:
@@ -238,20 +266,48 @@ def _shown(value: object) -> str:
 
 
 class _Sink:
-    """Writes whole lines, and never raises."""
+    """Writes whole lines, and never raises.
+
+    What is said in one turn of an event loop is written together at its end: a write of its own for
+    each line would cost as much as all else about it. A warning waits for nothing, and takes with
+    it what was said before.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._waiting: deque[str] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None  # the one that will write
 
     def msg(self, line: str) -> None:
+        self._waiting.append(line)
+        self._write()
+
+    def info(self, line: str) -> None:
         try:
-            self._stream.write(line + "\n")
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.msg(line)
+            return
+        self._waiting.append(line)
+        if self._loop is not loop:
+            self._loop = loop
+            loop.call_soon(self._write)
+
+    def _write(self) -> None:
+        self._loop = None
+        lines = []
+        with suppress(IndexError):  # other threads write as well
+            while True:
+                lines.append(self._waiting.popleft())
+        try:
+            self._stream.write("".join(f"{line}\n" for line in lines))
             self._stream.flush()
         except (OSError, ValueError):
             # A full disk, a closed pipe or a closed stream: there is nowhere left to say so.
             return
 
-    debug = info = warning = error = critical = msg
+    debug = info
+    warning = error = critical = msg
 
 
 class _Bridge(logging.Handler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -102,6 +103,22 @@ def test_bound_ids_stand_on_every_event_of_the_block_only(out: io.StringIO) -> N
     assert (inside["request_id"], inside["task_id"]) == ("req_1", "ta1")
     assert (library["request_id"], library["task_id"]) == ("req_1", "ta1")
     assert "request_id" not in outside
+
+
+async def test_a_turn_of_the_event_loop_is_written_together_and_a_warning_at_once(
+    out: io.StringIO,
+) -> None:
+    log = start(out)
+    log.info("first")
+    log.debug("second")
+    assert out.getvalue() == ""
+
+    log.warning("third")
+    assert [event["event"] for event in events(out)] == ["first", "second", "third"]
+
+    log.info("fourth")
+    await asyncio.to_thread(log.info, "from a thread")
+    assert [event["event"] for event in events(out)[3:]] == ["fourth", "from a thread"]
 
 
 def test_what_is_below_the_level_is_not_logged(out: io.StringIO) -> None:
