@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,6 +50,7 @@ _IMAGE_KEY = re.compile(
     re.ASCII,
 )
 _NANOSECONDS: Final = 1_000
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 _NAME = re.compile(r"(\d{1,21})_", re.ASCII)
 _FORMATS: Final = {image_format.suffix: image_format for image_format in ImageFormat}
 # 9999-12-31, the last date that a folder can have.
@@ -77,7 +78,7 @@ def image_key(
 ) -> str:
     """Return the key of a new image; `sequence` (0 to 999) keeps a task's images in order."""
     nanoseconds = now * _NANOSECONDS + sequence
-    folder = f"{image_folder(number)}/{_day(now):%Y/%m/%d}"
+    folder = f"{image_folder(number)}/{_folder_of(_day(now))}"
     return f"{folder}/{nanoseconds}_{name_bits}.{image_format.suffix}"
 
 
@@ -88,7 +89,7 @@ def image_folder(number: int) -> str:
 
 def reference_key(now: Micros, name_bits: str) -> str:
     """Return the key of an uploaded reference; no address leads to it."""
-    return f"{REFERENCES}/{_day(now):%Y/%m/%d}/{now * _NANOSECONDS}_{name_bits}.blob"
+    return f"{REFERENCES}/{_folder_of(_day(now))}/{now * _NANOSECONDS}_{name_bits}.blob"
 
 
 def parse_image_key(path: str) -> ImageKey | None:
@@ -169,7 +170,7 @@ class Storage:
         deleted = 0
         last_day = _day(before)
         for day in await self._days(folder, last_day):
-            path = f"{folder}/{day:%Y/%m/%d}"
+            path = f"{folder}/{_folder_of(day)}"
             expired = await self._expired(path, before, limit - deleted)
             await self._delete(expired)
             deleted += len(expired)
@@ -226,7 +227,8 @@ class _Writer:
     """Puts new files onto the disk, with the entry of every folder on the way to each.
 
     The library's own `put` leaves all of it in the cache, and many of its threads in one folder
-    wait for each other. Files that come together share a thread here, and the sync of their folder.
+    wait for each other. Files that come together share a thread here, the sync of their folder, and
+    the file system's journal: all are there before the first is forced.
     A folder's own place among others is forced once: folders are removed only when all that was in
     them is past its time.
     """
@@ -266,15 +268,14 @@ class _Writer:
 
     def _write_all(self, files: Sequence[tuple[Path, bytes]]) -> Exception | None:
         try:
-            for path, data in files:
-                _write(path, data)
+            _write(files)
             for folder in {path.parent for path, _ in files}:
-                self._sync_folder(folder)
+                self._place(folder)
         except Exception as error:  # noqa: BLE001 it is raised again where each file is awaited
             return error
         return None
 
-    def _sync_folder(self, folder: Path) -> None:
+    def _place(self, folder: Path) -> None:
         _fsync(folder)
         if folder in self._placed:
             return
@@ -323,30 +324,48 @@ def _folder_day(year: str, month: str, day: str) -> date | None:
 
 
 def _day(at: Micros) -> date:
-    return datetime.fromtimestamp(at // SECOND, UTC).date()
+    return date.fromordinal(_EPOCH + at // (86_400 * SECOND))
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole under a name that the store never lists, then give it its own."""
-    beside = path.with_name(f"{path.name}#1")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+def _folder_of(day: date) -> str:
+    return day.isoformat().replace("-", "/")
+
+
+def _write(files: Sequence[tuple[Path, bytes]]) -> None:
+    """Write files whole under names that the store never lists, then give each its own.
+
+    When one fails, nobody may count on any of them.
+    """
+    unfinished: list[tuple[Path, int]] = []
     try:
-        descriptor = os.open(beside, flags, _MODE)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(beside, flags, _MODE)
-    try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(descriptor, left) :]
-        os.fsync(descriptor)
+        for path, data in files:
+            beside = path.with_name(f"{path.name}#1")
+            descriptor = _create(beside)
+            unfinished.append((beside, descriptor))
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+        for _, descriptor in unfinished:
+            os.fsync(descriptor)
+        for (beside, _), (path, _) in zip(unfinished, files, strict=True):
+            beside.rename(path)
     except OSError:
-        with suppress(OSError):
-            beside.unlink()
+        for beside, _ in unfinished:
+            with suppress(OSError):
+                beside.unlink()
         raise
     finally:
-        os.close(descriptor)
-    beside.rename(path)
+        for _, descriptor in unfinished:
+            os.close(descriptor)
+
+
+def _create(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, _MODE)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, _MODE)
 
 
 def _fsync(path: Path) -> None:

@@ -65,6 +65,8 @@ class Inputs:
 
         Raises what the first to fail raises, and gives up the others.
         """
+        if not kept:
+            return []
         loading = [asyncio.create_task(self.load(one)) for one in kept]
         try:
             return await asyncio.gather(*loading)
