@@ -29,6 +29,8 @@ from bench.servers import Servers
 GOALS: Final = {Queue.KETCHUP_SQLITE: 2_000, Queue.KETCHUP_POSTGRES: 1_500}
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 a folder with a name nobody can guess is made in it
 _TIMES_A_RIVAL: Final = 2
+_AT_ONCE: Final = 256
+"""Tasks in the engine. More than any machine renders; PgQueuer's workers have no limit either."""
 
 
 class Pictures(StrEnum):
@@ -78,7 +80,9 @@ def measure(plan: Plan, queues: Sequence[Queue], servers: Servers, folder: Path)
         for n in range(plan.rounds):
             for queue in queues:
                 place = folder / f"{queue.name}-{pictures.name}-{n}"
-                with opened(queue, servers, place, pictures=pictures.folder) as arena:
+                with opened(
+                    queue, servers, place, at_once=_AT_ONCE, pictures=pictures.folder
+                ) as arena:
                     rates[queue].append(_rate(arena, plan))
                     results.faults += arena.faults()
     _measure_over_http(plan, servers, folder, results)
