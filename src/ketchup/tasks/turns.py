@@ -250,18 +250,24 @@ def lock_turns(conn: Connection, workspaces: Iterable[WorkspaceId]) -> Turns:
     Two transactions that meet on the same two workspaces would otherwise wait for each other.
     """
     wanted = set(workspaces)
-    rows = _lock(conn, wanted)
+    rows, passed = _lock(conn, wanted)
     if new := wanted - rows.keys():
         # Another node may be about to make the same row: the first of us does, the other locks it.
         lock_names(conn, turn.name, new)
-        rows |= _lock(conn, new)
-    floor = conn.scalar(_CLOCK) or 0
-    return Turns(rows, floor)
+        added, _ = _lock(conn, new)
+        rows |= added
+    if passed is None:
+        passed = conn.scalar(_CLOCK) or 0
+    return Turns(rows, passed)
 
 
-def _lock(conn: Connection, workspaces: Iterable[WorkspaceId]) -> dict[WorkspaceId, Turn]:
-    rows = conn.execute(_LOCK, {"ids": sorted(workspaces)})
-    return {WorkspaceId(row.workspace_id): _turn(row) for row in rows}
+def _lock(
+    conn: Connection, workspaces: Iterable[WorkspaceId]
+) -> tuple[dict[WorkspaceId, Turn], int | None]:
+    """Return the rows, and with any of them the virtual time that the queue has passed."""
+    rows = conn.execute(_LOCK, {"ids": sorted(workspaces)}).all()
+    turns = {WorkspaceId(row.workspace_id): _turn(row) for row in rows}
+    return turns, rows[0].passed if rows else None
 
 
 def let_in(conn: Connection, turns: Turns) -> int:
@@ -368,13 +374,13 @@ _VALUES: Final[dict[str, Any]] = {
     name: bindparam(name)
     for name in ("vtime", "arrival_at", "active", "waiting", "capacity", "weight")
 }
+_CLOCK: Final = select(queue_clock.c.vtime)
 _LOCK: Final = (
-    select(turn)
+    select(turn, _CLOCK.scalar_subquery().label("passed"))
     .where(turn.c.workspace_id.in_(bindparam("ids", expanding=True)))
     .order_by(turn.c.workspace_id)
     .with_for_update()
 )
-_CLOCK: Final = select(queue_clock.c.vtime)
 _UPDATE: Final = update(turn).where(turn.c.workspace_id == bindparam("b_id")).values(_VALUES)
 _INSERT: Final = insert(turn).values(workspace_id=bindparam("b_id"), **_VALUES)
 _LEFT_OUT: Final = (
