@@ -18,8 +18,8 @@ from ketchup.generation.finish import LOST_TOO_OFTEN
 from ketchup.ids import TaskId, WorkerId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.tasks import UNLIMITED, Attempt, End, Lease, LeaseLost, Priority, Status
+from ketchup.tasks.fairness import IMAGE_COST
 from ketchup.tasks.table import attempt, queue_clock, task
-from ketchup.tasks.turns import IMAGE_COST
 from ketchup.webhooks import NewDelivery
 from tests.support.database import open_engine
 from tests.support.factories import (

@@ -14,10 +14,11 @@ from ketchup.db import Location
 from ketchup.generation import set_plan
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.tasks import Allowance, Lease, Options, Priority
+from ketchup.tasks.fairness import IMAGE_COST, LEAD
 from ketchup.tasks.queue import LONGEST_PAUSE
 from ketchup.tasks.queue import PORTION as SWEPT
 from ketchup.tasks.table import QueueState, queue_clock, task, turn
-from ketchup.tasks.turns import IMAGE_COST, LEAD, PORTION
+from ketchup.tasks.turns import PORTION
 from ketchup.workspaces import Plans
 from tests.support.database import open_engine
 from tests.support.factories import (

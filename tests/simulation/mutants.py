@@ -151,7 +151,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a workspace has more in flight than it may",
-        Edit("tasks/turns.py", "max(0, min(free, self.waiting))", "self.waiting"),
+        Edit("tasks/fairness.py", "max(0, min(free, self.waiting))", "self.waiting"),
         shows_soon=True,
     ),
     Mutant(
@@ -161,11 +161,11 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a workspace that was away has saved up turns",
-        Edit("tasks/turns.py", "own = max(self.vtime, floor)", "own = self.vtime"),
+        Edit("tasks/fairness.py", "own = max(self.vtime, floor)", "own = self.vtime"),
     ),
     Mutant(
         "urgent tasks go before everybody's",
-        Edit("tasks/turns.py", "priority * min(self.active, LEAD)", "priority * self.active"),
+        Edit("tasks/fairness.py", "priority * min(self.active, LEAD)", "priority * self.active"),
     ),
 )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ketchup.tasks import Priority
-from ketchup.tasks.turns import IMAGE_COST, LEAD
+from ketchup.tasks.fairness import IMAGE_COST, LEAD
 from tests.simulation.store import Change, Commit, Row
 
 _IN_FLIGHT = ("ready", "delayed", "leased")

@@ -13,8 +13,8 @@ furthest status it had shown.
 Every arrow is one function, and a conditional update that names the task, the attempt and the
 worker: zero rows means that the task is not ours any more. There is no way to set a status.
 
-`table` has the rows, `admission` lets tasks in, `turns` says whose are next, `queue` moves them,
-`queries` reads them.
+`table` has the rows, `admission` lets tasks in, `fairness` and `turns` say whose are next, `queue`
+moves them, `queries` reads them.
 """
 
 from ketchup.tasks.admission import (
@@ -27,7 +27,7 @@ from ketchup.tasks.admission import (
     forget_keys,
     remember_keys,
 )
-from ketchup.tasks.priority import Priority
+from ketchup.tasks.fairness import UNLIMITED, Allowance, Priority, RateLimit, TooDeep, TooSoon
 from ketchup.tasks.queries import Task, get_many
 from ketchup.tasks.queue import (
     Attempt,
@@ -46,17 +46,7 @@ from ketchup.tasks.queue import (
     was_ended,
 )
 from ketchup.tasks.table import Options, Status
-from ketchup.tasks.turns import (
-    UNLIMITED,
-    Allowance,
-    RateLimit,
-    TooDeep,
-    TooSoon,
-    Turns,
-    fill,
-    lock_turns,
-    set_share,
-)
+from ketchup.tasks.turns import Turns, fill, lock_turns, set_share
 
 __all__ = [
     "UNLIMITED",

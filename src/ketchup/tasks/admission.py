@@ -17,7 +17,7 @@ from ketchup.clock import Micros, after
 from ketchup.db import insert_many
 from ketchup.ids import KeyId, RequestId, TaskId, WorkspaceId
 from ketchup.money import Credits
-from ketchup.tasks.priority import Priority
+from ketchup.tasks.fairness import Allowance, Entrant, Priority
 from ketchup.tasks.table import (
     IDEMPOTENCY_SECONDS,
     Options,
@@ -26,7 +26,7 @@ from ketchup.tasks.table import (
     idempotency,
     task,
 )
-from ketchup.tasks.turns import Allowance, Entrant, Turns, let_in, overtake
+from ketchup.tasks.turns import Turns, let_in, overtake
 
 Fingerprint = NewType("Fingerprint", bytes)
 """SHA-256 of the parsed request: what makes two requests the same one."""

@@ -1,4 +1,4 @@
-"""Turns: what a workspace may have in the queue, and which place a task of it gets."""
+"""Fairness: what a workspace may have in the queue, and which place a task of it gets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ketchup.clock import SECOND, Micros
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.tasks import UNLIMITED, Allowance, Priority, RateLimit, TooDeep, TooSoon, Turns
-from ketchup.tasks.turns import IMAGE_COST, LEAD, Entrant, Turn
+from ketchup.tasks.fairness import IMAGE_COST, LEAD, Entrant, Turn
 
 NOW = Micros(1_757_499_740 * SECOND)
 ACME, OTHER = WorkspaceId("ws_acme"), WorkspaceId("ws_other")
