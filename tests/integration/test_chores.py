@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, func, insert, select, update
 
-from ketchup import storage, tasks, workspaces
+from ketchup import storage, tasks, webhooks, workspaces
 from ketchup.clock import FrozenClock, after
 from ketchup.db import Database, Location
 from ketchup.errors import Unavailable
@@ -21,8 +21,10 @@ from ketchup.providers.base import ImageFormat
 from ketchup.storage import Storage
 from ketchup.tasks import Allowance
 from ketchup.tasks.table import QueueState, idempotency, task, turn
+from ketchup.webhooks import Again, Answered
 from ketchup.workspaces import Authenticator, NewKey
 from tests.support.database import open_database
+from tests.support.deliveries import answered, claimed, new, owe
 from tests.support.factories import PEPPER, PLANS, enqueue, new_workspace
 from tests.support.refusals import only_reading
 
@@ -66,6 +68,15 @@ async def remember(house: House, count: int, *, name: str) -> None:
         for number in range(count)
     ]
     await house.database.write(lambda conn: conn.execute(insert(idempotency), rows))
+
+
+async def fail_once(house: House) -> None:
+    """Try the callback that is due, in vain; it is tried again in a minute."""
+    [pending] = await claimed(house.database, house.clock.now())
+    failed = replace(
+        answered(pending, house.clock.now()), outcome=Answered(500), decision=Again(60.0)
+    )
+    await house.database.write(lambda conn: webhooks.record(conn, [failed]))
 
 
 async def test_all_old_keys_are_forgotten_in_one_round_however_many_there_are(
@@ -116,6 +127,38 @@ async def test_all_files_past_their_time_go_in_one_round_however_many_there_are(
     await house.chores.run()
 
     assert await house.storage.keys(folder) == [young]
+
+
+@pytest.mark.parametrize("runs_before", [0, 1])
+@pytest.mark.parametrize("is_tried", [False, True])
+async def test_a_clock_that_is_set_back_keeps_no_callback(
+    house: House, runs_before: int, is_tried: bool
+) -> None:
+    for _ in range(runs_before):
+        await house.chores.run()
+        house.clock.advance(30.0)
+    await owe(house.database, house.clock.now(), new("http://host.example/"))
+    if is_tried:
+        # Enqueued by a clock that was right, and tried by one that was an hour ahead.
+        house.clock.advance(3600.0)
+        await fail_once(house)
+    # The wall's clock alone; two seconds go by before anybody looks.
+    house.clock.advance(-3600.0)
+    house.clock.elapsed += 3602.0
+
+    await house.chores.run()
+
+    assert await house.database.read(webhooks.next_due) == house.clock.now()
+
+
+async def test_a_callback_that_waits_for_its_time_is_left_alone(house: House) -> None:
+    await owe(house.database, house.clock.now(), new("http://host.example/"))
+    await fail_once(house)
+    house.clock.advance(1.0)
+
+    await house.chores.run()
+
+    assert await house.database.read(webhooks.next_due) == after(house.clock.now(), 59.0)
 
 
 @pytest.mark.parametrize(("plan", "kept"), [("free", 1), ("scale", 2), ("gone", 2)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ketchup import db, storage, tasks, telemetry, workspaces
+from ketchup import db, storage, tasks, telemetry, webhooks, workspaces
 from ketchup.clock import SECOND, Clock, Micros, after
 from ketchup.db import Database
 from ketchup.storage import Storage
@@ -25,6 +25,7 @@ _KEEP_REFERENCES_SECONDS: Final = 7 * _DAY
 _SWEEP_FILES_EVERY: Final = 3600.0
 PORTION: Final = 500
 _OFF_SECONDS: Final = 3600.0
+_SET_BACK_SECONDS: Final = 5.0
 # Of each, as many tasks as `tasks.fill` takes at once.
 _WORKSPACES_AT_ONCE: Final = 10
 
@@ -52,6 +53,8 @@ class Chores:
         self._clock = clock
         self._ready = ready
         self._sweep_files_at = clock.monotonic()
+        self._looked: tuple[Micros, float] | None = None
+        """At what time the chores were done before, by both clocks."""
 
     async def run(self) -> None:
         """Do what is due. Raises Unavailable; what is left is done the next time."""
@@ -59,6 +62,8 @@ class Chores:
         await self._authenticator.write_uses()
         await self._let_in()
         await self._forget_keys()
+        if await self._was_set_back():
+            await self._bring_forward()
         if self._clock.monotonic() >= self._sweep_files_at and await self._is_right(now):
             await self._sweep_files(now)
             self._sweep_files_at = self._clock.monotonic() + _SWEEP_FILES_EVERY
@@ -75,10 +80,25 @@ class Chores:
                 lambda conn: tasks.forget_keys(conn, db.now(conn, self._clock), PORTION)
             )
 
+    async def _was_set_back(self) -> bool:
+        """Whether the clock that everybody shares may have been set back since the last time."""
+        now, elapsed = await self._shared_time(), self._clock.monotonic()
+        before, self._looked = self._looked, (now, elapsed)
+        return before is None or now < after(before[0], elapsed - before[1] - _SET_BACK_SECONDS)
+
+    async def _bring_forward(self) -> None:
+        brought = PORTION
+        while brought == PORTION:
+            brought = await self._database.write(
+                lambda conn: webhooks.bring_forward(conn, db.now(conn, self._clock), PORTION)
+            )
+
+    async def _shared_time(self) -> Micros:
+        return await self._database.read(lambda conn: db.now(conn, self._clock))
+
     async def _is_right(self, now: Micros) -> bool:
         """Whether this machine's clock may judge the age of files: deleting cannot be undone."""
-        shared = await self._database.read(lambda conn: db.now(conn, self._clock))
-        off = (now - shared) / SECOND
+        off = (now - await self._shared_time()) / SECOND
         if abs(off) > _OFF_SECONDS:
             log.error("the clock differs from the database's: no files are swept", seconds=off)
         return abs(off) <= _OFF_SECONDS

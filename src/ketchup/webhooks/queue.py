@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, assert_never
 
-from sqlalchemy import Connection, Row, Select, func, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, exists, func, or_, select, tuple_, update
 
 from ketchup.clock import Micros, after
 from ketchup.db import distinct_by_index, insert_many, update_many
@@ -169,6 +169,34 @@ def requeue_lost(
         for id_, attempt, worker_id, tries, claimed_at in lost
     ]
     return len(record(conn, results))
+
+
+def bring_forward(conn: Connection, now: Micros, most: int) -> int:
+    """Make due what waits by a clock that has been set back since, and return how much it was.
+
+    What was enqueued or last tried at a time that has not come yet was written by that clock. Looks
+    at everything that waits: call it when a clock was set back, and not all the time.
+    """
+    ahead = (
+        select(delivery.c.id)
+        .where(
+            delivery.c.next_at > now,
+            or_(
+                delivery.c.created_at > now,
+                exists().where(
+                    delivery_attempt.c.delivery_id == delivery.c.id,
+                    delivery_attempt.c.started_at > now,
+                ),
+            ),
+        )
+        .order_by(delivery.c.next_at, delivery.c.id)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    ids = conn.execute(ahead).scalars().all()
+    if ids:
+        conn.execute(update(delivery).where(delivery.c.id.in_(ids)).values(next_at=now))
+    return len(ids)
 
 
 def next_due(conn: Connection) -> Micros | None:
