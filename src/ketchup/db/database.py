@@ -75,7 +75,10 @@ class Database:
         )
 
     async def write(self, work: Callable[[Connection], Result]) -> Result:
-        """Run `work` in a transaction of its own and return its result after the commit."""
+        """Run `work` in a transaction of its own and return its result after the commit.
+
+        Where transactions meet, one is undone and runs again: `work` changes nothing but rows.
+        """
         return await self._submit(self._lanes.writer(), work)
 
     async def read(self, work: Callable[[Connection], Result]) -> Result:
