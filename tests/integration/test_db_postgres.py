@@ -7,13 +7,16 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
+from typing import Final
 
 import psycopg
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from typing_extensions import override
 
-from ketchup.db import Batcher, Database, PostgresUrl
+from ketchup.clock import FrozenClock, Micros, after
+from ketchup.db import Batcher, Database, PostgresUrl, now
 from ketchup.errors import Unavailable
 from tests.support.gate import DEADLINE, Gate, held_writer
 from tests.support.notes import INSERT, Notes, noted, stored
@@ -328,6 +331,40 @@ async def test_collisions_that_do_not_end_are_given_up(database: Database) -> No
 
     assert 1 < len(tries) <= 20
     assert await database.write(count_notes) == 0
+
+
+async def test_the_servers_time_is_asked_once_a_second(database: Database) -> None:
+    clock = FrozenClock()
+
+    async def told() -> Micros:
+        return await database.write(lambda conn: now(conn, clock))
+
+    first = await told()
+    clock.advance(0.9)
+    assert await told() == after(first, 0.9)
+    # The server's own clock has gone on by much less: it is asked again.
+    clock.advance(0.2)
+    assert await told() < after(first, 0.9)
+
+
+async def test_an_answer_that_took_long_says_only_what_time_it_was(database: Database) -> None:
+    clock = HesitantClock()
+    first = await database.write(lambda conn: now(conn, clock))
+
+    second = await database.write(lambda conn: now(conn, clock))
+
+    assert second < after(first, HesitantClock.SECONDS)
+
+
+class HesitantClock(FrozenClock):
+    """A clock by which half a second goes by whenever it is looked at."""
+
+    SECONDS: Final = 0.5
+
+    @override
+    def monotonic(self) -> float:
+        self.elapsed += self.SECONDS
+        return self.elapsed
 
 
 async def test_lanes_do_not_wait_for_each_other(database: Database) -> None:
