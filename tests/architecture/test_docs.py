@@ -20,7 +20,7 @@ PAGES = sorted(
 )
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 # Variables that are no settings, and the form of a secret that is read from a file.
-OTHER_VARIABLES = {"KETCHUP_CONFIG", "KETCHUP_URL", "KETCHUP_TEST_POSTGRES"}
+OTHER_VARIABLES = {"KETCHUP_CONFIG", "KETCHUP_URL", "KETCHUP_TEST_POSTGRES", "KETCHUP_TEST_SEED"}
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")

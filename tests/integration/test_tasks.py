@@ -17,7 +17,7 @@ from ketchup.generation import recover
 from ketchup.generation.finish import LOST_TOO_OFTEN
 from ketchup.ids import TaskId, WorkerId, WorkspaceId
 from ketchup.money import Credits
-from ketchup.tasks import UNLIMITED, Attempt, End, Lease, LeaseLost, Priority, Status
+from ketchup.tasks import Attempt, End, Lease, LeaseLost, Priority, Status
 from ketchup.tasks.fairness import IMAGE_COST
 from ketchup.tasks.table import attempt, queue_clock, task
 from ketchup.webhooks import NewDelivery
@@ -30,8 +30,8 @@ from tests.support.factories import (
     claim_one,
     enqueue,
     failure,
-    new_task,
     new_workspace,
+    submitted,
     success,
 )
 from tests.support.plans import recorded_plans
@@ -437,15 +437,6 @@ def test_attempts_are_never_numbered_twice(conn: Connection) -> None:
 
     assert numbers == [1, 2, 3, 4, 5, 6]
     assert [number for number, *_ in journal(conn, task_id)] == [2, 4, 6]
-
-
-def submitted(conn: Connection, workspace: WorkspaceId) -> TaskId:
-    """Hold the price of a task that owes a callback, and enqueue it."""
-    new = new_task(workspace, callback_url="https://example.com/hook")
-    (held,) = credits.hold(conn, [credits.HoldRequest(new.id, workspace, PRICE)], NOW)
-    assert isinstance(held, credits.Held)
-    tasks.enqueue(conn, tasks.lock_turns(conn, [workspace]), [(new, UNLIMITED)], NOW)
-    return new.id
 
 
 def test_a_task_that_kills_its_workers_ends_as_failed_and_its_credits_come_back(

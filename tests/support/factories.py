@@ -154,3 +154,12 @@ def failure(lease: Lease, reason: str = "The prompt was refused.") -> End:
 
 def ending(lease: Lease, end: End) -> Ending:
     return Ending(lease, end, callback=None)
+
+
+def submitted(conn: Connection, workspace: WorkspaceId) -> TaskId:
+    """Hold the price of a task that owes a callback, and enqueue it."""
+    new = new_task(workspace, callback_url="https://example.com/hook")
+    (held,) = credits.hold(conn, [credits.HoldRequest(new.id, workspace, PRICE)], NOW)
+    assert isinstance(held, credits.Held)
+    tasks.enqueue(conn, tasks.lock_turns(conn, [workspace]), [(new, UNLIMITED)], NOW)
+    return new.id
