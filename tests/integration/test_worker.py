@@ -19,6 +19,7 @@ from ketchup.db import Location, PostgresUrl, SqliteFile
 from ketchup.generation import finish as finish_module
 from ketchup.generation import run as run_module
 from ketchup.providers.base import (
+    AnswerLost,
     GeneratedImage,
     ImageRequest,
     Misconfigured,
@@ -26,6 +27,7 @@ from ketchup.providers.base import (
     Provider,
     RateLimited,
     Refused,
+    TimedOut,
     Unavailable,
 )
 from tests.support.database import open_engine
@@ -297,8 +299,15 @@ _MARKER: Final = """
         'delayed', 0, vtime, priority, 1, attempt, tries, losses, consumed, created_at FROM task"""
 
 
-async def test_an_engine_that_is_down_for_a_moment_is_tried_again(home: Home) -> None:
-    engine = ScriptedProvider(Unavailable("connection refused"))
+@pytest.mark.parametrize(
+    "error",
+    [Unavailable("connection refused"), AnswerLost("half a picture"), TimedOut("no answer")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_engine_that_fails_once_is_tried_again_and_paid_once(
+    home: Home, error: Exception
+) -> None:
+    engine = ScriptedProvider(error)
     async with home.served_by(engine) as service:
         task_id = await service.submit()
 
@@ -348,6 +357,17 @@ async def test_what_cannot_get_better_fails_at_once_for_free_and_calls_back(
         assert await paid(service) == []
         assert (await service.client.get("/api/user")).json()["data"]["credit"] == "100.00000000"
         assert reason in receiver.requests[0].body.decode()
+
+
+async def test_why_an_engine_refused_is_for_the_operator_alone(home: Home) -> None:
+    engine = ScriptedProvider(Refused("It was refused.", detail="IMAGE_SAFETY: a finish message"))
+    async with home.served_by(engine) as service:
+        data = await service.ended(await service.submit())
+
+        assert data["status_reason"]["message"] == "It was refused."
+    assert home.rows("SELECT detail FROM attempt") == [
+        ("refused by the engine: IMAGE_SAFETY: a finish message",)
+    ]
 
 
 async def test_a_task_that_keeps_failing_is_given_up_after_its_tries_and_costs_nothing(

@@ -373,7 +373,7 @@ def _judged(error: Exception) -> _Failed | _Retry:
         case ReferenceFailed():
             return _Failed(str(error), f"{error.problem.name}: {error.detail}")
         case Refused():
-            return _Failed(error.reason, "refused by the engine")
+            return _Failed(error.reason, f"refused by the engine: {error}")
         case Misconfigured():
             return _Failed(NOT_SET_UP, str(error))
         case RateLimited():

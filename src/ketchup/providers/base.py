@@ -1,10 +1,11 @@
-"""What a provider is: a request in, images or one of five errors out.
+"""What a provider is: a request in, images or one of six errors out.
 
 ProviderError
 ├── Refused         this will never be rendered; the reason is fit for the customer
 ├── RateLimited     the upstream wants a pause; says how long
 ├── Unavailable     the upstream is down or broken; nothing was rendered
-├── TimedOut        no answer in time; whether it was rendered is not known
+├── AnswerLost      the answer broke off or is of no use; it may have been rendered and charged
+│   └── TimedOut    no answer in time
 └── Misconfigured   our own credentials or settings are wrong; an operator must act
 
 A provider returns exactly `count` images that can be decoded, or raises; who does not trust an
@@ -147,10 +148,10 @@ class ProviderError(Exception):
 
 
 class Refused(ProviderError):
-    """Final. `reason` is one sentence for the customer."""
+    """Final. `reason` is one sentence for the customer; `detail` is what the upstream said."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, *, detail: str = "") -> None:
+        super().__init__(detail or reason)
         self.reason = reason
 
 
@@ -163,10 +164,17 @@ class RateLimited(ProviderError):
 
 
 class Unavailable(ProviderError):
-    """The upstream is down, overloaded or answered nonsense; nothing was rendered."""
+    """The upstream is down or overloaded; nothing was rendered."""
 
 
-class TimedOut(ProviderError):
+class AnswerLost(ProviderError):
+    """The request was sent, and no answer that can be used came back.
+
+    Trying again is safe for the customer, who pays once; the operator may be charged twice.
+    """
+
+
+class TimedOut(AnswerLost):
     """No answer in time."""
 
 
