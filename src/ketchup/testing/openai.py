@@ -1,0 +1,115 @@
+"""OpenAI's dialect: `POST /v1/images/generations` and `POST /v1/images/edits`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ketchup.testing.asked import Asked
+from ketchup.testing.faults import Fault, Limited
+from ketchup.testing.http import Answer, Part, Request, json_answer, read_form
+
+_GENERATIONS: Final = "/v1/images/generations"
+_EDITS: Final = "/v1/images/edits"
+_SIZE: Final = re.compile(r"([0-9]{2,5})x([0-9]{2,5})")
+_SMALLER: Final = 8
+_BLOCKED: Final = (
+    400,
+    "image_generation_user_error",
+    "moderation_blocked",
+    "Your request was rejected by the safety system.",
+)
+_ERRORS: Final[Mapping[Fault, tuple[int, str, str | None, str]]] = {
+    Fault.PROMPT_BLOCKED: _BLOCKED,
+    Fault.IMAGE_UNSAFE: _BLOCKED,
+    Fault.BAD_KEY: (401, "invalid_request_error", "invalid_api_key", "Incorrect API key."),
+    Fault.MODEL_GONE: (404, "invalid_request_error", "model_not_found", "No such model."),
+    Fault.BROKEN: (500, "server_error", None, "The server had an error."),
+    Fault.OVERLOADED: (503, "server_error", None, "The engine is overloaded."),
+}
+
+
+class OpenAI:
+    """See `Dialect`. `image_fields` are the names that an edit's pictures may have.
+
+    With `as_urls` it answers with addresses below itself instead of base64, as some compatible
+    servers do.
+    """
+
+    def __init__(self, *, image_fields: Sequence[str] = ("image[]", "image")) -> None:
+        self._image_fields = image_fields
+        self.as_urls: str | None = None
+        """Where the pictures can be fetched; None for base64."""
+
+    def understands(self, request: Request) -> bool:
+        """Whether the path is one of the two."""
+        return request.method == "POST" and request.path in {_GENERATIONS, _EDITS}
+
+    def read(self, request: Request) -> Asked:
+        """Read JSON, or the form of an edit."""
+        pictures: list[Part] = []
+        fields: dict[str, Any]
+        if request.path == _EDITS:
+            parts = read_form(request)
+            pictures = [part for part in parts if part.filename is not None]
+            if not pictures or any(part.name not in self._image_fields for part in pictures):
+                raise ValueError("an edit without an image")
+            fields = {part.name: part.data.decode() for part in parts if part.filename is None}
+        else:
+            fields = json.loads(request.body)
+        size = _SIZE.fullmatch(str(fields.get("size", "1024x1024")))
+        if size is None:
+            raise ValueError("not a size")
+        return Asked(
+            dialect="openai",
+            model=fields["model"],
+            prompt=fields["prompt"],
+            references=[part.data for part in pictures],
+            count=int(fields.get("n", 1)),
+            size=(int(size[1]) // _SMALLER, int(size[2]) // _SMALLER),
+            format=fields.get("output_format", "png"),
+            seed=int(fields.get("seed", 0)),
+            key=request.headers.get("authorization", "").removeprefix("Bearer "),
+            fields=fields,
+            request=request,
+        )
+
+    def pictures(self, asked: Asked, encoded: Sequence[str]) -> Answer:
+        """Answer with `b64_json`, or with addresses."""
+        data: list[Mapping[str, str]] = [{"b64_json": text} for text in encoded]
+        if self.as_urls is not None:
+            data = [
+                {"url": f"{self.as_urls}/{place}.{asked.format}"} for place in range(len(encoded))
+            ]
+        return json_answer(200, {"created": 1, "data": data, "usage": {"total_tokens": 100}})
+
+    def failure(self, fault: Fault, asked: Asked) -> Answer | None:  # noqa: ARG002 see Dialect
+        """Answer as the engine words it."""
+        if fault in {Fault.EMPTY, Fault.TEXT_ONLY}:
+            return json_answer(200, {"created": 1, "data": []})
+        if fault is Fault.GATEWAY_TIMEOUT:
+            return Answer(504, b"<html>Gateway Timeout</html>", "text/html")
+        error = _ERRORS.get(fault)
+        return None if error is None else _error(*error)
+
+    def limited(self, limit: Limited) -> Answer:
+        """429; there is a header for the pause, and nothing else."""
+        headers = {} if limit.header is None else {"retry_after": limit.header}
+        return _error(429, "requests", "rate_limit_exceeded", "Rate limit reached.", headers)
+
+    def malformed(self, why: str) -> Answer:
+        """400 invalid_request_error."""
+        return _error(400, "invalid_request_error", None, why)
+
+
+def _error(
+    status: int,
+    kind: str,
+    code: str | None,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    return json_answer(status, {"error": error}, **(headers or {}))
