@@ -17,6 +17,7 @@ from ketchup.providers.base import (
 )
 from ketchup.providers.studio.job import Job
 from ketchup.providers.studio.pool import Pool
+from ketchup.providers.waiting import unless
 
 T = TypeVar("T")
 
@@ -44,7 +45,8 @@ class StudioProvider:
             progress(done / len(jobs))
             return GeneratedImage(data, request.output_format, job.width, job.height)
 
-        return await _unless(cancelled, _together([render(job) for job in jobs]))
+        stopped = Unavailable("The task was cancelled while it rendered.")
+        return await unless(cancelled, _together([render(job) for job in jobs]), stopped)
 
     async def close(self) -> None:
         """End every process."""
@@ -88,17 +90,3 @@ async def _together(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
             if not task.cancelling():
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _unless(cancelled: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """Wait for the work, or give it up when `cancelled` is set first."""
-    task, stop = asyncio.ensure_future(work), asyncio.ensure_future(cancelled.wait())
-    try:
-        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise Unavailable("The task was cancelled while it rendered.")
-    finally:
-        task.cancel()
-        stop.cancel()
-        await asyncio.gather(task, stop, return_exceptions=True)

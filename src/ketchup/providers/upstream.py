@@ -1,0 +1,256 @@
+"""One exchange with an engine across the network: bounded in time, in bytes and in trust.
+
+The operator chose the address, so it is not judged as callers' are (see `egress`). What comes back
+is suspected all the same: it may be endless, no HTTP, no JSON, no image, or an image that nobody
+can hold.
+
+What a failure says about the charge decides what may be done next:
+
+    nothing was sent (no connection, no place in the pool)    Unavailable
+    it was sent, and what came back is no whole answer        AnswerLost, TimedOut for the deadline
+    a whole answer with an error status                       `refusal_of` and the engine's own map
+
+A request is sent once. Another try is the queue's matter, which knows what it may cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, TypeVar
+
+import httpx2
+import msgspec
+
+from ketchup.providers.base import (
+    AnswerLost,
+    GeneratedImage,
+    Misconfigured,
+    ProviderError,
+    RateLimited,
+    Refused,
+    TimedOut,
+    Unavailable,
+)
+from ketchup.providers.headers import NotAnImage, read_header
+
+T = TypeVar("T")
+
+MEBIBYTE: Final = 1024 * 1024
+LONGEST_PAUSE: Final = 3600.0
+_TOLD: Final = 300
+_NOT_SENT: Final = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+)
+_NEVER_SENT: Final = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError, httpx2.InvalidURL)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much of everything one exchange may take. Times are in seconds."""
+
+    deadline: float = 240.0
+    """For all of it, from the connection to the last byte."""
+    connect: float = 10.0
+    answer_bytes: int = 64 * MEBIBYTE
+    pixels: int = 40_000_000
+    """Of one picture; the largest that an engine sells have 17 million."""
+    connections: int = 1000
+    idle_connections: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, whatever its status."""
+
+    status: int
+    headers: httpx2.Headers
+    body: bytes
+
+    def told(self) -> str:
+        """Return the beginning of what it says, for the operator's log."""
+        return f"{self.status}: {self.body[:_TOLD].decode('utf-8', 'replace')}"
+
+    def read(self, shape: type[T]) -> T:
+        """Read the body as JSON of a shape. Raises AnswerLost."""
+        try:
+            return msgspec.json.decode(self.body, type=shape)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise AnswerLost(f"the answer makes no sense ({error}); {self.told()}") from error
+
+    def error(self, shape: type[T]) -> T | None:
+        """Read the body of a failure as JSON of a shape; None when it is something else."""
+        try:
+            return msgspec.json.decode(self.body, type=shape)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+
+class Upstream:
+    """The way to one engine: a pool of connections to one address, with the same headers always.
+
+    Redirects are not followed, for they would carry the key elsewhere. Proxies are used when they
+    are given, and never because of an environment variable.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str],
+        bounds: Bounds | None = None,
+        proxy: str | None = None,
+    ) -> None:
+        self.bounds = bounds or Bounds()
+        self._base_url = base_url.rstrip("/")
+        self._client = httpx2.AsyncClient(
+            headers={**headers, "Accept-Encoding": "identity"},
+            timeout=httpx2.Timeout(None, connect=self.bounds.connect, pool=self.bounds.connect),
+            limits=httpx2.Limits(
+                max_connections=self.bounds.connections,
+                max_keepalive_connections=self.bounds.idle_connections,
+            ),
+            proxy=proxy,
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    async def post(
+        self, path: str, body: bytes, content_type: str, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send one request and return the whole answer. Raises a ProviderError."""
+        request = self._client.build_request(
+            "POST",
+            self._base_url + path,
+            content=body,
+            headers={"Content-Type": content_type, **(headers or {})},
+        )
+        try:
+            async with asyncio.timeout(self.bounds.deadline):
+                return await self._exchange(request)
+        except TimeoutError as error:
+            raise TimedOut(f"no whole answer within {self.bounds.deadline} s") from error
+        except _NOT_SENT as error:
+            raise Unavailable(f"not reached: {error!r}") from error
+        except _NEVER_SENT as error:
+            raise Misconfigured(f"the request cannot be sent: {error!r}") from error
+        except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+            raise AnswerLost(f"the answer broke off: {error!r}") from error
+
+    async def close(self) -> None:
+        """Close every connection. May be called twice."""
+        await self._client.aclose()
+
+    async def _exchange(self, request: httpx2.Request) -> Answer:
+        response = await self._client.send(request, stream=True)
+        try:
+            data = bytearray()
+            async for chunk in response.aiter_raw():
+                data += chunk
+                if len(data) > self.bounds.answer_bytes:
+                    raise AnswerLost(f"the answer has more than {self.bounds.answer_bytes} bytes")
+            return Answer(response.status_code, response.headers, bytes(data))
+        finally:
+            await response.aclose()
+
+
+def failure_of(answer: Answer, message: str, retry_after: float | None = None) -> ProviderError:
+    """Say what an error status means, where the engine's own words do not say more.
+
+    502 and 504 come from something in between that has not waited: the engine may have rendered.
+    """
+    match answer.status:
+        case 429:
+            return RateLimited(message, retry_after=_bounded(retry_after, answer))
+        case 401 | 403 | 404 | 405:
+            return Misconfigured(message)
+        case status if 300 <= status < 400:  # noqa: PLR2004 redirects
+            return Misconfigured(f"a redirect to {answer.headers.get('location')!r}: {message}")
+        case 408 | 502 | 504:
+            return AnswerLost(message)
+        case status if status >= 500:  # noqa: PLR2004 the upstream's own faults
+            return Unavailable(message)
+        case _:
+            return Refused("The model does not accept this request.", detail=message)
+
+
+def picture_of(text: str, bounds: Bounds) -> GeneratedImage:
+    """Read a picture in base64, in either alphabet. Raises AnswerLost."""
+    # By length, before anything is decoded.
+    if len(text) // 4 * 3 > bounds.answer_bytes:
+        raise AnswerLost(f"a picture of {len(text)} characters")
+    try:
+        padded = text + "=" * (-len(text) % 4)
+        data = base64.b64decode(padded.replace("-", "+").replace("_", "/"), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise AnswerLost(f"a picture in broken base64: {error}") from error
+    return checked(data, bounds)
+
+
+def checked(data: bytes, bounds: Bounds) -> GeneratedImage:
+    """Return a picture that its header lets pass. Raises AnswerLost."""
+    try:
+        header = read_header(data)
+    except NotAnImage as error:
+        raise AnswerLost(f"not a picture: {error}") from error
+    if not 0 < header.width * header.height <= bounds.pixels:
+        raise AnswerLost(f"a picture of {header.width} x {header.height} pixels")
+    return GeneratedImage(data, header.format, header.width, header.height)
+
+
+async def all_of(call: Callable[[int], Coroutine[Any, Any, T]], count: int) -> list[T]:
+    """Wait for every one of a task's calls, and raise what says most about them.
+
+    None is given up because another failed: it would be charged all the same. A call that rendered
+    nothing says so for itself alone; when others have rendered, the answer as a whole is lost.
+    """
+    works = [call(index) for index in range(count)]
+    results = await asyncio.gather(*works, return_exceptions=True)
+    errors = [result for result in results if isinstance(result, BaseException)]
+    if not errors:
+        return [result for result in results if not isinstance(result, BaseException)]
+    worst = min(errors, key=_rank)
+    if isinstance(worst, Unavailable) and len(errors) < count:
+        raise AnswerLost(f"{len(errors)} of {count} pictures are missing: {worst}") from worst
+    raise worst
+
+
+_RANKS: Final = (Misconfigured, Refused, RateLimited, AnswerLost, Unavailable)
+
+
+def _rank(error: BaseException) -> int:
+    # What is no ProviderError is a bug, and comes first.
+    return next((rank for rank, kind in enumerate(_RANKS) if isinstance(error, kind)), -1)
+
+
+def _bounded(seconds: float | None, answer: Answer) -> float | None:
+    """Return the pause that was asked for, in seconds (RFC 9110, section 10.2.3)."""
+    if seconds is None:
+        seconds = _retry_after(answer.headers)
+    return None if seconds is None else min(max(seconds, 0.0), LONGEST_PAUSE)
+
+
+def _retry_after(headers: httpx2.Headers) -> float | None:
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
+        return float(text)
+    until, now = _date(text), _date(headers.get("date", ""))
+    # By its own clock: ours has nothing to do with it.
+    return (until - now).total_seconds() if until and now else None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
