@@ -1,0 +1,349 @@
+"""What every provider promises (`providers/base.py`), asked of each: the engines across the network
+are asked over a real connection to the fake that ships, with all the ways in which it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import pytest_asyncio
+
+from ketchup.providers.base import (
+    AnswerLost,
+    AspectRatio,
+    GeneratedImage,
+    ImageFormat,
+    ImageRequest,
+    ImageSize,
+    Misconfigured,
+    Provider,
+    ProviderError,
+    RateLimited,
+    ReferenceImage,
+    Refused,
+    TimedOut,
+    Unavailable,
+)
+from ketchup.providers.gemini import GeminiProvider, GeminiSettings
+from ketchup.providers.openai_images import OpenAIImagesProvider, OpenAISettings
+from ketchup.providers.studio import StudioProvider
+from ketchup.providers.upstream import Bounds
+from ketchup.testing import FakeUpstream, Fault, Held, Limited
+from tests.support.pictures import encoded, opened, photo
+
+DEADLINE = 30.0
+REFERENCES = tuple(
+    ReferenceImage(encoded(photo(), name), ImageFormat(name.lower()), 120, 80)
+    for name in ("PNG", "JPEG", "WEBP")
+)
+REQUEST = ImageRequest(
+    task_id="ta1",
+    model="some-model",
+    prompt="a cat",
+    references=(),
+    aspect_ratio=AspectRatio.R16_9,
+    image_size=ImageSize.K1,
+    count=1,
+    seed=7,
+    output_format=ImageFormat.PNG,
+)
+
+Build = Callable[[str, Bounds], Provider]
+
+
+async def _no_fetch(url: str) -> bytes:
+    raise AssertionError(f"{url} was not to be fetched")
+
+
+def gemini(url: str, bounds: Bounds) -> Provider:
+    return GeminiProvider(GeminiSettings("a key", base_url=url, bounds=bounds))
+
+
+def openai(url: str, bounds: Bounds) -> Provider:
+    settings = OpenAISettings("a key", base_url=f"{url}/v1", bounds=bounds)
+    return OpenAIImagesProvider(settings, fetch=_no_fetch)
+
+
+def studio(_url: str, _bounds: Bounds) -> Provider:
+    return StudioProvider(processes=1)
+
+
+across_the_network = pytest.mark.parametrize("build", [gemini, openai])
+everyone = pytest.mark.parametrize("build", [gemini, openai, studio])
+
+
+@pytest_asyncio.fixture
+async def upstream() -> AsyncIterator[FakeUpstream]:
+    async with FakeUpstream() as fake:
+        yield fake
+
+
+@pytest_asyncio.fixture
+async def provider(upstream: FakeUpstream, build: Build) -> AsyncIterator[Provider]:
+    built = build(upstream.url, Bounds())
+    yield built
+    await built.close()
+
+
+async def rendered(
+    provider: Provider, request: ImageRequest = REQUEST, cancelled: asyncio.Event | None = None
+) -> list[GeneratedImage]:
+    def ignore(_done: float) -> None:
+        pass
+
+    async with asyncio.timeout(DEADLINE):
+        return list(
+            await provider.generate(
+                request, progress=ignore, cancelled=cancelled or asyncio.Event()
+            )
+        )
+
+
+async def error_of(provider: Provider, request: ImageRequest = REQUEST) -> ProviderError:
+    with pytest.raises(ProviderError) as caught:
+        await rendered(provider, request)
+    return caught.value
+
+
+@everyone
+@pytest.mark.parametrize("count", [1, 3])
+async def test_it_returns_as_many_different_pictures_as_asked(
+    provider: Provider, count: int
+) -> None:
+    images = await rendered(provider, dataclasses.replace(REQUEST, count=count))
+
+    assert len({image.data for image in images}) == count
+    for image in images:
+        picture = opened(image.data)
+        assert picture.size == (image.width, image.height)
+        assert picture.format == image.format.upper()
+        assert picture.width > picture.height
+
+
+@everyone
+async def test_it_tells_how_far_it_is(provider: Provider) -> None:
+    told: list[float] = []
+    request = dataclasses.replace(REQUEST, count=2)
+    async with asyncio.timeout(DEADLINE):
+        await provider.generate(request, progress=told.append, cancelled=asyncio.Event())
+
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+@everyone
+async def test_half_of_a_character_does_not_stop_it(provider: Provider) -> None:
+    assert await rendered(provider, dataclasses.replace(REQUEST, prompt="a \ud83c cat"))
+
+
+@everyone
+async def test_it_stops_when_it_is_cancelled_before_it_began(provider: Provider) -> None:
+    cancelled = asyncio.Event()
+    cancelled.set()
+    with pytest.raises(ProviderError):
+        await rendered(provider, cancelled=cancelled)
+
+
+@everyone
+async def test_it_can_be_closed_twice(provider: Provider) -> None:
+    await provider.close()
+    await provider.close()
+
+
+@across_the_network
+async def test_references_arrive_byte_for_byte(provider: Provider, upstream: FakeUpstream) -> None:
+    await rendered(provider, dataclasses.replace(REQUEST, references=REFERENCES))
+
+    assert upstream.asked[0].references == [reference.data for reference in REFERENCES]
+    assert upstream.asked[0].prompt == "a cat"
+    assert upstream.asked[0].key == "a key"
+
+
+@across_the_network
+async def test_it_hangs_up_when_it_is_cancelled(provider: Provider, upstream: FakeUpstream) -> None:
+    upstream.script(Held(asyncio.Event()))
+    cancelled = asyncio.Event()
+    rendering = asyncio.ensure_future(rendered(provider, cancelled=cancelled))
+    await upstream.until_asked(1)
+    cancelled.set()
+
+    with pytest.raises(AnswerLost, match="cancelled"):
+        await rendering
+    await upstream.until_left()
+    assert upstream.rendered == {}
+
+
+@across_the_network
+async def test_it_hangs_up_when_nobody_waits_any_more(
+    provider: Provider, upstream: FakeUpstream
+) -> None:
+    upstream.script(Held(asyncio.Event()))
+    rendering = asyncio.ensure_future(rendered(provider))
+    await upstream.until_asked(1)
+    rendering.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await rendering
+    await upstream.until_left()
+
+
+@across_the_network
+@pytest.mark.parametrize("fault", [Fault.PROMPT_BLOCKED, Fault.IMAGE_UNSAFE])
+async def test_a_judged_request_is_refused_with_a_sentence(
+    provider: Provider, upstream: FakeUpstream, fault: Fault
+) -> None:
+    upstream.script(fault)
+    error = await error_of(provider)
+
+    assert isinstance(error, Refused)
+    assert "safety rules" in error.reason
+    assert str(error) != error.reason
+
+
+@across_the_network
+@pytest.mark.parametrize("fault", [Fault.TEXT_ONLY, Fault.EMPTY])
+async def test_an_answer_without_a_picture_is_a_refusal(
+    provider: Provider, upstream: FakeUpstream, fault: Fault
+) -> None:
+    upstream.script(fault)
+    error = await error_of(provider)
+
+    assert isinstance(error, Refused)
+    assert "no image" in error.reason
+
+
+@across_the_network
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("999999999", 3600.0),
+        ("soon", None),
+        (None, None),
+    ],
+)
+async def test_the_pause_that_is_asked_for_is_told(
+    provider: Provider, upstream: FakeUpstream, header: str | None, seconds: float | None
+) -> None:
+    upstream.script(Limited(header=header))
+    error = await error_of(provider)
+
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == seconds
+
+
+@across_the_network
+@pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.OVERLOADED])
+async def test_an_upstream_that_says_it_is_down_has_rendered_nothing(
+    provider: Provider, upstream: FakeUpstream, fault: Fault
+) -> None:
+    upstream.script(fault)
+
+    assert type(await error_of(provider)) is Unavailable
+    assert upstream.rendered == {}
+
+
+@across_the_network
+async def test_an_upstream_that_is_not_there_has_rendered_nothing(build: Build) -> None:
+    async with FakeUpstream() as gone:
+        url = gone.url
+    provider = build(url, Bounds())
+
+    assert type(await error_of(provider)) is Unavailable
+    await provider.close()
+
+
+@across_the_network
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.GATEWAY_TIMEOUT,
+        Fault.HTML,
+        Fault.RESET_BEFORE_RENDERING,
+        Fault.RESET_AFTER_RENDERING,
+        Fault.TRUNCATED,
+        Fault.HALF_BASE64,
+        Fault.NOT_BASE64,
+        Fault.NOT_AN_IMAGE,
+        Fault.SVG,
+        Fault.BOMB,
+        Fault.HUGE,
+    ],
+)
+async def test_an_answer_of_no_use_may_have_been_charged(
+    provider: Provider, upstream: FakeUpstream, fault: Fault
+) -> None:
+    upstream.script(fault)
+
+    assert type(await error_of(provider)) is AnswerLost
+    # And nothing is left over for the next.
+    assert len(await rendered(provider)) == 1
+
+
+@across_the_network
+async def test_an_answer_is_believed_by_its_content_and_not_by_its_type(
+    provider: Provider, upstream: FakeUpstream
+) -> None:
+    upstream.script(Fault.WRONG_TYPE)
+
+    assert len(await rendered(provider)) == 1
+
+
+@across_the_network
+@pytest.mark.parametrize("trickles", [True, False], ids=["trickle", "silence"])
+async def test_the_deadline_is_for_the_whole_answer(
+    upstream: FakeUpstream, build: Build, trickles: bool
+) -> None:
+    upstream.script(Fault.TRICKLE if trickles else Held(asyncio.Event()))
+    provider = build(upstream.url, Bounds(deadline=0.3))
+
+    assert type(await error_of(provider)) is TimedOut
+    await upstream.until_left()
+    await provider.close()
+
+
+@across_the_network
+async def test_an_answer_is_read_up_to_a_limit(upstream: FakeUpstream, build: Build) -> None:
+    provider = build(upstream.url, Bounds(answer_bytes=100))
+    error = await error_of(provider)
+
+    assert type(error) is AnswerLost
+    assert "more than 100 bytes" in str(error)
+    await provider.close()
+
+
+@across_the_network
+@pytest.mark.parametrize("fault", [Fault.BAD_KEY, Fault.MODEL_GONE, Fault.REDIRECT])
+async def test_what_only_an_operator_can_mend_is_misconfigured(
+    provider: Provider, upstream: FakeUpstream, fault: Fault
+) -> None:
+    upstream.script(fault)
+
+    assert type(await error_of(provider)) is Misconfigured
+    assert len(upstream.asked) == 1
+
+
+@across_the_network
+async def test_a_key_is_in_no_text(provider: Provider, upstream: FakeUpstream) -> None:
+    upstream.script(Fault.BAD_KEY)
+
+    assert "a key" not in str(await error_of(provider))
+    assert "a key" not in repr(GeminiSettings("a key"))
+    assert "a key" not in repr(OpenAISettings("a key"))
+
+
+@across_the_network
+async def test_no_proxy_is_taken_from_the_environment(
+    upstream: FakeUpstream, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    provider = build(upstream.url, Bounds())
+
+    assert len(await rendered(provider)) == 1
+    await provider.close()
