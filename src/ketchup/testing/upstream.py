@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from ketchup.testing import pictures
 from ketchup.testing.asked import Asked, Dialect
@@ -63,7 +63,7 @@ class FakeUpstream:
         self._random = Random(seed)
         self._script: deque[Step] = deque()
         self._changed = asyncio.Condition()
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -111,17 +111,18 @@ class FakeUpstream:
 
     # -- one connection ---------------------------------------------------------------------------
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("asyncio runs this as a task")
-        self._connections.add(task)
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: asyncio's would log that it was cancelled.
+        self._connections.add(asyncio.ensure_future(self._converse(reader, writer)))
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
                 await self._serve(reader, writer)
         finally:
-            self._connections.discard(task)
             writer.close()
+            if task := asyncio.current_task():
+                self._connections.discard(task)
             async with self._changed:
                 self._changed.notify_all()
 

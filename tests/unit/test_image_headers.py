@@ -1,0 +1,72 @@
+"""What a file says about itself, against what Pillow reads of the same file."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+
+import pytest
+from PIL import Image
+
+from ketchup.providers.base import AnswerLost, ImageFormat
+from ketchup.providers.headers import Header, NotAnImage, read_header
+from ketchup.providers.upstream import Bounds, checked, picture_of
+from ketchup.testing.pictures import SVG, bomb
+from tests.support.pictures import encoded, noise, opened, photo
+
+FILES = {
+    "png": encoded(photo(), "PNG"),
+    "png of one bit": encoded(photo().convert("1"), "PNG"),
+    "jpeg": encoded(photo(), "JPEG"),
+    "progressive jpeg": encoded(noise(120, 80), "JPEG", progressive=True),
+    "jpeg with exif": encoded(photo(), "JPEG", exif=b"Exif\0\0" + bytes(5000)),
+    "webp": encoded(photo(), "WEBP"),
+    "lossless webp": encoded(photo(), "WEBP", lossless=True),
+    "webp with alpha": encoded(photo().convert("RGBA"), "WEBP", exif=b"Exif\0\0" + bytes(50)),
+    "wide webp": encoded(Image.new("RGB", (9000, 3), "red"), "WEBP", lossless=True),
+}
+files = pytest.mark.parametrize("data", FILES.values(), ids=FILES.keys())
+
+
+@files
+def test_a_header_says_what_pillow_decodes(data: bytes) -> None:
+    picture = opened(data)
+
+    assert read_header(data) == Header(
+        ImageFormat(str(picture.format).lower()), picture.width, picture.height
+    )
+
+
+@files
+def test_a_file_that_was_cut_short_is_none(data: bytes) -> None:
+    for length in {0, 1, 11, 20, len(data) // 2, len(data) - 3}:
+        with pytest.raises(NotAnImage):
+            read_header(data[:length])
+
+
+@files
+def test_damaged_bytes_are_read_or_refused_and_never_worse(data: bytes) -> None:
+    chance = random.Random(7)
+    for _ in range(300):
+        damaged = bytearray(data)
+        for _ in range(chance.randint(1, 4)):
+            damaged[chance.randrange(min(len(data), 64))] = chance.randrange(256)
+        with suppress(NotAnImage):
+            read_header(bytes(damaged))
+
+
+@pytest.mark.parametrize("data", [SVG, b"GIF89a" + bytes(50), b"", b"\xff\xd8\xff\xff\xff\xd9"])
+def test_everything_else_is_no_image(data: bytes) -> None:
+    with pytest.raises(NotAnImage):
+        read_header(data)
+
+
+def test_a_picture_that_nobody_can_hold_is_not_passed_on() -> None:
+    assert len(bomb()) < 120_000
+    with pytest.raises(AnswerLost, match="30000 x 30000"):
+        checked(bomb(), Bounds())
+
+
+def test_base64_is_measured_before_it_is_decoded() -> None:
+    with pytest.raises(AnswerLost, match="characters"):
+        picture_of("A" * 1000, Bounds(answer_bytes=100))
