@@ -6,6 +6,7 @@ A test that takes `location` or `database_url` runs once on SQLite and once on P
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from ketchup.clock import FrozenClock
+from ketchup.config.sources import CUSTOMARY
 from ketchup.db import Location, PostgresUrl, SqliteFile
 from tests.support.clocks import DatabaseClock, by_its_clock, install_clock
 from tests.support.database import migrate, migrated_file
@@ -23,6 +25,10 @@ from tests.support.postgres_pool import PostgresPool, postgres_pool
 # says anything about the code.
 settings.register_profile("ketchup", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ketchup")
+
+# Whoever has a key of their own in the environment pays for no test.
+for _name in CUSTOMARY:
+    os.environ.pop(_name, None)
 
 BOTH = ("sqlite", "postgresql")
 

@@ -9,7 +9,7 @@ engines, address.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from ketchup import credits, migrations, telemetry, workspaces
 from ketchup.clock import Clock, SystemClock
 from ketchup.config import Settings, SettingsError
+from ketchup.config.schema import ModelSettings
 from ketchup.data_folder import DataFolder, paths
 from ketchup.db import (
     Bell,
@@ -47,7 +48,7 @@ from ketchup.generation import (
     allowance_of,
 )
 from ketchup.ids import WorkerId, WorkspaceId
-from ketchup.providers.base import Provider
+from ketchup.providers.base import AnswerLost, Provider
 from ketchup.providers.catalog import Catalog, catalog_from
 from ketchup.references import Decoder, References
 from ketchup.storage import Storage
@@ -57,6 +58,13 @@ from ketchup.workspaces import Authenticator, NewKey, Pepper, Plans, plans_from
 log = telemetry.logger(__name__)
 
 STUDIO: Final = "studio"
+GEMINI: Final = "gemini"
+OPENAI: Final = "openai"
+_AUTO: Final = "auto"
+_MAKERS: Final = {"google": GEMINI, "openai": OPENAI}
+_KEYS: Final = {GEMINI: "GEMINI_API_KEY", OPENAI: "OPENAI_API_KEY"}
+_PICTURE_BYTES: Final = 64 * 1024 * 1024
+_PICTURE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +209,7 @@ async def open_runtime(
         closing.push_async_callback(egress.close)
         decoder = Decoder(processes=_concurrency(settings) or 1)
         closing.push_async_callback(decoder.close)
-        engines = _engines(settings, providers)
+        engines = _engines(settings, egress, providers)
         for provider in engines.providers.values():
             closing.push_async_callback(provider.close)
 
@@ -275,20 +283,75 @@ def _concurrency(settings: Settings) -> int:
     return settings.concurrency if settings.concurrency is not None else os.cpu_count() or 1
 
 
-def _engines(settings: Settings, providers: Mapping[str, Provider] | None) -> Engines:
+def _engines(
+    settings: Settings, egress: Egress, providers: Mapping[str, Provider] | None
+) -> Engines:
     if providers is None:
-        # Imported late: a benchmark or a test that brings its own engine does not pay for it.
-        from ketchup.providers.studio import StudioProvider  # noqa: PLC0415 as above
-
-        providers = {STUDIO: StudioProvider(processes=_concurrency(settings) or 1)}
-    catalog = catalog_from(settings.models)
+        providers = _built_in(settings, egress)
+    catalog = catalog_from(
+        {
+            name: model.model_copy(update={"provider": _engine_of(name, model, providers)})
+            for name, model in settings.models.items()
+        }
+    )
     for model in catalog:
         if model.provider not in providers:
-            known = ", ".join(sorted(providers))
-            raise SettingsError(
-                [f"models.{model.id}.provider: {model.provider} is unknown; there is {known}"]
-            )
+            raise SettingsError([_no_engine(model.id, model.provider, providers)])
     return Engines(catalog, providers)
+
+
+def _built_in(settings: Settings, egress: Egress) -> Mapping[str, Provider]:
+    # Imported late: a benchmark or a test that brings its own engine does not pay for them.
+    from ketchup.providers.studio import StudioProvider  # noqa: PLC0415 as above
+
+    providers: dict[str, Provider] = {STUDIO: StudioProvider(processes=_concurrency(settings) or 1)}
+    if key := _revealed(settings.gemini.api_key):
+        from ketchup.providers.gemini import GeminiProvider, GeminiSettings  # noqa: PLC0415 as above
+
+        gemini = settings.gemini
+        providers[GEMINI] = GeminiProvider(
+            GeminiSettings(key, base_url=gemini.base_url, api_version=gemini.api_version)
+        )
+    if key := _revealed(settings.openai.api_key):
+        from ketchup.providers.openai_images import (  # noqa: PLC0415 as above
+            OpenAIImagesProvider,
+            OpenAISettings,
+        )
+
+        providers[OPENAI] = OpenAIImagesProvider(
+            OpenAISettings(key, base_url=settings.openai.base_url), fetch=_fetcher(egress)
+        )
+    return providers
+
+
+def _engine_of(name: str, model: ModelSettings, providers: Mapping[str, Provider]) -> str:
+    """Return the engine of a model: the studio never stands in for one that is set up."""
+    if model.provider != _AUTO:
+        return model.provider
+    maker = _MAKERS.get(name.partition("/")[0], STUDIO)
+    return maker if maker in providers else STUDIO
+
+
+def _no_engine(model: str, provider: str, providers: Mapping[str, Provider]) -> str:
+    if provider in _KEYS:
+        return f"models.{model}.provider: {provider} has no key; set {_KEYS[provider]}"
+    known = ", ".join(sorted(providers))
+    return f"models.{model}.provider: {provider} is unknown; there is {known}"
+
+
+def _fetcher(egress: Egress) -> Callable[[str], Awaitable[bytes]]:
+    """Read the pictures that an engine answers with an address for, under the guard."""
+
+    async def fetch(url: str) -> bytes:
+        try:
+            fetched = await egress.get(
+                url, max_bytes=_PICTURE_BYTES, deadline_seconds=_PICTURE_SECONDS
+            )
+        except EgressError as error:
+            raise AnswerLost(f"the picture cannot be fetched: {error.detail}") from error
+        return fetched.data
+
+    return fetch
 
 
 def _sender_maker(

@@ -347,7 +347,7 @@ def test_one_field_of_a_default_model_can_be_changed_alone(tmp_path: Path) -> No
 def test_a_new_model_needs_a_title_and_a_price(tmp_path: Path) -> None:
     with_file(tmp_path, '[models."acme/one"]\ntitle = "One"\nprice = "1"\n')
     one = load({}, folder=tmp_path).settings.models["acme/one"]
-    assert (one.title, one.price, one.max_n, one.provider) == ("One", 1_000_000, 8, "studio")
+    assert (one.title, one.price, one.max_n, one.provider) == ("One", 1_000_000, 8, "auto")
 
 
 @pytest.mark.parametrize("text", ['[models."acme/one"]\ntitle = "One"\n', '[models."acme/one"]\n'])

@@ -22,6 +22,7 @@ from ketchup.money import Credits
 MEBIBYTE: Final = 1024 * 1024
 _SECRET_KEY: Final = re.compile(r"[0-9a-fA-F]{64}")
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{32,256}")
+_UPSTREAM_KEY = re.compile(r"[\x21-\x7e]{1,512}")
 # Several hosts are named in its query: `?host=one,two&port=5432,5432`.
 _DATABASE: Final = re.compile(
     r"postgres(?:ql)?://(?:[^\s/?@]+@)?[^\s/?@,]*/[^\s/?]+(?:\?\S*)?", re.ASCII
@@ -188,6 +189,13 @@ SecretKey = Annotated[
 ]
 AdminToken = Annotated[
     SecretStr, _matching(_TOKEN), Accepts("32 to 256 visible ASCII characters without spaces")
+]
+
+UpstreamKey = Annotated[
+    SecretStr, _matching(_UPSTREAM_KEY), Accepts("visible ASCII characters without spaces")
+]
+ApiVersion = Annotated[
+    str, Field(pattern=r"^v[0-9][0-9a-z]{0,15}$"), Accepts("a version such as v1beta")
 ]
 
 DatabaseUrl = Annotated[

@@ -98,6 +98,31 @@ class Egress(Group):
     )
 
 
+class Gemini(Group):
+    """Google's image models. With a key, they render Google's models in place of the studio."""
+
+    api_key: kinds.UpstreamKey | None = Field(
+        None, description="The key; also read from GEMINI_API_KEY or GOOGLE_API_KEY."
+    )
+    base_url: kinds.WebAddress = Field(
+        "https://generativelanguage.googleapis.com",
+        description="Where the API is; also read from GOOGLE_GEMINI_BASE_URL.",
+    )
+    api_version: kinds.ApiVersion = Field("v1beta", description="The version of the API.")
+
+
+class OpenAI(Group):
+    """OpenAI's image API, or a server that speaks it. With a key, it renders OpenAI's models."""
+
+    api_key: kinds.UpstreamKey | None = Field(
+        None, description="The key; also read from OPENAI_API_KEY."
+    )
+    base_url: kinds.WebAddress = Field(
+        "https://api.openai.com/v1",
+        description="Where the API is, with its version; also read from OPENAI_BASE_URL.",
+    )
+
+
 class Contract(Group):
     """Variations of the public contract, for clients that need them."""
 
@@ -142,7 +167,11 @@ class ModelSettings(Group):
     result: kinds.Form = Field(
         "url", description="What a result holds: an address, or the image as a data URI."
     )
-    provider: kinds.Text = Field("studio", description="The engine that renders it.")
+    provider: kinds.Text = Field(
+        "auto",
+        description="The engine that renders it: `studio`, `gemini` or `openai`; `auto` is that of "
+        "the model's maker when it has a key, and else the studio.",
+    )
 
 
 class PlanSettings(Group):
@@ -279,6 +308,8 @@ class Settings(BaseSettings):
     worker: Worker = Worker()
     webhooks: Webhooks = Webhooks()
     egress: Egress = Egress()
+    gemini: Gemini = Gemini()
+    openai: OpenAI = OpenAI()
     contract: Contract = Contract()
     log: Log = Log()
     start: Start = Start()

@@ -42,6 +42,17 @@ URL_VARIABLE: Final = "KETCHUP_URL"
 _OTHER_VARIABLES: Final = (CONFIG_VARIABLE, URL_VARIABLE)
 _TEST_PREFIX: Final = "KETCHUP_TEST_"
 FILE_SUFFIX: Final = "_FILE"
+# What the makers of the engines call them, so that a machine that is set up for theirs is for ours.
+# Of two for one setting the later wins, and our own name over both.
+CUSTOMARY: Final[Mapping[str, Place]] = MappingProxyType(
+    {
+        "GOOGLE_API_KEY": ("gemini", "api_key"),
+        "GEMINI_API_KEY": ("gemini", "api_key"),
+        "GOOGLE_GEMINI_BASE_URL": ("gemini", "base_url"),
+        "OPENAI_API_KEY": ("openai", "api_key"),
+        "OPENAI_BASE_URL": ("openai", "base_url"),
+    }
+)
 _MAX_FILE_BYTES: Final = 1024 * 1024
 
 
@@ -222,9 +233,15 @@ def _walk_table(
 
 
 def _read_environment(draft: _Draft, environ: Mapping[str, str]) -> None:
-    """Take every `KETCHUP_` variable. An empty one counts as not set, as in compose files."""
+    """Take every `KETCHUP_` variable, and the customary names of others.
+
+    An empty one counts as not set, as in compose files.
+    """
     known = {variable(path): path for path in leaves()}
     files = {variable(p) + FILE_SUFFIX: p for p, info in leaves().items() if is_secret(info)}
+    for name, path in CUSTOMARY.items():
+        if environ.get(name):
+            draft.put(path, environ[name], Origin(Kind.ENVIRONMENT, name))
     for name in sorted(environ):
         value = environ[name]
         if not name.startswith(PREFIX) or not value or _is_other(name):

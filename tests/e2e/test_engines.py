@@ -1,0 +1,101 @@
+"""A key in the environment is all that it takes: `ketchup serve` against the fake that ships."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from ketchup.testing import FakeUpstream, Fault
+from tests.e2e.test_serve import KEY, ketchup
+from tests.support.process import ServerProcess
+
+pytestmark = pytest.mark.timeout(300)
+DEADLINE = 60.0
+OPENAI_MODEL = """
+[models."openai/gpt-image-2"]
+title = "GPT Image"
+price = "1"
+"""
+
+
+async def ended(server: ServerProcess, model: str) -> dict[str, Any]:
+    """Submit a task with the first key, and return how it ended."""
+    stdout = server.process.stdout
+    assert stdout is not None
+    key = None
+    while key is None:
+        key = KEY.search(await asyncio.to_thread(stdout.readline))
+    headers = {"Authorization": f"Bearer {key[0]}"}
+    async with (
+        asyncio.timeout(DEADLINE),
+        httpx2.AsyncClient(base_url=server.base_url, headers=headers, trust_env=False) as client,
+    ):
+        body = {"model": model, "prompt": "a red boat", "aspect_ratio": "16:9"}
+        task = (await client.post("/api/image/gen", json=body)).json()["data"]["task_id"]
+        while True:
+            answer = await client.get("/api/task/query", params={"task_id": task})
+            data: dict[str, Any] = answer.json()["data"]
+            if data["status"] in {"success", "failed"}:
+                return data
+            await asyncio.sleep(0.05)
+
+
+async def served(
+    tmp_path: Path, environ: dict[str, str], model: str = "google/gempix2"
+) -> dict[str, Any]:
+    server = await asyncio.to_thread(ServerProcess.start, tmp_path / "data", environ=environ)
+    try:
+        return await ended(server, model)
+    finally:
+        await asyncio.to_thread(server.kill)
+
+
+async def test_googles_models_are_rendered_by_google_when_it_has_a_key(tmp_path: Path) -> None:
+    async with FakeUpstream() as upstream:
+        environ = {"GEMINI_API_KEY": "a-key", "GOOGLE_GEMINI_BASE_URL": upstream.url}
+        data = await served(tmp_path, environ)
+
+    assert data["status"] == "success"
+    [asked] = upstream.asked
+    assert (asked.dialect, asked.model, asked.key) == ("gemini", "gemini-nano-banana-2.1", "a-key")
+
+
+async def test_the_studio_does_not_stand_in_for_an_engine_that_fails(tmp_path: Path) -> None:
+    async with FakeUpstream() as upstream:
+        upstream.script(Fault.BAD_KEY)
+        environ = {"GEMINI_API_KEY": "a-key", "GOOGLE_GEMINI_BASE_URL": upstream.url}
+        data = await served(tmp_path, environ)
+
+    assert data["status"] == "failed"
+    assert "not set up correctly" in data["status_reason"]["message"]
+
+
+async def test_a_key_for_one_maker_changes_nothing_for_the_others(tmp_path: Path) -> None:
+    async with FakeUpstream() as upstream:
+        environ = {"OPENAI_API_KEY": "a-key", "OPENAI_BASE_URL": f"{upstream.url}/v1"}
+        data = await served(tmp_path, environ)
+
+    assert data["status"] == "success"
+    assert upstream.asked == []
+
+
+async def test_openais_models_are_rendered_by_openai(tmp_path: Path) -> None:
+    (tmp_path / "ketchup.toml").write_text(OPENAI_MODEL)
+    async with FakeUpstream() as upstream:
+        environ = {"OPENAI_API_KEY": "a-key", "OPENAI_BASE_URL": f"{upstream.url}/v1"}
+        data = await served(tmp_path, environ, "openai/gpt-image-2")
+
+    assert data["status"] == "success"
+    assert (upstream.asked[0].dialect, upstream.asked[0].key) == ("openai", "a-key")
+
+
+def test_an_engine_that_is_named_and_has_no_key_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "ketchup.toml").write_text('[models."google/gempix2"]\nprovider = "gemini"\n')
+    done = ketchup("serve", "--port", "0", cwd=tmp_path)
+
+    assert done.returncode != 0
+    assert "models.google/gempix2.provider: gemini has no key; set GEMINI_API_KEY" in done.stderr
