@@ -72,7 +72,7 @@ def test_the_default_settings_make_the_two_models_of_the_contract() -> None:
         assert model.image_sizes == frozenset(ImageSize)
         assert (model.max_reference_images, model.max_count) == (4, 8)
         assert model.result_form is ResultForm.URL
-        assert model.provider == "studio"
+        assert model.provider == "auto"
 
 
 def test_the_settings_and_the_providers_know_the_same_words() -> None:

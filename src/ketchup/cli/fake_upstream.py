@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from typing import Annotated
 
@@ -18,11 +17,15 @@ def fake_upstream(
     seconds: Annotated[float, typer.Option(min=0.0, help="How long a picture takes.")] = 0.0,
 ) -> None:
     """Pretend to be Google's and OpenAI's image engines, on loopback and without a charge."""
+    import asyncio
+
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve(port, faults, seed, seconds))
 
 
 async def _serve(port: int, faults: float, seed: int, seconds: float) -> None:
+    import asyncio
+
     from ketchup.testing import FakeUpstream
 
     async with FakeUpstream(port=port, chance=faults, seed=seed, seconds=seconds) as upstream:

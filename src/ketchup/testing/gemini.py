@@ -14,6 +14,8 @@ from ketchup.testing.http import Answer, Request, json_answer
 
 _PATH: Final = re.compile(r"/(?:v1|v1beta)/models/([^/:]+):generateContent")
 _SIZES: Final = {"1:1": (128, 128), "16:9": (172, 96), "9:16": (96, 172)}
+# Of the models that think: pictures on the way, which are not the answer.
+_DRAFT: Final = {"thought": True, "inlineData": {"mimeType": "image/png", "data": "AAAA"}}
 _TYPE: Final = "type.googleapis.com/google.rpc."
 
 
@@ -48,11 +50,10 @@ class Gemini:
 
     def pictures(self, asked: Asked, encoded: Sequence[str]) -> Answer:
         """Answer with a thought, a remark and a picture, as the newer models do."""
-        thought = {"thought": True, "inlineData": {"mimeType": "image/png", "data": "AAAA"}}
         inline = [
             {"inlineData": {"mimeType": f"image/{asked.format}", "data": data}} for data in encoded
         ]
-        return _candidates(asked, "STOP", [thought, {"text": "Here it is."}, *inline])
+        return _candidates(asked, "STOP", [_DRAFT, {"text": "Here it is."}, *inline])
 
     def failure(self, fault: Fault, asked: Asked) -> Answer | None:
         """Answer as the engine words it."""
@@ -63,7 +64,7 @@ class Gemini:
             case Fault.IMAGE_UNSAFE:
                 return _candidates(asked, "IMAGE_SAFETY", [], "Unable to show the generated image.")
             case Fault.TEXT_ONLY:
-                return _candidates(asked, "STOP", [{"text": "I can only describe it."}])
+                return _candidates(asked, "STOP", [_DRAFT, {"text": "I can only describe it."}])
             case Fault.EMPTY:
                 return json_answer(200, {"candidates": []})
             case _:
