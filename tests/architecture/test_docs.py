@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import typer
 
+from ketchup import cli
 from ketchup.config.fields import leaves, variable
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +32,7 @@ _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _MAKE = re.compile(r"\bmake ([a-z]+)\b")
 _TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
 _DESCRIBED = re.compile(r"^([a-z]+):.* ## \S", re.MULTILINE)
+_COMMAND = re.compile(r"^(?:[A-Z_]+=\S+ )*ketchup (?!:).*", re.MULTILINE)
 _PATH = re.compile(r"`((?:[a-z_]+/)+[a-z_0-9]+\.(?:py|md|toml))`")
 
 
@@ -71,6 +76,22 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 def test_every_make_target_that_is_named_exists(page: Path) -> None:
     targets = set(_TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8")))
     assert set(_MAKE.findall(_code(page))) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_command_line_that_is_shown_would_be_taken(page: Path) -> None:
+    blocks = [code for _, code in _FENCE.findall(page.read_text(encoding="utf-8"))]
+    for line in _COMMAND.findall("\n".join(blocks)):
+        words = [word for word in shlex.split(line, comments=True) if word != "&"]
+        _parse(typer.main.get_command(cli.app), words[words.index("ketchup") + 1 :])
+
+
+def _parse(command: Any, words: list[str]) -> None:  # noqa: ANN401 typer has a click of its own
+    """Take the arguments as the command line would, and do nothing. Raises a UsageError."""
+    if not hasattr(command, "commands"):
+        command.make_context("ketchup", words)
+    elif words and not words[0].startswith("-"):
+        _parse(command.commands[words[0]], words[1:])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
