@@ -50,7 +50,7 @@ from ketchup.ids import WorkerId, WorkspaceId
 from ketchup.providers.base import Provider
 from ketchup.providers.catalog import Catalog, catalog_from
 from ketchup.references import Decoder, References
-from ketchup.storage import Storage
+from ketchup.storage import DiskStorage, Storage
 from ketchup.webhooks import Sender, SenderSettings
 from ketchup.workspaces import Authenticator, NewKey, Pepper, Plans, plans_from
 
@@ -191,7 +191,7 @@ async def open_runtime(
         location = location_of(settings, folder.path)
         database = Database(location)
         closing.push_async_callback(database.close)
-        store = Storage(folder.paths.blobs)
+        store = DiskStorage(folder.paths.blobs)
         egress = Egress(
             clock,
             allow=settings.egress.allow,

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from ketchup.clock import FrozenClock, Micros, after
 from ketchup.providers.base import ImageFormat
-from ketchup.storage import Storage, image_key, reference_key
+from ketchup.storage import DiskStorage, Storage, image_key, reference_key
 from ketchup.wire.files import ImageFiles
 
 NOW = FrozenClock().at
@@ -70,7 +70,7 @@ def _response(messages: list[dict[str, object]]) -> Response:
 
 @pytest_asyncio.fixture
 async def files(tmp_path: Path) -> Files:
-    return Files(Storage(tmp_path / "blobs"), FrozenClock())
+    return Files(DiskStorage(tmp_path / "blobs"), FrozenClock())
 
 
 @pytest.mark.parametrize("image_format", list(ImageFormat))
