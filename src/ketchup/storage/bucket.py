@@ -92,12 +92,18 @@ class Bucket:
 
 
 class BucketStorage(Blobs):
-    """Blobs in a bucket. `presigned` says whether `link` gives addresses of the bucket itself."""
+    """Blobs in a bucket. `presigned` says whether `link` gives addresses of the bucket itself.
 
-    def __init__(self, bucket: Bucket, *, presigned: bool = False) -> None:
+    `patience` is for how many seconds the server may say nothing.
+    """
+
+    def __init__(
+        self, bucket: Bucket, *, presigned: bool = False, patience: float = _PATIENCE_SECONDS
+    ) -> None:
         self._s3 = bucket.open()
-        super().__init__(self._s3, patience=_PATIENCE_SECONDS)
+        super().__init__(self._s3, patience=patience)
         self._bucket = bucket
+        self._seconds = patience
         self._presigned = presigned
 
     async def require_usable(self, key: str) -> None:
@@ -121,7 +127,7 @@ class BucketStorage(Blobs):
     async def put(self, key: str, data: bytes) -> None:
         require_ours(key)
         with trouble():
-            async with asyncio.timeout(_PATIENCE_SECONDS + len(data) / _SLOWEST_BYTES_PER_SECOND):
+            async with asyncio.timeout(self._seconds + len(data) / _SLOWEST_BYTES_PER_SECOND):
                 await self._s3.put_async(
                     key,
                     data,
@@ -146,14 +152,14 @@ class BucketStorage(Blobs):
             return None
         with trouble():
             # Credentials may have to be fetched first.
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 return await obstore.sign_async(self._s3, "GET", key, timedelta(seconds=seconds))
 
     @override
     async def _delete(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), _AT_ONCE):
             with trouble():
-                async with asyncio.timeout(_PATIENCE_SECONDS):
+                async with asyncio.timeout(self._seconds):
                     await self._s3.delete_async(keys[start : start + _AT_ONCE])
 
 
