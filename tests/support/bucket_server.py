@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
@@ -76,6 +76,8 @@ class Door:
     is_silent: bool = False
     refusal: tuple[int, bytes] | None = None
     """The status and code that a PUT is answered with."""
+    refused: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when that was done."""
     silent_after: int | None = None
     """After how many bytes of an answer it falls silent."""
 
@@ -91,6 +93,7 @@ class Door:
                         return
                     if self.refusal is not None and request.startswith(b"PUT"):
                         writer.write(_answer(*self.refusal))
+                        self.refused.set()
                     else:
                         await self._ask(server, request, reader, writer)
                     await writer.drain()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from typing import Final, TypeVar
 
@@ -122,7 +122,7 @@ class Blobs(Storage):
 
     async def _delete(self, keys: Sequence[str]) -> None:
         for key in keys:
-            with trouble(), _gone():
+            with trouble(), suppress(FileNotFoundError):
                 async with asyncio.timeout(self._patience):
                     await self._store.delete_async(key)
 
@@ -181,12 +181,3 @@ def _existing() -> Iterator[None]:
         if is_without_bucket(error):
             raise
         raise BlobNotFound("not found") from error
-
-
-@contextmanager
-def _gone() -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        if is_without_bucket(error):
-            raise
