@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import httpx2
 
@@ -72,5 +72,6 @@ def _image(customer: httpx2.Client) -> str:
         if answer["status"] in {"success", "failed"}:
             break
         assert monotonic() < until, answer
+        sleep(0.02)
     assert answer["status"] == "success", answer
     return httpx2.URL(answer["result"][0]["image"]).path

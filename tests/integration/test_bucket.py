@@ -115,6 +115,15 @@ async def test_a_bucket_by_host_is_asked_at_its_own_name() -> None:
     assert address.startswith("http://images.s3.example.com:9000/fileSystem/response_images/1/")
 
 
+async def test_the_endpoint_that_is_named_is_asked_whatever_the_variables_say(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    await BucketStorage(bucket).require_usable(probe())
+
+
 async def test_a_missing_bucket_is_said_at_the_start_and_loses_nothing(bucket: Bucket) -> None:
     missing = BucketStorage(dataclasses.replace(bucket, name="not-there"))
     with pytest.raises(BucketUnusable, match=r"cannot be written to: it answers NoSuchBucket$"):

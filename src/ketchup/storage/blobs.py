@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from datetime import date
 from typing import Final, TypeVar
 
@@ -74,8 +74,9 @@ class Blobs(Storage):
             async with asyncio.timeout(self._patience):
                 result = await self._store.get_async(key, options={"range": (start, stop)})
             parts = aiter(result.stream(min_chunk_size=_CHUNK_BYTES))
-            async for chunk in self._in_time(parts):
-                yield bytes(chunk)
+            async with aclosing(self._in_time(parts)) as chunks:
+                async for chunk in chunks:
+                    yield bytes(chunk)
 
     @override
     async def link(self, key: str, seconds: int) -> str | None:
@@ -114,10 +115,11 @@ class Blobs(Storage):
     async def _expired(self, path: str, before: Micros, limit: int) -> Sequence[str]:
         expired: list[str] = []
         with trouble():
-            async for page in self._in_time(aiter(self._store.list(f"{path}/"))):
-                expired += [meta["path"] for meta in page if made_before(meta["path"], before)]
-                if len(expired) >= limit:
-                    break
+            async with aclosing(self._in_time(aiter(self._store.list(f"{path}/")))) as pages:
+                async for page in pages:
+                    expired += [meta["path"] for meta in page if made_before(meta["path"], before)]
+                    if len(expired) >= limit:
+                        break
         return expired[:limit]
 
     async def _delete(self, keys: Sequence[str]) -> None:

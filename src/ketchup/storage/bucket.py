@@ -63,7 +63,8 @@ class Bucket:
     def open(self) -> S3Store:
         """Return the library's view of it. Nothing is asked yet."""
         named = {
-            "endpoint": self._address(),
+            # The one of the two that no variable overrules.
+            "aws_endpoint_url_s3": self._address(),
             "region": self.region,
             "access_key_id": self.key_id,
             "secret_access_key": self.secret,
