@@ -76,8 +76,8 @@ class Door:
     is_silent: bool = False
     refusal: tuple[int, bytes] | None = None
     """The status and code that a PUT is answered with."""
-    refused: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when that was done."""
+    refused: asyncio.Queue[None] = field(default_factory=asyncio.Queue)
+    """Has an item for each time that was done."""
     silent_after: int | None = None
     """After how many bytes of an answer it falls silent."""
 
@@ -93,7 +93,7 @@ class Door:
                         return
                     if self.refusal is not None and request.startswith(b"PUT"):
                         writer.write(_answer(*self.refusal))
-                        self.refused.set()
+                        self.refused.put_nowait(None)
                     else:
                         await self._ask(server, request, reader, writer)
                     await writer.drain()
