@@ -17,6 +17,9 @@ from hypothesis import HealthCheck, settings
 from ketchup.clock import FrozenClock
 from ketchup.config.sources import CUSTOMARY
 from ketchup.db import Location, PostgresUrl, SqliteFile
+from ketchup.ids import name_bits
+from ketchup.storage import Bucket
+from tests.support.bucket_server import bucket_server, make_bucket
 from tests.support.clocks import DatabaseClock, by_its_clock, install_clock
 from tests.support.database import migrate, migrated_file
 from tests.support.postgres_pool import PostgresPool, postgres_pool
@@ -85,6 +88,19 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
 def module_database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
     """Give the same to a service that all tests of a module use."""
     yield from _database_url(request)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """Run one S3 server for all tests, from the first one that needs it to the end."""
+    with bucket_server() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(s3: str) -> Bucket:
+    """Give the test an empty bucket of its own."""
+    return make_bucket(s3, f"images-{name_bits()}", prefix="ours/here")
 
 
 def _database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:

@@ -47,11 +47,11 @@ from ketchup.generation import (
     Wakeup,
     allowance_of,
 )
-from ketchup.ids import WorkerId, WorkspaceId
+from ketchup.ids import WorkerId, WorkspaceId, name_bits
 from ketchup.providers.base import AnswerLost, Provider
 from ketchup.providers.catalog import Catalog, catalog_from
 from ketchup.references import Decoder, References
-from ketchup.storage import Storage
+from ketchup.storage import Bucket, BucketStorage, DiskStorage, Storage, reference_key
 from ketchup.webhooks import Sender, SenderSettings
 from ketchup.workspaces import Authenticator, NewKey, Pepper, Plans, plans_from
 
@@ -191,6 +191,8 @@ async def open_runtime(
 ) -> AsyncIterator[Runtime]:
     """Build everything on a data folder and a migrated database, and close it at the end.
 
+    Raises storage.BucketUnusable.
+
     `providers` replaces the built-in engines, by name.
     """
     clock = clock or SystemClock()
@@ -199,7 +201,7 @@ async def open_runtime(
         location = location_of(settings, folder.path)
         database = Database(location)
         closing.push_async_callback(database.close)
-        store = Storage(folder.paths.blobs)
+        store = await _storage(settings, folder, clock)
         egress = Egress(
             clock,
             allow=settings.egress.allow,
@@ -281,6 +283,31 @@ def _first_start(conn: Connection, runtime: Runtime, settings: Settings) -> Firs
 def _concurrency(settings: Settings) -> int:
     """Return how many tasks render at once: by default one per core."""
     return settings.concurrency if settings.concurrency is not None else os.cpu_count() or 1
+
+
+async def _storage(settings: Settings, folder: DataFolder, clock: Clock) -> Storage:
+    """Return the place of all blobs; a bucket has been tried out."""
+    storage = settings.storage
+    if (storage.key_id is None) != (storage.secret is None):
+        raise SettingsError(["storage.key_id and storage.secret: one needs the other"])
+    if storage.url is None:
+        if storage.downloads == "presigned":
+            raise SettingsError(["storage.downloads: presigned needs a bucket in storage.url"])
+        return DiskStorage(folder.paths.blobs)
+    name, _, prefix = storage.url.removeprefix("s3://").partition("/")
+    bucket = Bucket(
+        name,
+        prefix,
+        endpoint=storage.endpoint,
+        region=storage.region,
+        key_id=storage.key_id,
+        secret=_revealed(storage.secret),
+        is_in_host=storage.addressing == "host",
+    )
+    store = BucketStorage(bucket, presigned=storage.downloads == "presigned")
+    # Under a reference's key: what a crash leaves of it is swept.
+    await store.require_usable(reference_key(clock.now(), name_bits()))
+    return store
 
 
 def _engines(

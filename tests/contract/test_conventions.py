@@ -19,7 +19,7 @@ from ketchup.clock import after
 from ketchup.generation import Decision, GenerationRequest, Submitter
 from ketchup.ids import KeyId, WorkspaceId
 from ketchup.server import create_app
-from ketchup.storage import Storage
+from ketchup.storage import DiskStorage
 from ketchup.workspaces import Environment, NewKey, WorkspaceStatus, mint_secret
 from tests.support.customers import customer
 from tests.support.exchange import Connection, exchange, head, post
@@ -137,7 +137,7 @@ class _Crashing(Submitter):
         raise ZeroDivisionError
 
 
-class _CrashingStorage(Storage):
+class _CrashingStorage(DiskStorage):
     """A storage with a bug."""
 
     @override

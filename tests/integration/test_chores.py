@@ -18,7 +18,7 @@ from ketchup.generation import Chores
 from ketchup.generation.chores import PORTION
 from ketchup.ids import WorkspaceId, name_bits
 from ketchup.providers.base import ImageFormat
-from ketchup.storage import Storage
+from ketchup.storage import DiskStorage, Storage
 from ketchup.tasks import Allowance
 from ketchup.tasks.table import QueueState, idempotency, task, turn
 from ketchup.webhooks import Again, Answered
@@ -48,7 +48,7 @@ class House:
 
 @pytest.fixture
 async def house(location: Location, clock: FrozenClock, tmp_path: Path) -> AsyncIterator[House]:
-    store = Storage(tmp_path / "blobs")
+    store = DiskStorage(tmp_path / "blobs")
     async with open_database(location) as database:
         authenticator = Authenticator(database, PEPPER, clock)
         woken: list[int] = []

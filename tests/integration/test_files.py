@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from ketchup.clock import FrozenClock, Micros, after
 from ketchup.providers.base import ImageFormat
-from ketchup.storage import Storage, image_key, reference_key
+from ketchup.storage import Bucket, BucketStorage, DiskStorage, Storage, image_key, reference_key
 from ketchup.wire.files import ImageFiles
 
 NOW = FrozenClock().at
@@ -70,7 +70,18 @@ def _response(messages: list[dict[str, object]]) -> Response:
 
 @pytest_asyncio.fixture
 async def files(tmp_path: Path) -> Files:
-    return Files(Storage(tmp_path / "blobs"), FrozenClock())
+    return Files(DiskStorage(tmp_path / "blobs"), FrozenClock())
+
+
+async def test_an_address_of_the_bucket_ends_with_the_retention(bucket: Bucket) -> None:
+    files = Files(BucketStorage(bucket, presigned=True), FrozenClock())
+    path = await files.put()
+    files.clock.advance(RETENTION - 60)
+    moved = await files.ask(path)
+    assert moved.status == 302
+    assert "X-Amz-Expires=60&" in moved.headers["location"]
+    files.clock.advance(60)
+    assert (await files.ask(path)).status == 404
 
 
 @pytest.mark.parametrize("image_format", list(ImageFormat))

@@ -11,13 +11,13 @@ from ketchup.egress import Egress, networks
 from ketchup.errors import Unavailable
 from ketchup.generation import Inputs
 from ketchup.references import DataReference, Decoder, References, UrlReference
-from ketchup.storage import REFERENCES, Storage
+from ketchup.storage import REFERENCES, DiskStorage
 from tests.support.loopback import Request, response, serving
 from tests.support.pictures import encoded, photo
 from tests.support.service import DEADLINE_SECONDS
 
 
-class FillingStorage(Storage):
+class FillingStorage(DiskStorage):
     """A disk with room for two blobs more."""
 
     room = 2
@@ -54,7 +54,7 @@ async def test_the_references_of_a_task_are_loaded_side_by_side(tmp_path: Path) 
     async with serving(handle) as server, asyncio.timeout(DEADLINE_SECONDS):
         egress, decoder = Egress(clock, allow=networks(["127.0.0.0/8"])), Decoder(processes=1)
         try:
-            inputs = Inputs(References(egress, decoder), Storage(tmp_path / "blobs"), clock)
+            inputs = Inputs(References(egress, decoder), DiskStorage(tmp_path / "blobs"), clock)
             loaded = await inputs.load_all([f"http://127.0.0.1:{server.port}/{n}" for n in "ab"])
         finally:
             await decoder.close()

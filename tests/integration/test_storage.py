@@ -26,7 +26,7 @@ from ketchup.providers.base import ImageFormat
 from ketchup.storage import (
     REFERENCES,
     BlobNotFound,
-    Storage,
+    DiskStorage,
     image_folder,
     image_key,
     reference_key,
@@ -37,8 +37,8 @@ DAY = 24 * 3600
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return Storage(tmp_path / "blobs")
+def storage(tmp_path: Path) -> DiskStorage:
+    return DiskStorage(tmp_path / "blobs")
 
 
 def key_at(at: Micros, number: int = 1) -> str:
@@ -49,7 +49,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-async def test_a_blob_is_read_back_whole_and_in_parts(storage: Storage) -> None:
+async def test_a_blob_is_read_back_whole_and_in_parts(storage: DiskStorage) -> None:
     key, data = key_at(NOW), os.urandom(600_000)
     await storage.put(key, data)
     assert await storage.get(key) == data
@@ -60,10 +60,10 @@ async def test_a_blob_is_read_back_whole_and_in_parts(storage: Storage) -> None:
     assert len(whole) > 1
 
 
-async def test_a_blob_is_found_after_a_restart(storage: Storage, tmp_path: Path) -> None:
+async def test_a_blob_is_found_after_a_restart(storage: DiskStorage, tmp_path: Path) -> None:
     key = key_at(NOW)
     await storage.put(key, b"image")
-    assert await Storage(tmp_path / "blobs").get(key) == b"image"
+    assert await DiskStorage(tmp_path / "blobs").get(key) == b"image"
 
 
 class _Held(ThreadPoolExecutor):
@@ -86,7 +86,7 @@ class _Held(ThreadPoolExecutor):
 
 
 async def test_a_blob_that_comes_when_all_writers_have_just_ended_is_written(
-    storage: Storage,
+    storage: DiskStorage,
 ) -> None:
     async def put(count: int) -> None:
         for _ in range(count):
@@ -105,7 +105,7 @@ async def test_a_blob_that_comes_when_all_writers_have_just_ended_is_written(
             await asyncio.sleep(0)
 
 
-async def test_a_deleted_blob_is_gone_and_may_be_deleted_again(storage: Storage) -> None:
+async def test_a_deleted_blob_is_gone_and_may_be_deleted_again(storage: DiskStorage) -> None:
     key = key_at(NOW)
     await storage.put(key, b"image")
     await storage.delete(key)
@@ -118,7 +118,7 @@ async def test_a_deleted_blob_is_gone_and_may_be_deleted_again(storage: Storage)
         await anext(storage.stream(key, 0, 1))
 
 
-async def test_a_blob_that_is_deleted_meanwhile_is_read_to_its_end(storage: Storage) -> None:
+async def test_a_blob_that_is_deleted_meanwhile_is_read_to_its_end(storage: DiskStorage) -> None:
     key, data = key_at(NOW), os.urandom(900_000)
     await storage.put(key, data)
     chunks = storage.stream(key, 0, len(data))
@@ -129,7 +129,7 @@ async def test_a_blob_that_is_deleted_meanwhile_is_read_to_its_end(storage: Stor
     assert read == data
 
 
-def test_the_folder_is_closed_to_others(storage: Storage, tmp_path: Path) -> None:
+def test_the_folder_is_closed_to_others(storage: DiskStorage, tmp_path: Path) -> None:
     assert storage is not None
     assert (tmp_path / "blobs").stat().st_mode & 0o777 == 0o700
 
@@ -164,7 +164,7 @@ ESCAPES = [
 ]
 
 
-async def refused_everywhere(storage: Storage, key: str) -> None:
+async def refused_everywhere(storage: DiskStorage, key: str) -> None:
     """Try each operation with a key that we never make."""
     for attempt in (
         lambda: storage.put(key, b"x"),
@@ -178,7 +178,9 @@ async def refused_everywhere(storage: Storage, key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ESCAPES)
-async def test_no_key_leads_out_of_the_folder(storage: Storage, tmp_path: Path, key: str) -> None:
+async def test_no_key_leads_out_of_the_folder(
+    storage: DiskStorage, tmp_path: Path, key: str
+) -> None:
     (tmp_path / "secret.png").write_bytes(b"secret")
     await refused_everywhere(storage, key)
     assert files_in(tmp_path) == ["secret.png"]
@@ -189,7 +191,7 @@ def test_no_text_raises_anything_but_not_found_or_leaves_the_folder(
     tmp_path_factory: pytest.TempPathFactory, key: str
 ) -> None:
     outside = tmp_path_factory.mktemp("outside")
-    storage = Storage(outside / "blobs")
+    storage = DiskStorage(outside / "blobs")
 
     async def attempt() -> None:
         try:
@@ -214,7 +216,7 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
 
-async def test_a_full_disk_is_unavailable_and_leaves_no_half_blob(storage: Storage) -> None:
+async def test_a_full_disk_is_unavailable_and_leaves_no_half_blob(storage: DiskStorage) -> None:
     key = key_at(NOW)
     with full_disk(), pytest.raises(Unavailable):
         await storage.put(key, bytes(5000))
@@ -225,7 +227,7 @@ async def test_a_full_disk_is_unavailable_and_leaves_no_half_blob(storage: Stora
     assert await storage.size(key) == 5000
 
 
-async def test_a_broken_folder_is_unavailable(storage: Storage, tmp_path: Path) -> None:
+async def test_a_broken_folder_is_unavailable(storage: DiskStorage, tmp_path: Path) -> None:
     key = key_at(NOW)
     shutil.rmtree(tmp_path / "blobs")
     (tmp_path / "blobs").write_bytes(b"not a folder")
@@ -238,8 +240,8 @@ async def test_a_broken_folder_is_unavailable(storage: Storage, tmp_path: Path) 
 PUT_ONE = """
 import asyncio, sys
 from pathlib import Path
-from ketchup.storage import Storage
-asyncio.run(Storage(Path(sys.argv[1])).put(sys.argv[2], b"image"))
+from ketchup.storage import DiskStorage
+asyncio.run(DiskStorage(Path(sys.argv[1])).put(sys.argv[2], b"image"))
 print("acknowledged", flush=True)
 """
 
@@ -267,7 +269,7 @@ def _folders_between(root: Path, path: Path) -> list[Path]:
 
 
 async def test_the_sweep_deletes_what_is_older_and_nothing_else(
-    storage: Storage, tmp_path: Path
+    storage: DiskStorage, tmp_path: Path
 ) -> None:
     edge = after(NOW, -30 * DAY)
     old = [key_at(after(edge, -seconds)) for seconds in (1, 3600, 2 * DAY, 400 * DAY)]
@@ -285,7 +287,7 @@ async def test_the_sweep_deletes_what_is_older_and_nothing_else(
     assert await storage.sweep(image_folder(1), edge) == 0
 
 
-async def test_the_sweep_works_in_batches_from_the_oldest_day(storage: Storage) -> None:
+async def test_the_sweep_works_in_batches_from_the_oldest_day(storage: DiskStorage) -> None:
     days = [5, 5, 4, 4, 4, 2]
     keys = [key_at(after(NOW, number - day * DAY)) for number, day in enumerate(days)]
     for key in keys:
@@ -299,7 +301,7 @@ async def test_the_sweep_works_in_batches_from_the_oldest_day(storage: Storage) 
 
 
 async def test_the_sweep_removes_what_a_crash_left_half_written(
-    storage: Storage, tmp_path: Path
+    storage: DiskStorage, tmp_path: Path
 ) -> None:
     key = key_at(after(NOW, -2 * DAY))
     await storage.put(key, b"x")
@@ -310,7 +312,7 @@ async def test_the_sweep_removes_what_a_crash_left_half_written(
     assert files_in(tmp_path) == []
 
 
-async def test_the_sweep_leaves_foreign_folders_alone(storage: Storage, tmp_path: Path) -> None:
+async def test_the_sweep_leaves_foreign_folders_alone(storage: DiskStorage, tmp_path: Path) -> None:
     foreign = tmp_path / "blobs" / image_folder(1) / "2024" / "13" / "lost+found"
     foreign.mkdir(parents=True)
     (foreign / "note.txt").write_text("x")
@@ -318,7 +320,7 @@ async def test_the_sweep_leaves_foreign_folders_alone(storage: Storage, tmp_path
     assert files_in(tmp_path) == ["note.txt"]
 
 
-async def test_blobs_are_put_while_their_folders_come_and_go(storage: Storage) -> None:
+async def test_blobs_are_put_while_their_folders_come_and_go(storage: DiskStorage) -> None:
     async def put_and_delete(index: int) -> None:
         key = key_at(Micros(NOW + index * SECOND))
         await storage.put(key, b"x")

@@ -22,7 +22,7 @@ from ketchup.generation.submit import Decision
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import MICRO, Credits
 from ketchup.references import DataReference, Decoder, References, UrlReference
-from ketchup.storage import Storage
+from ketchup.storage import DiskStorage
 from ketchup.tasks import (
     Allowance,
     Conflicting,
@@ -99,7 +99,7 @@ def _dump(conn: Connection) -> str:
 async def service(location: Location, clock: FrozenClock, tmp_path: Path) -> AsyncIterator[Service]:
     egress, decoder = Egress(clock), Decoder()
     blobs = tmp_path / "blobs"
-    inputs = Inputs(References(egress, decoder), Storage(blobs), clock)
+    inputs = Inputs(References(egress, decoder), DiskStorage(blobs), clock)
     async with open_database(location) as database:
         yield Service(database, inputs, clock, blobs)
 

@@ -25,7 +25,7 @@ from ketchup.generation.submit import Allowances, Decision
 from ketchup.ids import WorkspaceId
 from ketchup.money import MICRO
 from ketchup.references import Decoder, References
-from ketchup.storage import Storage
+from ketchup.storage import DiskStorage
 from ketchup.tasks import UNLIMITED, Allowance, Conflicting, RateLimit, TooDeep, TooSoon
 from ketchup.tasks.table import task, turn
 from tests.support.database import open_database
@@ -71,7 +71,7 @@ class Fleet:
 @pytest.fixture
 async def fleet(location: Location, tmp_path: Path) -> AsyncIterator[Fleet]:
     clock = FrozenClock()
-    inputs = Inputs(References(Egress(clock), Decoder()), Storage(tmp_path / "blobs"), clock)
+    inputs = Inputs(References(Egress(clock), Decoder()), DiskStorage(tmp_path / "blobs"), clock)
     async with AsyncExitStack() as closing:
         first = await closing.enter_async_context(open_database(location))
         if isinstance(location, SqliteFile):

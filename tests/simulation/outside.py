@@ -16,7 +16,7 @@ from ketchup.errors import Unavailable
 from ketchup.providers import base
 from ketchup.providers.base import GeneratedImage, ImageRequest, Progress, ReferenceImage
 from ketchup.references import Problem, Reference, ReferenceFailed, References, UrlReference
-from ketchup.storage import BlobNotFound, Storage
+from ketchup.storage import BlobNotFound, DiskStorage
 from tests.simulation.machines import Machine
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _OK: Final = 200
 _GONE: Final = 410
 
 
-class SimulatedStorage(Storage):
+class SimulatedStorage(DiskStorage):
     """Blobs that all machines share, as one of them reaches them."""
 
     def __init__(self, world: World, machine: Machine) -> None:

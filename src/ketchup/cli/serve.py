@@ -214,6 +214,7 @@ def _configure_log(settings: Settings, folder: DataFolder) -> None:
         folder.secret_key(_revealed(settings)).hex(),
         folder.admin_token(_token(settings)),
         *_database_password(settings),
+        *_bucket_secret(settings),
     ]
     telemetry.configure(settings.log.level, settings.log.format, secrets=secrets)
 
@@ -224,6 +225,11 @@ def _token(settings: Settings) -> str | None:
 
 def _revealed(settings: Settings) -> str | None:
     return settings.secret_key.get_secret_value() if settings.secret_key else None
+
+
+def _bucket_secret(settings: Settings) -> list[str]:
+    secret = settings.storage.secret
+    return [] if secret is None else [secret.get_secret_value()]
 
 
 def _database_password(settings: Settings) -> list[str]:

@@ -27,6 +27,10 @@ _UPSTREAM_KEY = re.compile(r"[\x21-\x7e]{1,512}")
 _DATABASE: Final = re.compile(
     r"postgres(?:ql)?://(?:[^\s/?@]+@)?[^\s/?@,]*/[^\s/?]+(?:\?\S*)?", re.ASCII
 )
+_BUCKET_SECRET: Final = re.compile(r"[\x21-\x7e]{8,256}")
+_BUCKET: Final = re.compile(
+    r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}){0,8}/?", re.ASCII
+)
 LANES: Final = ("images", "webhooks")
 _MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _PLAN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
@@ -105,6 +109,12 @@ def _model_id(text: str) -> str:
     if not _MODEL_ID.fullmatch(text):
         raise ValueError("a model id has 1 to 128 letters, digits and . _ : / -")
     return text
+
+
+def _bucket_url(text: str) -> str:
+    if not _BUCKET.fullmatch(text):
+        raise ValueError("not s3:// with a bucket and at most a prefix")
+    return text.rstrip("/")
 
 
 def _plan_name(text: str) -> str:
@@ -202,6 +212,16 @@ DatabaseUrl = Annotated[
     SecretStr,
     _matching(_DATABASE),
     Accepts("an address such as postgresql://user:password@host:5432/name"),
+]
+BucketUrl = Annotated[
+    str,
+    AfterValidator(_bucket_url),
+    Accepts("a bucket, and a prefix if you like, such as s3://images/ketchup"),
+]
+Downloads = Annotated[Literal["proxied", "presigned"], Accepts("proxied or presigned")]
+Addressing = Annotated[Literal["path", "host"], Accepts("path or host")]
+BucketSecret = Annotated[
+    SecretStr, _matching(_BUCKET_SECRET), Accepts("8 to 256 visible ASCII characters")
 ]
 Lanes = Annotated[
     tuple[Literal["images", "webhooks"], ...],

@@ -73,6 +73,35 @@ class Worker(Group):
     )
 
 
+class Storage(Group):
+    """Where images and references are kept: in the data folder, or in a bucket that all share."""
+
+    url: kinds.BucketUrl | None = Field(
+        None, description="A bucket on S3, or on a server that speaks like it; by default DATA."
+    )
+    endpoint: kinds.WebAddress | None = Field(
+        None, description="The server of the bucket; by default Amazon's of the region."
+    )
+    region: kinds.Text | None = Field(
+        None, description="The region of the bucket; by default `AWS_REGION`, else us-east-1."
+    )
+    addressing: kinds.Addressing = Field(
+        "path", description="Whether the bucket's name stands in the path or in the host."
+    )
+    key_id: kinds.Text | None = Field(
+        None,
+        description="The id of the access key; by default `AWS_ACCESS_KEY_ID`, or what the "
+        "machine's role is given.",
+    )
+    secret: kinds.BucketSecret | None = Field(
+        None, description="The secret of the access key; by default `AWS_SECRET_ACCESS_KEY`."
+    )
+    downloads: kinds.Downloads = Field(
+        "proxied",
+        description="Whether an image's address serves it, or leads to the bucket for ten minutes.",
+    )
+
+
 class Webhooks(Group):
     """How callbacks are delivered."""
 
@@ -306,6 +335,7 @@ class Settings(BaseSettings):
     )
     limits: Limits = Limits()
     worker: Worker = Worker()
+    storage: Storage = Storage()
     webhooks: Webhooks = Webhooks()
     egress: Egress = Egress()
     gemini: Gemini = Gemini()

@@ -37,6 +37,14 @@ class Results:
             return self.addresses(keys)
         return [await self._data_uri(key) for key in keys]
 
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Delete the images that a task's result names; their addresses are unknown from then on.
+
+        What is gone already is no error, so after Unavailable the same may be asked again.
+        """
+        for key in keys:
+            await self._storage.delete(key)
+
     async def _data_uri(self, key: str) -> str:
         try:
             data = await self._storage.get(key)

@@ -4,6 +4,9 @@ The 128 random bits in the address are the permission, so there is no key and no
 under an address never change, so caches may keep them as long as the workspace keeps the image.
 What is malformed, unknown or past its retention answers the same 404.
 
+Where the storage has addresses of its own, a download is sent on to one (302) that is good for ten
+minutes, or for what is left of the retention. The address that clients know stays ours.
+
 Images are strangers' data on our own host: `nosniff`, a sandboxing policy and a fixed media type
 keep a browser from ever taking one for a page.
 """
@@ -29,6 +32,7 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 _METHODS: Final = "GET, HEAD, OPTIONS"
 _MAX_AGE_SECONDS: Final = 365 * 24 * 3600
+_LINK_SECONDS: Final = 600
 _ALWAYS: Final[Headers] = [
     (b"access-control-allow-origin", b"*"),
     (b"x-content-type-options", b"nosniff"),
@@ -57,6 +61,7 @@ class _Image:
     size: int
     headers: Headers
     etag: str
+    seconds_left: int
 
 
 class ImageFiles:
@@ -85,6 +90,10 @@ class ImageFiles:
             headers = _RequestHeaders(scope)
             if headers.has(image.etag):
                 await reply.empty(304, image.headers)
+            elif body and (link := await self._link(image)) is not None:
+                # Not kept by anybody: the next who asks needs one that is good for as long.
+                moved = [(b"location", link.encode()), (b"cache-control", b"no-store")]
+                await reply.empty(302, [*moved, _length(0)])
             elif body:
                 await self._send_image(reply, image, headers.range_of(image.size, image.etag))
             else:
@@ -109,7 +118,10 @@ class ImageFiles:
             (b"content-type", key.format.mime_type.encode()),
             (b"accept-ranges", b"bytes"),
         ]
-        return _Image(path, await self._storage.size(path), headers, etag)
+        return _Image(path, await self._storage.size(path), headers, etag, seconds)
+
+    async def _link(self, image: _Image) -> str | None:
+        return await self._storage.link(image.key, min(image.seconds_left, _LINK_SECONDS))
 
     async def _seconds_left(self, key: ImageKey) -> int:
         retention = await self._retention(key.number)
