@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from ketchup import __version__
-from ketchup.cli import admin, configuration, demo, serve
+from ketchup.cli import admin, configuration, demo, serve, verify
 from ketchup.cli.failure import Failure, failure_of
 from ketchup.cli.show import printable
 
@@ -31,6 +31,7 @@ app.command("api")(serve.api)
 app.command("worker")(serve.worker)
 app.command("demo")(demo.demo)
 app.command("migrate")(serve.migrate)
+app.command("verify")(verify.verify)
 app.add_typer(admin.app, name="admin")
 app.add_typer(configuration.app, name="config")
 
