@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, text
 import ketchup.generation  # noqa: F401 its import registers every feature's tables
 from ketchup import migrations, workspaces
 from ketchup.db import Location, PostgresUrl, SqliteFile, engine_of, metadata
-from ketchup.migrations import HEAD, SchemaTooNew, SchemaTooOld
+from ketchup.migrations import HEAD, OLDEST_CODE, SchemaTooNew, SchemaTooOld
 from tests.support.database import migrated_file, open_engine
 from tests.support.factories import NOW
 from tests.support.schema import schema
@@ -244,6 +244,22 @@ def test_a_newer_version_that_does_not_say_whom_it_supports_is_refused(migrated:
 
     with pytest.raises(SchemaTooNew):
         migrations.require_usable(migrated)
+
+
+def test_a_database_at_0002_gets_the_log_of_fingerprints_and_its_code_goes_on(
+    migrated: Engine,
+) -> None:
+    newest = schema(migrated)
+    with migrated.begin() as conn:
+        conn.execute(text("DROP TABLE fingerprint"))
+        conn.execute(text("DROP TABLE fingerprint_band"))
+        conn.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+
+    assert migrations.upgrade(migrated, newest=metadata) is True
+
+    assert schema(migrated) == newest
+    with migrated.begin() as conn:
+        assert conn.scalar(text("SELECT oldest_code FROM schema_support")) == OLDEST_CODE == "0002"
 
 
 def test_head_names_the_last_of_the_steps() -> None:

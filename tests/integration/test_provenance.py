@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from c2pa import Builder, C2paSignerInfo, Signer
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -189,6 +193,31 @@ def test_every_kind_of_webp_takes_the_mark(options: dict[str, bool], mode: str) 
     assert opened(found).tobytes() == opened(before).tobytes()
 
 
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_a_manifest_that_nobody_can_read_is_left_out(
+    marker: Marker, image_format: ImageFormat
+) -> None:
+    garbage = _with_garbage_for_a_manifest(image_format)
+    assert containers.has_manifest(garbage, image_format)
+
+    report = verify(marker.sign(garbage, image_format, CLAIM))
+
+    assert (report.state, report.upstream) == (State.VALID, ())
+
+
+def _with_garbage_for_a_manifest(image_format: ImageFormat) -> bytes:
+    data, garbage = picture(image_format), b"\0\0\0\x20jumb" + bytes(range(24))
+    match image_format:
+        case ImageFormat.PNG:
+            return data[:33] + png_chunk(b"caBX", garbage) + data[33:]
+        case ImageFormat.JPEG:
+            body = b"JP\0\x01\0\0\0\x01" + garbage
+            return data[:2] + b"\xff\xeb" + struct.pack(">H", len(body) + 2) + body + data[2:]
+        case ImageFormat.WEBP:
+            body = data[8:] + b"C2PA" + struct.pack("<I", len(garbage)) + garbage
+            return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
 # -- what strangers send --------------------------------------------------------------------------
 
 
@@ -208,6 +237,34 @@ def test_no_change_makes_it_raise_or_say_something_else(data: st.DataObject) -> 
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"]))
 def test_no_garbage_makes_it_raise(garbage: bytes, head: bytes) -> None:
     assert verify(head + garbage).state in {State.NONE, State.INVALID}
+
+
+def test_an_address_in_a_manifest_is_not_opened(credential: Credential) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        elsewhere = _signed_elsewhere(credential, f"http://127.0.0.1:{server.getsockname()[1]}/m")
+
+        report = verify(elsewhere)
+
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert report.state in {State.NONE, State.INVALID}
+
+
+def _signed_elsewhere(credential: Credential, address: str) -> bytes:
+    """A picture whose manifest is only an address."""
+    info = C2paSignerInfo(b"es256", credential.chain, credential.key, None)
+    action = {"action": "c2pa.created", "digitalSourceType": "http://c2pa.org/x"}
+    out = io.BytesIO()
+    with (
+        Builder({"assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}}]}) as b,
+        Signer.from_info(info) as by,
+    ):
+        b.set_no_embed()
+        b.set_remote_url(address)
+        b.sign(by, "image/jpeg", io.BytesIO(picture(ImageFormat.JPEG)), out)
+    assert address.encode() in out.getvalue()
+    return out.getvalue()
 
 
 def _made_here() -> dict[ImageFormat, bytes]:
