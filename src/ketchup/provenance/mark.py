@@ -7,7 +7,7 @@ touched, and nothing is fetched.
 A picture that comes with a manifest of its engine keeps it: ours then *opens* that picture as its
 parent, and the engine's is carried along word for word, with what was found out about it.
 
-`sign` blocks for 2 to 13 ms. It parses a file of somebody else's making in native code, which may
+`sign` blocks for 2 to 20 ms. It parses a file of somebody else's making in native code, which may
 end its process: it belongs into one that does nothing else and has given up its rights. It opens no
 file after the `Marker` was made and one picture of each format was signed.
 """
