@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, text
 import ketchup.generation  # noqa: F401 its import registers every feature's tables
 from ketchup import migrations, workspaces
 from ketchup.db import Location, PostgresUrl, SqliteFile, engine_of, metadata
-from ketchup.migrations import HEAD, SchemaTooNew, SchemaTooOld
+from ketchup.migrations import HEAD, OLDEST_CODE, SchemaTooNew, SchemaTooOld
 from tests.support.database import migrated_file, open_engine
 from tests.support.factories import NOW
 from tests.support.schema import schema
@@ -210,7 +210,7 @@ def _upgrade_to(conn: Connection, step: str) -> None:
     command.upgrade(config, step)
 
 
-@pytest.mark.parametrize("newer", ["0003", "9999", "f00ba7"])
+@pytest.mark.parametrize("newer", ["0004", "9999", "f00ba7"])
 def test_data_of_a_newer_version_is_refused_and_left_alone(migrated: Engine, newer: str) -> None:
     with migrated.begin() as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": newer})
@@ -239,11 +239,27 @@ def test_data_of_a_newer_version_that_still_supports_this_one_is_used(migrated: 
 
 def test_a_newer_version_that_does_not_say_whom_it_supports_is_refused(migrated: Engine) -> None:
     with migrated.begin() as conn:
-        conn.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+        conn.execute(text("UPDATE alembic_version SET version_num = '0004'"))
         conn.execute(text("DELETE FROM schema_support"))
 
     with pytest.raises(SchemaTooNew):
         migrations.require_usable(migrated)
+
+
+def test_a_database_at_0002_gets_the_log_of_fingerprints_and_its_code_goes_on(
+    migrated: Engine,
+) -> None:
+    newest = schema(migrated)
+    with migrated.begin() as conn:
+        conn.execute(text("DROP TABLE fingerprint"))
+        conn.execute(text("DROP TABLE fingerprint_band"))
+        conn.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+
+    assert migrations.upgrade(migrated, newest=metadata) is True
+
+    assert schema(migrated) == newest
+    with migrated.begin() as conn:
+        assert conn.scalar(text("SELECT oldest_code FROM schema_support")) == OLDEST_CODE == "0002"
 
 
 def test_head_names_the_last_of_the_steps() -> None:

@@ -43,6 +43,17 @@ class ImageFormat(StrEnum):
         return "jpg" if self is ImageFormat.JPEG else self.value
 
 
+def sniff(data: bytes) -> ImageFormat | None:
+    """Tell the format by the first bytes, whatever the sender claims."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return ImageFormat.PNG
+    if data.startswith(b"\xff\xd8\xff"):
+        return ImageFormat.JPEG
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return ImageFormat.WEBP
+    return None
+
+
 class AspectRatio(StrEnum):
     """Width to height, in the words of the contract."""
 

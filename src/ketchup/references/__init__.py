@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 
 from ketchup.egress import BadUrl, Egress, EgressError, TooLarge, WrongType, check_url
 from ketchup.errors import InvalidRequest
-from ketchup.providers.base import ImageFormat, ReferenceImage
+from ketchup.providers.base import ReferenceImage, sniff
 from ketchup.references.decoder import Decoder
 from ketchup.references.errors import Problem, ReferenceFailed
 
@@ -78,17 +78,6 @@ def parse(text: str, *, index: int) -> Reference:
             f"images[{index}] must be an http or https URL or a base64 data URI"
         ) from error
     return UrlReference(text)
-
-
-def sniff(data: bytes) -> ImageFormat | None:
-    """Tell the format by the first bytes, whatever the sender claims."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return ImageFormat.PNG
-    if data.startswith(b"\xff\xd8\xff"):
-        return ImageFormat.JPEG
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return ImageFormat.WEBP
-    return None
 
 
 class References:

@@ -1,0 +1,36 @@
+"""Fingerprints of the pictures that were made. Only adds, so the code of 0002 goes on working."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "fingerprint",
+        sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column("task_id", sa.String(length=40), nullable=False),
+        sa.Column("workspace_id", sa.String(length=40), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("pixels", sa.String(length=64), nullable=False),
+        sa.Column("phash", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("fingerprint_key")),
+    )
+    op.create_index("fingerprint_of_task", "fingerprint", ["task_id"])
+    op.create_index("fingerprint_by_sha256", "fingerprint", ["sha256"])
+    op.create_index("fingerprint_by_pixels", "fingerprint", ["pixels"])
+    op.create_index("fingerprint_by_phash", "fingerprint", ["phash", "created_at"])
+    op.create_table(
+        "fingerprint_band",
+        sa.Column("band", sa.Integer(), nullable=False),
+        sa.Column("bits", sa.Integer(), nullable=False),
+        sa.Column("phash", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("band", "bits", "phash", name=op.f("fingerprint_band_key")),
+        sqlite_with_rowid=False,
+    )
+    op.execute("UPDATE schema_support SET oldest_code = '0002'")

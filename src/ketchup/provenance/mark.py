@@ -1,0 +1,121 @@
+"""Signing: a picture goes in, the same picture with a manifest and the IPTC mark comes out.
+
+The manifest says that the picture was made by an algorithm, which model made it and when it was
+signed. It says nothing about whoever asked for it: no prompt, no ids, no address. Not a pixel is
+touched, and nothing is fetched.
+
+A picture that comes with a manifest of its engine keeps it: ours then *opens* that picture as its
+parent, and the engine's is carried along word for word, with what was found out about it.
+
+`sign` blocks for 2 to 20 ms. It parses a file of somebody else's making in native code, which may
+end its process: it belongs into one that does nothing else and has given up its rights. It opens no
+file after the `Marker` was made and one picture of each format was signed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from c2pa import Builder, C2paError, C2paSignerInfo, Context, Settings, Signer
+
+from ketchup.provenance import containers, verify
+from ketchup.provenance.signer import Credential
+from ketchup.providers.base import ImageFormat
+
+_SCHEMA: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_UPSTREAM: Final = "upstream"
+_SETTINGS: Final = {
+    # A thumbnail is a second picture: 0.6 to 1.3 MB and 50 to 90 ms for 1024 pixels.
+    "builder": {"thumbnail": {"enabled": False}},
+    # What was signed is read back by tests; a reader per picture would double the time.
+    "verify": {"verify_after_sign": False, **verify.OFFLINE},
+}
+
+
+class Source(StrEnum):
+    """How a picture came to be, in IPTC's words."""
+
+    MODEL = "trainedAlgorithmicMedia"
+    """By a model that was trained on data."""
+    RULES = "algorithmicMedia"
+    """By rules alone, as the studio engine draws."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is said about a picture. Everybody who has it can read this."""
+
+    source: Source
+    model: str
+    version: str
+    """Of Ketchup, which signs."""
+
+
+class NotSigned(Exception):
+    """The picture's file does not add up; `str(error)` is for the operator."""
+
+
+class Marker:
+    """Signs pictures with one credential. Safe for concurrent use."""
+
+    def __init__(self, credential: Credential) -> None:
+        self._credential = credential
+        self._context = Context(Settings.from_dict(_SETTINGS))
+
+    def sign(self, data: bytes, image_format: ImageFormat, claim: Claim) -> bytes:
+        """Return the picture with its mark and manifest. Raises NotSigned."""
+        marked = containers.marked(data, image_format, claim.source)
+        parent = data if containers.has_manifest(data, image_format) else None
+        try:
+            try:
+                return self._signed(marked, parent, image_format, claim)
+            except C2paError:
+                if parent is None:
+                    raise
+                # A manifest that nobody can read proves nothing; the picture is still paid for.
+                return self._signed(marked, None, image_format, claim)
+        except C2paError as error:
+            raise NotSigned(f"{type(error).__name__}: {error}") from error
+
+    def _signed(
+        self, marked: bytes, parent: bytes | None, image_format: ImageFormat, claim: Claim
+    ) -> bytes:
+        mime, out = image_format.mime_type, io.BytesIO()
+        manifest = _manifest(claim, has_parent=parent is not None)
+        with Builder(manifest, self._context) as builder, self._signer() as signer:
+            if parent is not None:
+                # The original bytes: the mark would break the engine's own signature.
+                builder.add_ingredient(json.dumps(_PARENT), mime, io.BytesIO(parent))
+            builder.sign(signer, mime, io.BytesIO(marked), out)
+        return out.getvalue()
+
+    def _signer(self) -> Signer:
+        # The library gives no word that one signer may be used by two threads at once.
+        held = self._credential
+        return Signer.from_info(C2paSignerInfo(held.algorithm.encode(), held.chain, held.key, None))
+
+
+_PARENT: Final = {
+    "title": "the engine's image",
+    "relationship": "parentOf",
+    "label": _UPSTREAM,
+    "instance_id": _UPSTREAM,
+}
+
+
+def _manifest(claim: Claim, *, has_parent: bool) -> dict[str, Any]:
+    action: dict[str, Any] = {
+        "action": "c2pa.opened" if has_parent else "c2pa.created",
+        "digitalSourceType": _SCHEMA + claim.source,
+        "softwareAgent": {"name": claim.model},
+    }
+    if has_parent:
+        action["parameters"] = {"ingredientIds": [_UPSTREAM]}
+    return {
+        "claim_generator_info": [{"name": "Ketchup", "version": claim.version}],
+        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}}],
+    }
