@@ -35,7 +35,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from ketchup.db import Fault, PostgresUrl, fault_of, metadata
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 OLDEST_CODE: Final = "0002"
 """The oldest code, by its `HEAD`, that works on the schema at ours."""
 
