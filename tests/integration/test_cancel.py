@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from ketchup import credits, tasks
 from ketchup.clock import after
-from ketchup.db import Database, Location, SqliteFile
+from ketchup.db import Database, Location, PostgresUrl, SqliteFile
 from ketchup.errors import Conflict, NotFound, Unavailable
 from ketchup.generation import CANCELLED, cancel
 from ketchup.generation.finish import finish
@@ -36,6 +36,7 @@ from tests.support.factories import (
     success,
 )
 from tests.support.invariants import ALWAYS
+from tests.support.postgres_pool import PostgresPool
 from tests.support.service import DEADLINE_SECONDS, running_service
 
 ONE_AT_ONCE = Allowance(capacity=1)
@@ -137,6 +138,25 @@ def test_nobody_cancels_what_belongs_to_another(conn: Connection) -> None:
     with pytest.raises(NotFound):
         cancel(conn, other, task_id, NOW)
     assert wrong(conn) == []
+
+
+def test_on_postgresql_what_is_being_claimed_is_neither_waited_for_nor_ended(
+    postgres: PostgresPool,
+) -> None:
+    with postgres.migrated() as url, open_engine(PostgresUrl(url)) as engine:
+        with engine.begin() as conn:
+            register(conn, WORKER)
+            workspace = new_workspace(conn).id
+            task_id = submitted(conn, workspace)
+        with engine.begin() as claiming:
+            lease = claim_one(claiming)
+            with engine.begin() as conn, pytest.raises(Unavailable, match="changing hands"):
+                cancel(conn, workspace, task_id, NOW)
+        with engine.begin() as conn:
+            assert wrong(conn) == []
+            cancel(conn, workspace, task_id, NOW)
+            assert finish(conn, [ending(lease, success(lease))], NOW) == [LeaseLost(lease.attempt)]
+            assert wrong(conn) == []
 
 
 async def test_of_cancel_and_finish_at_once_exactly_one_counts(location: Location) -> None:
