@@ -30,8 +30,11 @@ def create_app(runtime: Runtime) -> App:
 
 
 def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
-    from ketchup.api import ApiDependencies, create_api  # noqa: PLC0415 see above
+    from ketchup.api import ApiDependencies, Waiters, create_api  # noqa: PLC0415 see above
 
+    waiters = Waiters(runtime.clock)
+    runtime.ended.listen(waiters.wake)
+    runtime.rung.listen(waiters.wake)
     return create_api(
         ApiDependencies(
             database=runtime.database,
@@ -43,6 +46,7 @@ def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
             catalog=runtime.catalog,
             results=runtime.results,
             ended=runtime.ended,
+            waiters=waiters,
             check_pace=None if pace is None else pace.check,
         ),
         beside=describe(runtime.catalog, runtime.rules.insufficient_credits_status),

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ketchup import credits
-from ketchup.api import ApiDependencies, create_api
+from ketchup.api import ApiDependencies, Waiters, create_api
 from ketchup.clock import FrozenClock
 from ketchup.config import Settings
 from ketchup.credits import Held, HoldRequest
@@ -83,6 +83,7 @@ async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
             catalog=catalog,
             results=Results(Storage(Path(folder.name)), catalog, "http://ketchup"),
             ended=Wakeup(),
+            waiters=Waiters(clock),
             check_pace=None,
         )
     )

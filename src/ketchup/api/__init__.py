@@ -18,8 +18,9 @@ from ketchup import __version__
 from ketchup.api import admin, customers, problems
 from ketchup.api.dependencies import ApiDependencies
 from ketchup.api.health import Readiness, health_routes
+from ketchup.api.waiting import Waiters
 
-__all__ = ["ApiDependencies", "create_api"]
+__all__ = ["ApiDependencies", "Waiters", "create_api"]
 
 
 def create_api(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query, Security
+from fastapi import APIRouter, Path, Query, Request, Security
 
 from ketchup import db, generation, tasks
 from ketchup.api.dependencies import ApiDependencies, Dependencies
@@ -18,7 +18,7 @@ from ketchup.api.shapes import TaskFilter
 from ketchup.api.views import ModelList, ModelView, TaskDetail, TaskPage
 from ketchup.db import Connection
 from ketchup.errors import NotFound
-from ketchup.ids import WorkspaceId, could_be_an_id, task_id_floor
+from ketchup.ids import could_be_an_id, task_id_floor
 from ketchup.tasks import History, Wanted
 
 routes: Final = APIRouter(
@@ -54,12 +54,29 @@ async def list_tasks(
 
 
 @routes.get("/tasks/{task_id}", tags=["tasks"])
-async def get_task(task_id: TaskIdIn, caller: TaskReader, api: Dependencies) -> TaskDetail:
-    """Show a task with what was asked for, its attempts, its cost and its images."""
+async def get_task(
+    task_id: TaskIdIn,
+    caller: TaskReader,
+    api: Dependencies,
+    request: Request,
+    wait: Annotated[int, Query(ge=0, le=30, description="Seconds to wait for its end.")] = 0,
+) -> TaskDetail:
+    """Show a task with what was asked for, its attempts, its cost and its images.
+
+    With `wait` it answers as soon as the task has ended, and as it is when the time is over. 503
+    says that too many wait already: ask without.
+    """
     _checked(task_id)
     if api.check_pace is not None:
         api.check_pace((caller.key_id, task_id))
-    return await _detail(api, caller.workspace_id, task_id)
+
+    async def look() -> History | None:
+        return await api.database.read(
+            lambda conn: tasks.find_history(conn, caller.workspace_id, task_id)
+        )
+
+    found = await api.waiters.until(look, _is_settled, request.is_disconnected, wait)
+    return await _shown(api, found)
 
 
 @routes.post("/tasks/{task_id}/cancel", tags=["tasks"])
@@ -79,11 +96,9 @@ async def cancel_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) 
     return await _shown(api, found)
 
 
-async def _detail(api: ApiDependencies, workspace_id: WorkspaceId, task_id: str) -> TaskDetail:
-    def work(conn: Connection) -> History | None:
-        return tasks.find_history(conn, workspace_id, task_id)
-
-    return await _shown(api, await api.database.read(work))
+def _is_settled(found: History | None) -> bool:
+    """Whether waiting longer would show nothing else."""
+    return found is None or found.summary.finished_at is not None
 
 
 async def _shown(api: ApiDependencies, found: History | None) -> TaskDetail:

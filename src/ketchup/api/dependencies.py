@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from ketchup.api.waiting import Waiters
 from ketchup.clock import Clock
 from ketchup.db import Database
 from ketchup.generation import Results
@@ -29,6 +30,7 @@ class ApiDependencies:
     results: Results
     ended: Callable[[], None]
     """Called after each commit that ended a task."""
+    waiters: Waiters
     check_pace: Callable[[Hashable], None] | None
     """Counts one more question after the same thing; raises RateLimited. None never does."""
 
