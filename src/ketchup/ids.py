@@ -23,6 +23,8 @@ RequestId = NewType("RequestId", str)
 WorkerId = NewType("WorkerId", str)
 DeliveryId = NewType("DeliveryId", str)
 
+_MAX_ID: Final = 40
+
 Entropy = Callable[[int], bytes]
 """Returns that many random bytes: `os.urandom`, or a seeded source in simulations."""
 
@@ -34,6 +36,23 @@ def task_id(now_micros: int, entropy: Entropy = os.urandom) -> TaskId:
     raw[8] = raw[8] & 0x3F | 0x80
     text = raw.hex()
     return TaskId(f"ta{text[2:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}")
+
+
+def could_be_an_id(text: str) -> bool:
+    """Whether a database would take it as one: no NUL, no half of a character."""
+    return len(text) <= _MAX_ID and text.isascii() and text.isprintable()
+
+
+def task_id_floor(at_micros: int, now_micros: int) -> str:
+    """Return what sorts before every task id minted at this time or later, and behind all others.
+
+    `now_micros` says which 35 years the ids are of. Exact to the millisecond.
+    """
+    milliseconds, spans = at_micros // 1000, at_micros // 1000 >> 40
+    if spans != (now_micros // 1000 >> 40):
+        return "ta" if at_micros < now_micros else "tb"
+    text = f"{milliseconds & (1 << 40) - 1:010x}"
+    return f"ta{text[:6]}-{text[6:]}"
 
 
 def workspace_id() -> WorkspaceId:

@@ -24,12 +24,17 @@ def create_app(runtime: Runtime) -> App:
     """Mount every surface on a runtime that is open as long as the application is."""
     files = ImageFiles(runtime.storage, runtime.clock, runtime.retention)
     status = runtime.rules.insufficient_credits_status
-    return App(Wire(_surface(runtime), files, status), lambda: _api(runtime))
+    # One for both: whoever asks for a task here and there asks for it twice.
+    pace = _pace(runtime)
+    return App(Wire(_surface(runtime, pace), files, status), lambda: _api(runtime, pace))
 
 
-def _api(runtime: Runtime) -> ASGIApp:
-    from ketchup.api import ApiDependencies, create_api  # noqa: PLC0415 see above
+def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
+    from ketchup.api import ApiDependencies, Waiters, create_api  # noqa: PLC0415 see above
 
+    waiters = Waiters(runtime.clock)
+    runtime.ended.listen(waiters.wake)
+    runtime.rung.listen(waiters.wake)
     return create_api(
         ApiDependencies(
             database=runtime.database,
@@ -38,18 +43,25 @@ def _api(runtime: Runtime) -> ASGIApp:
             admin_token=runtime.admin_token,
             clock=runtime.clock,
             plans=runtime.plans,
+            catalog=runtime.catalog,
+            results=runtime.results,
+            ended=runtime.ended,
+            waiters=waiters,
+            check_pace=None if pace is None else pace.check,
         ),
         beside=describe(runtime.catalog, runtime.rules.insufficient_credits_status),
     )
 
 
-def _surface(runtime: Runtime) -> Surface:
+def _pace(runtime: Runtime) -> Pace | None:
     rules = runtime.rules
-    pace = (
-        Pace(rules.polls_per_second, rules.poll_burst, runtime.clock)
-        if rules.polls_per_second
-        else None
-    )
+    if not rules.polls_per_second:
+        return None
+    return Pace(rules.polls_per_second, rules.poll_burst, runtime.clock)
+
+
+def _surface(runtime: Runtime, pace: Pace | None) -> Surface:
+    rules = runtime.rules
     return Surface(
         database=runtime.database,
         authenticator=runtime.authenticator,

@@ -285,9 +285,20 @@ class Worker:
     # -- chores -----------------------------------------------------------------------------------
 
     async def _sweep(self, worker_id: WorkerId, watch: Watch) -> None:
+        await self._let_go()
         if await self._runner.sweep(worker_id, watch):
             self.wake()
             self.wake_sender()
+
+    async def _let_go(self) -> None:
+        """Stop what customers have cancelled: the engine hears of it, and its place is free.
+
+        It has lost its lease already, so it could not have written anything more.
+        """
+        running = dict(self._running)
+        for attempt in await self._runner.find_cancelled(list(running)):
+            log.info("cancelled task let go", task_id=attempt.task_id)
+            running[attempt].cancel()
 
     async def _repeat(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:

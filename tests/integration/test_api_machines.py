@@ -96,6 +96,10 @@ async def test_the_document_covers_what_there_is_and_needs_no_token(api: AdminAp
         ("/admin/v1/workspaces/{workspace_id}/webhook-secret/rotate", "POST"),
         ("/healthz", "GET"),
         ("/readyz", "GET"),
+        ("/v1/models", "GET"),
+        ("/v1/tasks", "GET"),
+        ("/v1/tasks/{task_id}", "GET"),
+        ("/v1/tasks/{task_id}/cancel", "POST"),
     ]
     assert document["components"]["securitySchemes"]["AdminToken"]["scheme"] == "bearer"
     for path, item in document["paths"].items():

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx2
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ketchup import credits
-from ketchup.api import ApiDependencies, create_api
+from ketchup.api import ApiDependencies, Waiters, create_api
 from ketchup.clock import FrozenClock
 from ketchup.config import Settings
 from ketchup.credits import Held, HoldRequest
 from ketchup.db import Database, Location
+from ketchup.generation import Results, Wakeup
 from ketchup.ids import WorkspaceId, task_id
 from ketchup.money import Credits
+from ketchup.providers.catalog import catalog_from
+from ketchup.storage import Storage
 from ketchup.workspaces import Authenticator, Pepper, plans_from
 
 TOKEN = "dk-admin_the-token-of-these-tests"
@@ -66,13 +71,29 @@ class AdminApi:
 async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
     database, clock = Database(location), FrozenClock()
     authenticator = Authenticator(database, PEPPER, clock)
-    app = create_api(ApiDependencies(database, authenticator, PEPPER, TOKEN, clock, PLANS))
+    catalog, folder = catalog_from(Settings().models), TemporaryDirectory()
+    app = create_api(
+        ApiDependencies(
+            database=database,
+            authenticator=authenticator,
+            pepper=PEPPER,
+            admin_token=TOKEN,
+            clock=clock,
+            plans=PLANS,
+            catalog=catalog,
+            results=Results(Storage(Path(folder.name)), catalog, "http://ketchup"),
+            ended=Wakeup(),
+            waiters=Waiters(clock),
+            check_pace=None,
+        )
+    )
     try:
         async with _client(app) as client:
             client.headers.update(BEARER)
             yield AdminApi(app, location, database, authenticator, clock, client)
     finally:
         await database.close()
+        folder.cleanup()
 
 
 def _client(app: ASGIApp) -> httpx2.AsyncClient:

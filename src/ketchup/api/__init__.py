@@ -1,4 +1,4 @@
-"""The HTTP API beside the contract: `/admin/v1` for operators, and health for machines.
+"""The HTTP API beside the contract: `/v1` for customers, `/admin/v1` for operators, and health.
 
 FastAPI and pydantic stay inside this package. It also answers, in the contract's envelope, for
 every path that no surface knows. Request ids come from the server in front: they are read here, for
@@ -15,11 +15,12 @@ from fastapi.routing import APIRoute
 from typing_extensions import override
 
 from ketchup import __version__
-from ketchup.api import admin, problems
+from ketchup.api import admin, customers, problems
 from ketchup.api.dependencies import ApiDependencies
 from ketchup.api.health import Readiness, health_routes
+from ketchup.api.waiting import Waiters
 
-__all__ = ["ApiDependencies", "create_api"]
+__all__ = ["ApiDependencies", "Waiters", "create_api"]
 
 
 def create_api(
@@ -36,7 +37,7 @@ def create_api(
         beside or {},
         title="Ketchup",
         version=__version__,
-        description="Operate Ketchup: workspaces, API keys, webhook secrets and credits.",
+        description="Make images and look back at them; operate workspaces, keys and credits.",
         # The pages that FastAPI offers load their scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
@@ -45,6 +46,7 @@ def create_api(
     )
     app.state.dependencies = dependencies
     problems.install(app)
+    app.include_router(customers.routes)
     app.include_router(admin.routes)
     app.include_router(health_routes(Readiness(dependencies.database, dependencies.clock)))
     return app

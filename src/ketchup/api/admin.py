@@ -36,7 +36,7 @@ from ketchup.api.shapes import (
 from ketchup.credits import Account
 from ketchup.db import Connection
 from ketchup.errors import InvalidRequest, NotFound
-from ketchup.ids import KeyId, WorkspaceId
+from ketchup.ids import KeyId, WorkspaceId, could_be_an_id
 from ketchup.money import Credits
 from ketchup.workspaces import NewKey, Workspace
 
@@ -52,13 +52,13 @@ _DEFAULT_ROTATION: Final = Rotation()
 
 
 async def _workspace_id(workspace_id: Annotated[str, Path()]) -> WorkspaceId:
-    if not _could_be_an_id(workspace_id):
+    if not could_be_an_id(workspace_id):
         raise NotFound("workspace not found")
     return WorkspaceId(workspace_id)
 
 
 async def _key_id(key_id: Annotated[str, Path()]) -> KeyId:
-    if not _could_be_an_id(key_id):
+    if not could_be_an_id(key_id):
         raise NotFound("key not found")
     return KeyId(key_id)
 
@@ -236,9 +236,3 @@ def _view(conn: Connection, api: ApiDependencies, workspace_id: WorkspaceId) -> 
 
 
 _NOTHING: Final = Account(Credits(0), Credits(0))
-_MAX_ID: Final = 40
-
-
-def _could_be_an_id(text: str) -> bool:
-    """Whether a database would take it as one: no NUL, no half of a character."""
-    return len(text) <= _MAX_ID and text.isascii() and text.isprintable()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from ketchup.api.waiting import Waiters
 from ketchup.clock import Clock
 from ketchup.db import Database
+from ketchup.generation import Results
+from ketchup.providers.catalog import Catalog
 from ketchup.workspaces import Authenticator, Pepper, Plans
 
 
@@ -22,6 +26,13 @@ class ApiDependencies:
     admin_token: str = field(repr=False)
     clock: Clock
     plans: Plans
+    catalog: Catalog
+    results: Results
+    ended: Callable[[], None]
+    """Called after each commit that ended a task."""
+    waiters: Waiters
+    check_pace: Callable[[Hashable], None] | None
+    """Counts one more question after the same thing; raises RateLimited. None never does."""
 
 
 def dependencies_of(request: Request) -> ApiDependencies:

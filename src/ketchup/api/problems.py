@@ -1,4 +1,4 @@
-"""Errors on the wire: RFC 9457 problem documents for `/admin`, the contract's envelope elsewhere.
+"""Errors on the wire: RFC 9457 problem documents for `/admin` and `/v1`, the envelope elsewhere.
 
 This is the one place of this package where a kind of error gets a status. Promises: no 422; no text
 of an unexpected exception; no value that the caller sent comes back, only the names of fields.
@@ -32,7 +32,7 @@ log = telemetry.logger(__name__)
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one field of the request body."""
+    """What is wrong with one field of the request."""
 
     param: str = Field(description="The field, with dots and indexes for what is inside it.")
     reason: str
@@ -66,7 +66,7 @@ DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"description": "The request was not accepted.", "content": _CONTENT},
     "5XX": {"description": "The request may be fine, but was not served.", "content": _CONTENT},
 }
-"""The responses that every admin route can give. They name what `schemas` returns."""
+"""The responses that every route can give. They name what `schemas` returns."""
 
 
 def schemas() -> dict[str, Any]:
@@ -96,7 +96,7 @@ def fault_of(error: errors.KetchupError) -> Fault:
 
 def respond(scope: Scope, fault: Fault) -> Response:
     """Write the fault in the form that belongs to the path."""
-    if is_admin(scope["path"]):
+    if has_problems(scope["path"]):
         body, media = _problem(scope, fault), PROBLEM_JSON
         headers = {**NO_STORE, **fault.headers}
     else:
@@ -107,9 +107,9 @@ def respond(scope: Scope, fault: Fault) -> Response:
     return Response(content, fault.status, headers, media_type=media)
 
 
-def is_admin(path: str) -> bool:
-    """Whether the path belongs to the admin API, known there or not."""
-    return path == "/admin" or path.startswith("/admin/")
+def has_problems(path: str) -> bool:
+    """Whether the path belongs to `/admin` or `/v1`, known there or not."""
+    return path in {"/admin", "/v1"} or path.startswith(("/admin/", "/v1/"))
 
 
 # The kinds of `ketchup.errors`, and their base for one that is added there and forgotten here.
@@ -219,7 +219,7 @@ def _fault_of_validation(found: Sequence[Mapping[str, Any]]) -> Fault:
 
 
 def _field_problem(error: Mapping[str, Any]) -> FieldProblem:
-    where = error["loc"][1:] if error["loc"][0] == "body" else error["loc"]
+    where = error["loc"][1:] if error["loc"][0] in {"body", "query"} else error["loc"]
     return FieldProblem(param=".".join(map(str, where))[:_MAX_PARAM], reason=_reason(error))
 
 

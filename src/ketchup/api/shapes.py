@@ -24,6 +24,7 @@ from ketchup import clock, money
 from ketchup.clock import Micros
 from ketchup.credits import Account, Audit
 from ketchup.money import Credits
+from ketchup.tasks import Status
 from ketchup.workspaces import ApiKey, Environment, Plan, Scope, Workspace, WorkspaceStatus
 
 
@@ -124,6 +125,19 @@ class Grant(_Request):
 
     amount: AmountIn
     note: Note | None = None
+
+
+class TaskFilter(_Request):
+    """Which tasks to list. Times count to the millisecond."""
+
+    limit: int = Field(default=20, ge=1, le=100)
+    before: str | None = Field(
+        default=None, max_length=40, description="`next` of the page before this one."
+    )
+    status: Status | None = None
+    model: ModelName | None = Field(default=None, description="A model's id or alias.")
+    created_from: TimeIn = Field(default=None, description="At this time or later.")
+    created_before: TimeIn = Field(default=None, description="Before this time.")
 
 
 class AccountView(BaseModel):

@@ -6,6 +6,7 @@ transactions opened that span them:
     submit    idempotency, turn, hold, task         one transaction for many requests
     start     the journal, before anything is sent  one for many
     finish    task, credits, webhook                one for many
+    cancel    the same, because a customer says so  one
     recover   what dead workers left behind         one for all of it
 
 No transaction is open while something is fetched, rendered or stored. Running a task is at least
@@ -13,6 +14,7 @@ once; paying for it is exactly once, because only the attempt that still holds t
 """
 
 import ketchup.provenance  # noqa: F401 its tables are part of the schema
+from ketchup.generation.cancel import CANCELLED, cancel
 from ketchup.generation.chores import Chores
 from ketchup.generation.finish import Ending, recover
 from ketchup.generation.inputs import Inputs
@@ -23,6 +25,7 @@ from ketchup.generation.submit import Accepted, Decision, GenerationRequest, Sub
 from ketchup.generation.wakeup import Wakeup
 
 __all__ = [
+    "CANCELLED",
     "Accepted",
     "Chores",
     "Decision",
@@ -36,6 +39,7 @@ __all__ = [
     "Submitter",
     "Wakeup",
     "allowance_of",
+    "cancel",
     "recover",
     "set_plan",
 ]

@@ -22,6 +22,7 @@ from ketchup import backoff, db, ids, leases, storage, tasks, telemetry, webhook
 from ketchup.clock import Clock, after
 from ketchup.db import Connection, Database
 from ketchup.errors import Unavailable
+from ketchup.generation.cancel import CANCELLED
 from ketchup.generation.finish import Ending, failed_end, finish, recover_lost
 from ketchup.generation.inputs import Inputs
 from ketchup.generation.results import Results
@@ -141,6 +142,14 @@ class Runner:
         """Return what a claim leased without an answer: held by this worker, and not running."""
         held = await self._database.write(lambda conn: self._list_leases(conn, worker_id))
         return [lease for lease in held if lease.attempt not in running]
+
+    async def find_cancelled(self, running: Collection[Attempt]) -> list[Attempt]:
+        """Return which of these attempts a customer has ended."""
+        if not running:
+            return []
+        return await self._database.read(
+            lambda conn: tasks.list_ended_for(conn, running, CANCELLED)
+        )
 
     async def run(self, lease: Lease) -> None:
         """Run one task to its end, or back to the queue. Raises nothing but CancelledError."""

@@ -14,7 +14,7 @@ Every arrow is one function, and a conditional update that names the task, the a
 worker: zero rows means that the task is not ours any more. There is no way to set a status.
 
 `table` has the rows, `admission` lets tasks in, `fairness` and `turns` say whose are next, `queue`
-moves them, `queries` reads them.
+moves them, `withdraw` takes them out, `queries` reads them, `history` for whoever looks back.
 """
 
 from ketchup.tasks.admission import (
@@ -28,6 +28,7 @@ from ketchup.tasks.admission import (
     remember_keys,
 )
 from ketchup.tasks.fairness import UNLIMITED, Allowance, Priority, RateLimit, TooDeep, TooSoon
+from ketchup.tasks.history import History, Page, Summary, Try, Wanted, find_history, list_page
 from ketchup.tasks.queries import Task, get_many
 from ketchup.tasks.queue import (
     Attempt,
@@ -37,6 +38,7 @@ from ketchup.tasks.queue import (
     claim,
     finish,
     hand_back,
+    list_ended_for,
     list_holders,
     list_leases,
     promote_due,
@@ -47,6 +49,7 @@ from ketchup.tasks.queue import (
 )
 from ketchup.tasks.table import Options, Status
 from ketchup.tasks.turns import Turns, fill, lock_turns, set_share
+from ketchup.tasks.withdraw import Withdrawn, lock_leased, withdraw
 
 __all__ = [
     "UNLIMITED",
@@ -55,28 +58,38 @@ __all__ = [
     "Conflicting",
     "End",
     "Fingerprint",
+    "History",
     "IdempotencyKey",
     "Lease",
     "LeaseLost",
     "NewTask",
     "Options",
+    "Page",
     "Priority",
     "RateLimit",
     "Status",
+    "Summary",
     "Task",
     "TooDeep",
     "TooSoon",
+    "Try",
     "Turns",
+    "Wanted",
+    "Withdrawn",
     "claim",
     "enqueue",
     "fill",
+    "find_history",
     "find_keys",
     "finish",
     "forget_keys",
     "get_many",
     "hand_back",
+    "list_ended_for",
     "list_holders",
     "list_leases",
+    "list_page",
+    "lock_leased",
     "lock_turns",
     "promote_due",
     "remember_keys",
@@ -85,4 +98,5 @@ __all__ = [
     "set_share",
     "start",
     "was_ended",
+    "withdraw",
 ]

@@ -119,7 +119,7 @@ def claim(conn: Connection, worker_id: WorkerId, limit: int, now: Micros) -> lis
         return []
     latest = max(row.vtime for row in rows)
     conn.execute(_MOVE_CLOCK, {"latest": latest})
-    return [_lease(row) for row in sorted(rows, key=lambda row: (row.vtime, row.id))]
+    return [lease_of(row) for row in sorted(rows, key=lambda row: (row.vtime, row.id))]
 
 
 def start(
@@ -174,6 +174,14 @@ def was_ended(conn: Connection, end: End) -> bool:
     return row is not None and (row.attempt, row.status) == (end.attempt.number, end.status)
 
 
+def list_ended_for(conn: Connection, attempts: Iterable[Attempt], reason: str) -> list[Attempt]:
+    """Return those of the attempts under whose number a task has ended for this reason."""
+    by_name = {(a.task_id, a.number): a for a in attempts}
+    ids = {"ids": [task_id for task_id, _ in by_name], "reason": reason}
+    rows = conn.execute(_ENDED_FOR, ids)
+    return [by_name[name] for row in rows if (name := (row.id, row.attempt)) in by_name]
+
+
 def retry(conn: Connection, a: Attempt, run_at: Micros, detail: str, now: Micros) -> bool:
     """Let the task run again, not before `run_at`; uses up a try. False when the lease is lost."""
     values = {
@@ -213,7 +221,7 @@ def _promote_between(conn: Connection, behind: int, until: int) -> int:
 
 def list_leases(conn: Connection, worker_id: WorkerId) -> list[Lease]:
     """Return everything that is leased to a worker."""
-    return [_lease(row) for row in conn.execute(_LEASED_TO, {"workers": [worker_id]})]
+    return [lease_of(row) for row in conn.execute(_LEASED_TO, {"workers": [worker_id]})]
 
 
 def list_holders(conn: Connection) -> set[WorkerId]:
@@ -238,7 +246,7 @@ def requeue_lost(
     conn.execute(_COUNT_LOSS, {"ids": ids})
     conn.execute(_REQUEUE_LOST, {"ids": [id_ for id_ in ids if id_ not in hopeless]})
     conn.execute(_CLOSE_LOST, {"ids": ids, "now": now})
-    return [_lease(row) for row in lost if row.id in hopeless]
+    return [lease_of(row) for row in lost if row.id in hopeless]
 
 
 def _lock_held(
@@ -267,7 +275,8 @@ def _close(conn: Connection, a: Attempt, outcome: Outcome, detail: str | None, n
     conn.execute(_CLOSE_ATTEMPT, {**row, "now": now})
 
 
-def _lease(row: Row[*tuple[Any, ...]]) -> Lease:
+def lease_of(row: Row[*tuple[Any, ...]]) -> Lease:
+    """Return the lease of a row with `LEASE_COLUMNS`."""
     return Lease(
         attempt=Attempt(TaskId(row.id), row.attempt, WorkerId(row.worker_id)),
         workspace_id=WorkspaceId(row.workspace_id),
@@ -328,7 +337,7 @@ def _close_row(end: End, now: Micros) -> dict[str, object]:
 # The rows that hold an attempt are locked; these find them again.
 _FENCE: Final = ("id", "attempt")
 _ATTEMPT: Final = ("task_id", "number")
-_LEASE_COLUMNS: Final = (
+LEASE_COLUMNS: Final = (
     task.c.id,
     task.c.attempt,
     task.c.worker_id,
@@ -372,7 +381,7 @@ _CLAIM: Final = (
         ),
         submitted_at=func.coalesce(task.c.submitted_at, bindparam("now")),
     )
-    .returning(*_LEASE_COLUMNS)
+    .returning(*LEASE_COLUMNS)
 )
 _MOVE_CLOCK: Final = (
     update(queue_clock)
@@ -415,7 +424,7 @@ _PROMOTE: Final = (
     .returning(task.c.id)
 )
 _LOST: Final = (
-    select(*_LEASE_COLUMNS)
+    select(*LEASE_COLUMNS)
     .where(*_HELD_BY_THEM)
     .order_by(task.c.id)
     .limit(bindparam("most"))
@@ -431,5 +440,8 @@ _THEM: Final = task.c.id.in_(bindparam("ids", expanding=True))
 _COUNT_LOSS: Final = update(task).where(_THEM).values(losses=task.c.losses + 1)
 _REQUEUE_LOST: Final = update(task).where(_THEM).values(_back_to(QueueState.READY))
 _HOLDERS: Final = distinct_by_index(task.c.worker_id, in_state(QueueState.LEASED))
-_LEASED_TO: Final = select(*_LEASE_COLUMNS).where(*_HELD_BY_THEM)
+_LEASED_TO: Final = select(*LEASE_COLUMNS).where(*_HELD_BY_THEM)
 _ENDED_AS: Final = select(task.c.attempt, task.c.status).where(task.c.id == bindparam("id"))
+_ENDED_FOR: Final = select(task.c.id, task.c.attempt).where(
+    _THEM, task.c.queue_state == QueueState.DONE.value, task.c.reason == bindparam("reason")
+)

@@ -116,6 +116,8 @@ task = Table(
     CheckConstraint("(queue_state = 'delayed') = (run_at IS NOT NULL)", name="delayed_until"),
     CheckConstraint("(status = 'success') = (result IS NOT NULL)", name="success_has_images"),
     CheckConstraint("0 <= consumed AND consumed <= price", name="costs_what_was_agreed"),
+    # A workspace's own list, newest first.
+    Index("task_of_workspace", "workspace_id", "id"),
     partial_index("task_ready", "vtime", "id", where=text("queue_state = 'ready'")),
     partial_index(
         "task_waiting",

@@ -89,6 +89,11 @@ class Turns:
             now_has = self.of(workspace)
             self._set(workspace, replace(now_has, active=now_has.active - count))
 
+    def withdraw(self, workspace: WorkspaceId) -> None:
+        """Take one off what waits: it never had a place."""
+        now_has = self.of(workspace)
+        self._set(workspace, replace(now_has, waiting=now_has.waiting - 1))
+
     def set_share(self, workspace: WorkspaceId, capacity: int, weight: int) -> None:
         """Let a workspace have another share from now on."""
         self._set(workspace, replace(self.of(workspace), capacity=capacity, weight=weight))

@@ -78,6 +78,7 @@ class Scope(StrEnum):
 
     CREATE_IMAGES = "image:create"
     READ_TASKS = "task:read"
+    WRITE_TASKS = "task:write"
     READ_USAGE = "usage:read"
 
 

@@ -1,4 +1,4 @@
-"""Fingerprints of the pictures that were made. Only adds, so the code of 0002 goes on working."""
+"""Fingerprints of pictures, and a workspace's own list of tasks. Only adds."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -33,4 +33,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("band", "bits", "phash", name=op.f("fingerprint_band_key")),
         sqlite_with_rowid=False,
     )
+    op.create_index("task_of_workspace", "task", ["workspace_id", "id"])
     op.execute("UPDATE schema_support SET oldest_code = '0002'")

@@ -1,0 +1,135 @@
+"""The customers' API: their models, and their tasks as they look back at them.
+
+Tasks are created by the contract's own endpoint. Every question names the caller's workspace: what
+belongs to another is as absent as what never was.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path, Query, Request, Security
+
+from ketchup import db, generation, tasks
+from ketchup.api.dependencies import ApiDependencies, Dependencies
+from ketchup.api.keys import AnyCaller, CustomerRoute, TaskReader, TaskWriter, documented_scheme
+from ketchup.api.problems import DOCUMENTED
+from ketchup.api.shapes import TaskFilter
+from ketchup.api.views import ModelList, ModelView, TaskDetail, TaskPage
+from ketchup.db import Connection
+from ketchup.errors import NotFound
+from ketchup.ids import could_be_an_id, task_id_floor
+from ketchup.tasks import History, Wanted
+
+routes: Final = APIRouter(
+    prefix="/v1",
+    route_class=CustomerRoute,
+    dependencies=[Security(documented_scheme)],
+    responses=DOCUMENTED,
+)
+
+TaskIdIn = Annotated[str, Path(description="The id that creating the task answered with.")]
+
+
+@routes.get("/models", tags=["models"])
+async def list_models(caller: AnyCaller, api: Dependencies) -> ModelList:
+    """List the models that the key may use, with their prices and limits."""
+    return ModelList(items=[ModelView.of(m) for m in api.catalog if caller.may_use(m.id)])
+
+
+@routes.get("/tasks", tags=["tasks"])
+async def list_tasks(
+    asked: Annotated[TaskFilter, Query()], caller: TaskReader, api: Dependencies
+) -> TaskPage:
+    """List the workspace's tasks, newest first.
+
+    A filter that leaves much out can end a page early: go on as long as `next` is not null.
+    """
+    wanted = _wanted(asked, api)
+
+    def work(conn: Connection) -> TaskPage:
+        return TaskPage.of(tasks.list_page(conn, caller.workspace_id, wanted))
+
+    return await api.database.read(work)
+
+
+@routes.get("/tasks/{task_id}", tags=["tasks"])
+async def get_task(
+    task_id: TaskIdIn,
+    caller: TaskReader,
+    api: Dependencies,
+    request: Request,
+    wait: Annotated[int, Query(ge=0, le=30, description="Seconds to wait for its end.")] = 0,
+) -> TaskDetail:
+    """Show a task with what was asked for, its attempts, its cost and its images.
+
+    With `wait` it answers as soon as the task has ended, and as it is when the time is over. 503
+    says that too many wait already: ask without.
+    """
+    _checked(task_id)
+    if api.check_pace is not None:
+        api.check_pace((caller.key_id, task_id))
+
+    async def look() -> History | None:
+        return await api.database.read(
+            lambda conn: tasks.find_history(conn, caller.workspace_id, task_id)
+        )
+
+    found = await api.waiters.until(look, _is_settled, request.is_disconnected, wait)
+    return await _shown(api, found)
+
+
+@routes.post("/tasks/{task_id}/cancel", tags=["tasks"])
+async def cancel_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) -> TaskDetail:
+    """End a task before its images are there. It costs nothing, and its callback says so.
+
+    A task that has ended answers 409: of cancel and its end, one counts.
+    """
+    _checked(task_id)
+
+    def work(conn: Connection) -> History | None:
+        generation.cancel(conn, caller.workspace_id, task_id, db.now(conn, api.clock))
+        return tasks.find_history(conn, caller.workspace_id, task_id)
+
+    found = await api.database.write(work)
+    api.ended()
+    return await _shown(api, found)
+
+
+def _is_settled(found: History | None) -> bool:
+    """Whether waiting longer would show nothing else."""
+    return found is None or found.summary.finished_at is not None
+
+
+async def _shown(api: ApiDependencies, found: History | None) -> TaskDetail:
+    if found is None:
+        raise NotFound(_NO_TASK)
+    keys = found.images
+    # Outside of the transaction: some models show the image itself, which is read from the store.
+    shown = None if keys is None else await api.results.show(found.summary.model, keys)
+    return TaskDetail.showing(found, shown)
+
+
+def _wanted(asked: TaskFilter, api: ApiDependencies) -> Wanted:
+    now = api.clock.now()
+    ends = [] if asked.created_before is None else [task_id_floor(asked.created_before, now)]
+    if asked.before is not None:
+        ends.append(_checked(asked.before))
+    known = None if asked.model is None else api.catalog.find(asked.model)
+    return Wanted(
+        limit=asked.limit,
+        before=min(ends, default=None),
+        since=None if asked.created_from is None else task_id_floor(asked.created_from, now),
+        status=asked.status,
+        # One that is not offered any more still names its tasks.
+        model=asked.model if known is None else known.id,
+    )
+
+
+_NO_TASK: Final = "task not found"
+
+
+def _checked(task_id: str) -> str:
+    if not could_be_an_id(task_id):
+        raise NotFound(_NO_TASK)
+    return task_id

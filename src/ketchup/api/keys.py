@@ -1,0 +1,73 @@
+"""Who may use the customers' API: whoever has a good API key with the scope that a route names.
+
+`CustomerRoute` is the class of every route of customers, so none can be added without the check of
+the key. It looks at the key before it reads anything else, and keeps every answer out of caches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Final, cast
+
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from typing_extensions import override
+
+from ketchup.api.dependencies import dependencies_of
+from ketchup.api.problems import NO_STORE
+from ketchup.errors import Forbidden
+from ketchup.workspaces import Caller, Scope
+
+documented_scheme: Final = HTTPBearer(
+    # The contract's own scheme: there is one kind of key.
+    scheme_name="ApiKey",
+    bearerFormat="dk-",
+    description="An API key, such as a workspace's owner creates.",
+    # Says in the OpenAPI document what `CustomerRoute` enforces; decides nothing itself.
+    auto_error=False,
+)
+
+
+class CustomerRoute(APIRoute):
+    """A route that answers nobody without a good API key."""
+
+    @override
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            headers = [value for name, value in request.scope["headers"] if name == _AUTHORIZATION]
+            authenticator = dependencies_of(request).authenticator
+            request.state.caller = await authenticator.authenticate(headers)
+            response = await handle(request)
+            response.headers.update(NO_STORE)
+            return response
+
+        return guarded
+
+
+def _with(scope: Scope) -> Callable[[Request], Coroutine[Any, Any, Caller]]:
+    async def caller(request: Request) -> Caller:
+        found = caller_of(request)
+        if not found.may(scope):
+            raise Forbidden(f"the API key lacks the scope {scope}")
+        return found
+
+    return caller
+
+
+def caller_of(request: Request) -> Caller:
+    """Return whose key `CustomerRoute` has found good."""
+    return cast("Caller", request.state.caller)
+
+
+async def _anybody(request: Request) -> Caller:
+    return caller_of(request)
+
+
+_AUTHORIZATION: Final = b"authorization"
+
+AnyCaller = Annotated[Caller, Depends(_anybody)]
+TaskReader = Annotated[Caller, Depends(_with(Scope.READ_TASKS))]
+TaskWriter = Annotated[Caller, Depends(_with(Scope.WRITE_TASKS))]

@@ -1,0 +1,71 @@
+"""Waiting for tasks to end, so that a client need not ask again and again.
+
+An end in this process or one that rang the bell wakes whoever waits; behind that is a look once a
+second, so nothing depends on it. Nobody holds a connection to the database while waiting, and there
+are so many places: who finds none is told at once, for it can still ask without waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from ketchup.clock import Clock
+from ketchup.errors import Unavailable
+
+Found = TypeVar("Found")
+
+MOST: Final = 1_000
+LOOK_SECONDS: Final = 1.0
+
+
+class Waiters:
+    """The places for those who wait. On the event loop only."""
+
+    def __init__(self, clock: Clock, most: int = MOST) -> None:
+        self._clock = clock
+        self._most = most
+        self._waiting: set[asyncio.Event] = set()
+
+    def wake(self) -> None:
+        """Have everybody look: a task may have ended."""
+        for waiter in self._waiting:
+            waiter.set()
+
+    async def until(
+        self,
+        look: Callable[[], Awaitable[Found]],
+        enough: Callable[[Found], bool],
+        is_gone: Callable[[], Awaitable[bool]],
+        seconds: float,
+    ) -> Found:
+        """Look until it is enough, the time is over or the client is gone; return the last look.
+
+        Raises Unavailable when all places are taken, and it is not enough at once.
+        """
+        until = self._clock.monotonic() + seconds
+        woken = asyncio.Event()
+        # Before the first look: an end behind it is then not missed.
+        self._waiting.add(woken)
+        try:
+            found = await look()
+            if seconds and not enough(found) and len(self._waiting) > self._most:
+                raise Unavailable("too many requests wait; ask without waiting", retry_after=1.0)
+            while not enough(found) and (left := until - self._clock.monotonic()) > 0:
+                await _wait(woken, min(left, LOOK_SECONDS))
+                woken.clear()
+                if await is_gone():
+                    break
+                found = await look()
+            return found
+        finally:
+            self._waiting.remove(woken)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

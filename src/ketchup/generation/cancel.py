@@ -1,0 +1,67 @@
+"""Cancel: a customer ends a task before its images are there, and pays nothing.
+
+A task that no worker has leaves the queue. One that a worker has is ended under the attempt that
+holds it, as its worker would: from then on that attempt has lost its lease, can write nothing any
+more, and its worker lets go of the engine at its next sweep. Either way the row, the hold, the turn
+and the callback change in one transaction, so cancel and finish cannot both have happened.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ketchup import credits, tasks, webhooks
+from ketchup.clock import Micros
+from ketchup.credits import Settlement
+from ketchup.db import Connection
+from ketchup.errors import Conflict, NotFound, Unavailable
+from ketchup.generation.finish import Ending, failed_end, finish
+from ketchup.ids import TaskId, WorkspaceId
+from ketchup.money import Credits
+from ketchup.tasks import End, Status
+from ketchup.webhooks import NewDelivery
+
+CANCELLED: Final = "The task was cancelled."
+_BY_CUSTOMER: Final = "cancelled by the customer"
+
+
+def cancel(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: Micros) -> None:
+    """End a task as failed and give its credits back.
+
+    Raises NotFound, Conflict when it has ended, and Unavailable when it is changing hands just now:
+    nothing was written then.
+    """
+    if _end_leased(conn, workspace_id, task_id, now):
+        return
+    if _end_queued(conn, workspace_id, task_id, now):
+        return
+    found = tasks.find_history(conn, workspace_id, task_id)
+    if found is None:
+        raise NotFound("task not found")
+    if found.summary.status in {Status.SUCCESS, Status.FAILED}:
+        raise Conflict("the task has ended")
+    raise Unavailable("the task is changing hands; try again", retry_after=1.0)
+
+
+def _end_leased(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: Micros) -> bool:
+    lease = tasks.lock_leased(conn, workspace_id, task_id)
+    if lease is None:
+        return False
+    callback = _callback(lease.attempt.task_id) if lease.callback_url else None
+    [end] = finish(conn, [Ending(lease, failed_end(lease, CANCELLED, _BY_CUSTOMER), callback)], now)
+    return isinstance(end, End)
+
+
+def _end_queued(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: Micros) -> bool:
+    left = tasks.withdraw(conn, workspace_id, task_id, CANCELLED, now)
+    if left is None:
+        return False
+    credits.settle(conn, [Settlement(left.id, workspace_id, Credits(0))], now)
+    if left.callback_url is not None:
+        owed = NewDelivery(left.id, workspace_id, left.callback_url, _callback(left.id))
+        webhooks.enqueue(conn, [owed], now)
+    return True
+
+
+def _callback(task_id: TaskId) -> bytes:
+    return webhooks.callback_body(task_id, Status.FAILED, None, Credits(0), CANCELLED)
