@@ -22,7 +22,7 @@ from ketchup.generation import Results, Wakeup
 from ketchup.ids import WorkspaceId, task_id
 from ketchup.money import Credits
 from ketchup.providers.catalog import catalog_from
-from ketchup.storage import Storage
+from ketchup.storage import DiskStorage
 from ketchup.workspaces import Authenticator, Pepper, plans_from
 
 TOKEN = "dk-admin_the-token-of-these-tests"
