@@ -3,10 +3,10 @@
 `HEAD` names the newest step, so that a start on an up-to-date database does not pay for importing
 Alembic. A step is never edited after a release.
 
-Old code runs on the next schema: a step only adds (0002 did not), and a column is removed one
-release after the last code that used it. So a fleet is migrated first and restarted node by node.
-Each step writes into `schema_support` which code can still work with what it made; a step that
-leaves older code behind says so there, and that code then refuses to start.
+Old code runs on the next schema: a step only adds (0003 did, 0002 did not), and a column is removed
+one release after the last code that used it. So a fleet is migrated first and restarted node by
+node. Each step writes into `schema_support` which code can still work with what it made; a step
+that leaves older code behind says so there, and that code then refuses to start.
 
 PostgreSQL's history begins with step 0002: an empty database is made at once, whatever its kind,
 and no PostgreSQL database was ever at 0001.
@@ -35,7 +35,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from ketchup.db import Fault, PostgresUrl, fault_of, metadata
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 OLDEST_CODE: Final = "0002"
 """The oldest code, by its `HEAD`, that works on the schema at ours."""
 
