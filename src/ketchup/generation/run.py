@@ -37,10 +37,10 @@ from ketchup.errors import Unavailable
 from ketchup.generation.finish import Ending, failed_end, finish, recover_lost
 from ketchup.generation.inputs import Inputs
 from ketchup.generation.results import Results
-from ketchup.generation.routing import Channel, Chosen, Route, Unknown, Wait, choose
+from ketchup.generation.routing import Channel, Route, Unknown, Wait
+from ketchup.generation.start import Sent, Start, start
 from ketchup.ids import Entropy, WorkerId, WorkspaceId
 from ketchup.leases import Watch
-from ketchup.money import Credits
 from ketchup.providers.base import (
     AspectRatio,
     GeneratedImage,
@@ -58,7 +58,7 @@ from ketchup.providers.base import Unavailable as EngineUnavailable
 from ketchup.providers.catalog import Catalog
 from ketchup.references import ReferenceFailed, sniff
 from ketchup.storage import Storage
-from ketchup.tasks import Attempt, End, Lease, LeaseLost, Sending
+from ketchup.tasks import Attempt, End, Lease, LeaseLost
 
 T = TypeVar("T")
 log = telemetry.logger(__name__)
@@ -146,22 +146,6 @@ class _Elsewhere:
 _Outcome = _Succeeded | _Failed | _Retry | _Gone | _Unknown | _Elsewhere | Wait
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    lease: Lease
-    routes: Sequence[Route]
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """The journal has it."""
-
-    chosen: Chosen
-    was_well: bool
-    has_others: bool
-    """Whether there are channels that this task has not tried."""
-
-
 class Runner:
     """Claims tasks and runs them. `ended` is called after each commit that ended a task."""
 
@@ -243,7 +227,7 @@ class Runner:
         try:
             async with asyncio.timeout(self._rules.timeout_seconds):
                 loaded = await self._inputs.load_all(lease.images)
-                started = await self._insist(lambda: self._start(_Start(lease, routes)))
+                started = await self._insist(lambda: self._start(Start(lease, routes)))
         except _EXPECTED as error:
             return _judged(error)
         except Exception as error:
@@ -254,7 +238,7 @@ class Runner:
             return started
         return await self._send(lease, loaded, started) if started else _Gone()
 
-    async def _send(self, lease: Lease, loaded: Sequence[ReferenceImage], sent: _Sent) -> _Outcome:
+    async def _send(self, lease: Lease, loaded: Sequence[ReferenceImage], sent: Sent) -> _Outcome:
         channel = sent.chosen.channel
         request = _image_request(lease, sent.chosen.model, tuple(loaded))
         provider, cancelled = self._engines.providers[channel.provider], asyncio.Event()
@@ -275,7 +259,7 @@ class Runner:
             await self._tell(lambda conn: channels.record_success(conn, channel.name))
         return _delivered(images, request.count)
 
-    async def _learn(self, attempt: Attempt, sent: _Sent, error: Exception) -> _Outcome:
+    async def _learn(self, attempt: Attempt, sent: Sent, error: Exception) -> _Outcome:
         """Remember what an error says about the channel, before the task goes anywhere."""
         channel = sent.chosen.channel
         if isinstance(error, Refused):
@@ -446,7 +430,7 @@ class Runner:
             return []
         return tasks.claim(conn, worker_id, limit, db.now(conn, self._clock))
 
-    def _start_all(self, conn: Connection, starts: Sequence[_Start]) -> list[_Sent | Wait | None]:
+    def _start_all(self, conn: Connection, starts: Sequence[Start]) -> list[Sent | Wait | None]:
         return start(conn, starts, db.now(conn, self._clock), self._random)
 
     def _finish_all(self, conn: Connection, endings: Sequence[Ending]) -> list[End | LeaseLost]:
@@ -481,94 +465,11 @@ def _delivered(images: Sequence[GeneratedImage], wanted: int) -> _Succeeded | _F
     return _Succeeded(images)
 
 
-def start(
-    conn: Connection, starts: Sequence[_Start], now: Micros, random: Random
-) -> list[_Sent | Wait | None]:
-    """Choose a channel for each and write it to the journal; None where the lease was lost.
-
-    Channels are locked before tasks, and only those with a limit or a failure.
-    """
-    room = _Room.of(conn, {c for s in starts for route in s.routes for c in route.channels})
-    journal = tasks.sent_before(conn, [s.lease.attempt.task_id for s in starts])
-    decided: list[_Sent | Wait] = []
-    for one in starts:
-        sent = journal.get(one.lease.attempt.task_id, {})
-        decided.append(_decide(one, sent, room, now, random))
-    room.store(conn)
-    sendings = [
-        _sending(one.lease, d.chosen.channel)
-        for one, d in zip(starts, decided, strict=True)
-        if isinstance(d, _Sent)
-    ]
-    lost = {a.attempt for a in tasks.start(conn, sendings, now) if isinstance(a, LeaseLost)}
-    return [
-        None if one.lease.attempt in lost else d for one, d in zip(starts, decided, strict=True)
-    ]
-
-
-@dataclass(slots=True)
-class _Room:
-    """How the channels are while starts are decided one after the other."""
-
-    states: dict[str, channels.State]
-    in_flight: dict[str, int]
-    locked: Collection[str]
-
-    @classmethod
-    def of(cls, conn: Connection, them: Collection[Channel]) -> _Room:
-        names = {channel.name for channel in them}
-        limited = {channel.name for channel in them if channel.is_limited}
-        states = {name: channels.State() for name in names} | channels.look(conn, names)
-        locked = limited | {name for name, state in states.items() if not state.is_well}
-        if locked:
-            states |= channels.lock(conn, locked)
-        return cls(states, tasks.images_in_flight(conn, limited) if limited else {}, locked)
-
-    def take(self, channel: Channel, images: int, now: Micros) -> None:
-        self.in_flight[channel.name] = self.in_flight.get(channel.name, 0) + images
-        state = self.states[channel.name]
-        self.states[channel.name] = state.sent(images, channel.images_per_minute, now)
-
-    def store(self, conn: Connection) -> None:
-        for name in sorted(self.locked):
-            channels.store(conn, name, self.states[name])
-
-
-def _decide(
-    one: _Start, sent: Mapping[int, str], room: _Room, now: Micros, random: Random
-) -> _Sent | Wait:
-    by_name = {c.name: Chosen(c, r.model) for r in reversed(one.routes) for c in r.channels}
-    images = one.lease.options.n
-    # A start is repeated when nobody heard of its commit: it is in the journal then.
-    journalled = by_name.get(sent.get(one.lease.attempt.number, ""))
-    chosen = journalled or choose(
-        one.routes, room.states, room.in_flight, images, tried=sent.values(), now=now, random=random
-    )
-    if isinstance(chosen, Wait):
-        return chosen
-    name = chosen.channel.name
-    was_well = journalled is None and room.states[name].is_well
-    if journalled is None:
-        room.take(chosen.channel, images, now)
-    return _Sent(chosen, was_well, bool(by_name.keys() - {name, *sent.values()}))
-
-
-def _sending(lease: Lease, channel: Channel) -> Sending:
-    images = lease.options.n
-    return Sending(
-        lease.attempt,
-        channel.name,
-        images=images,
-        cost=Credits(channel.cost * images),
-        is_resubmitted=channel.unknown is Unknown.RESUBMIT,
-    )
-
-
 # What proves that nothing was rendered and charged.
 _FREE: Final = (EngineUnavailable, RateLimited, Misconfigured)
 
 
-def _after(sent: _Sent, error: Exception) -> _Outcome:
+def _after(sent: Sent, error: Exception) -> _Outcome:
     """Say what becomes of a task whose channel raised this."""
     if isinstance(error, Misconfigured) or (isinstance(error, _FREE) and sent.has_others):
         return _Elsewhere(f"{type(error).__name__}: {error}")
