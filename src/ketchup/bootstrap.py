@@ -20,8 +20,7 @@ from pydantic import SecretStr
 
 from ketchup import credits, migrations, telemetry, workspaces
 from ketchup.clock import Clock, SystemClock
-from ketchup.config import Settings, SettingsError
-from ketchup.config.schema import ModelSettings
+from ketchup.config import ChannelSettings, ModelSettings, Settings, SettingsError
 from ketchup.data_folder import DataFolder, paths
 from ketchup.db import (
     Bell,
@@ -47,6 +46,7 @@ from ketchup.generation import (
     Wakeup,
     allowance_of,
 )
+from ketchup.generation.routing import Channel, Unknown
 from ketchup.ids import WorkerId, WorkspaceId, name_bits
 from ketchup.providers.base import AnswerLost, Provider
 from ketchup.providers.catalog import Catalog, catalog_from
@@ -63,6 +63,15 @@ OPENAI: Final = "openai"
 _AUTO: Final = "auto"
 _MAKERS: Final = {"google": GEMINI, "openai": OPENAI}
 _KEYS: Final = {GEMINI: "GEMINI_API_KEY", OPENAI: "OPENAI_API_KEY"}
+_NO_KEY: Final = "none"
+"""Sent to servers that want no key: an empty one would be no header."""
+# A request to Google or OpenAI that nobody knows the end of may have been paid; one to our own
+# renderer costs time.
+_POLICIES: Final = {
+    STUDIO: Unknown.RESUBMIT,
+    GEMINI: Unknown.FAIL_AND_RELEASE,
+    OPENAI: Unknown.FAIL_AND_RELEASE,
+}
 _PICTURE_BYTES: Final = 64 * 1024 * 1024
 _PICTURE_SECONDS: Final = 60.0
 
@@ -249,6 +258,7 @@ async def open_runtime(
                 random=Random(),
                 rules=_run_rules(settings),
                 ended=ended,
+                ready=accepted,
             ),
             chores=Chores(database, store, authenticator, plans, clock, ready=accepted),
             accepted=accepted,
@@ -324,7 +334,44 @@ def _engines(
     for model in catalog:
         if model.provider not in providers:
             raise SettingsError([_no_engine(model.id, model.provider, providers)])
-    return Engines(catalog, providers)
+    return Engines(catalog, providers, _channels_by_model(settings, catalog, providers))
+
+
+def _channels_by_model(
+    settings: Settings, catalog: Catalog, providers: Mapping[str, Provider]
+) -> Mapping[str, Sequence[Channel]]:
+    """Return who renders each model: the channels that say so, else the engine of its provider."""
+    served: dict[str, list[Channel]] = {}
+    for name, given in settings.channels.items():
+        for model in given.models:
+            served.setdefault(model, []).append(_channel(name, given, providers))
+    alone = {
+        model.id: [Channel(model.provider, model.provider, unknown=_POLICIES[model.provider])]
+        for model in catalog
+        if model.id not in served and model.provider in _POLICIES
+    }
+    return {**alone, **served}
+
+
+def _channel(name: str, given: ChannelSettings, providers: Mapping[str, Provider]) -> Channel:
+    is_paid = given.cost or (given.base_url is None and given.provider != STUDIO)
+    by_default = Unknown.FAIL_AND_RELEASE if is_paid else Unknown.RESUBMIT
+    own = _built_as(name)
+    return Channel(
+        name=name,
+        # A test brings its own engines, under the names of their kinds.
+        provider=own if own in providers else given.provider,
+        priority=given.priority,
+        weight=given.weight,
+        images_in_flight=given.images_in_flight,
+        images_per_minute=given.images_per_minute,
+        cost=given.cost,
+        unknown=by_default if given.unknown == _AUTO else Unknown(given.unknown),
+    )
+
+
+def _built_as(channel: str) -> str:
+    return f"channels.{channel}"
 
 
 def _built_in(settings: Settings, egress: Egress) -> Mapping[str, Provider]:
@@ -348,7 +395,57 @@ def _built_in(settings: Settings, egress: Egress) -> Mapping[str, Provider]:
         providers[OPENAI] = OpenAIImagesProvider(
             OpenAISettings(key, base_url=settings.openai.base_url), fetch=_fetcher(egress)
         )
+    for name, given in settings.channels.items():
+        if given.provider == STUDIO:
+            providers[_built_as(name)] = providers[STUDIO]
+        else:
+            build = _google if given.provider == GEMINI else _openai
+            providers[_built_as(name)] = build(given, egress)
     return providers
+
+
+def _google(given: ChannelSettings, _egress: Egress) -> Provider:
+    from ketchup.providers.gemini import (  # noqa: PLC0415 as above
+        GOOGLE,
+        GOOGLE_MODELS,
+        GeminiProvider,
+        GeminiSettings,
+    )
+
+    named = {model: names for model, names in given.models.items() if names}
+    return GeminiProvider(
+        GeminiSettings(
+            _revealed(given.key) or _NO_KEY,
+            base_url=given.base_url or GOOGLE,
+            models={**GOOGLE_MODELS, **named},
+        )
+    )
+
+
+def _openai(given: ChannelSettings, egress: Egress) -> Provider:
+    from ketchup.providers.openai_images import (  # noqa: PLC0415 as above
+        OPENAI as OPENAI_URL,
+    )
+    from ketchup.providers.openai_images import (  # noqa: PLC0415 as above
+        Knows,
+        OpenAIImagesProvider,
+        OpenAISettings,
+    )
+
+    sizes = [size.split("x") for size in given.sizes]
+    return OpenAIImagesProvider(
+        OpenAISettings(
+            _revealed(given.key) or _NO_KEY,
+            base_url=given.base_url or OPENAI_URL,
+            models={model: names[0] for model, names in given.models.items() if names},
+            knows=frozenset(Knows(word) for word in given.knows),
+            image_field=given.image_field,
+            sizes=[(int(width), int(height)) for width, height in sizes],
+            per_request=given.per_request,
+            extra=given.extra,
+        ),
+        fetch=_fetcher(egress),
+    )
 
 
 def _engine_of(name: str, model: ModelSettings, providers: Mapping[str, Provider]) -> str:

@@ -70,8 +70,35 @@ async def test_the_studio_does_not_stand_in_for_an_engine_that_fails(tmp_path: P
         environ = {"GEMINI_API_KEY": "a-key", "GOOGLE_GEMINI_BASE_URL": upstream.url}
         data = await served(tmp_path, environ)
 
-    assert data["status"] == "failed"
-    assert "not set up correctly" in data["status_reason"]["message"]
+    # The channel was out for a moment, and the task waited for it.
+    assert data["status"] == "success"
+    assert len(upstream.asked) == 2
+
+
+async def test_a_task_fails_over_to_the_next_channel_when_nothing_was_charged(
+    tmp_path: Path,
+) -> None:
+    async with FakeUpstream() as down, FakeUpstream() as up:
+        down.script(Fault.BAD_KEY)
+        (tmp_path / "ketchup.toml").write_text(f"""
+[channels.first]
+provider = "gemini"
+base_url = "{down.url}"
+key_env = "ONE_KEY"
+models = ["google/gempix2"]
+priority = 9
+
+[channels.second]
+provider = "openai"
+base_url = "{up.url}/v1"
+models = {{ "google/gempix2" = "z-image" }}
+extra = {{ guidance_scale = 3.5 }}
+""")
+        data = await served(tmp_path, {"ONE_KEY": "a-key"})
+
+    assert data["status"] == "success"
+    assert [asked.key for asked in down.asked] == ["a-key"]
+    assert [asked.model for asked in up.asked] == ["z-image"]
 
 
 async def test_a_key_for_one_maker_changes_nothing_for_the_others(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_what_a_worker_has_is_ended_and_its_worker_can_end_it_no_more(conn: Conn
     workspace = new_workspace(conn).id
     task_id = submitted(conn, workspace)
     lease = claim_one(conn)
-    tasks.start(conn, [(lease.attempt, "studio")], NOW)
+    tasks.start(conn, [tasks.Sending(lease.attempt, "studio")], NOW)
 
     cancel(conn, workspace, task_id, NOW)
 
@@ -119,7 +119,7 @@ def test_what_has_ended_stays_as_it_is(conn: Connection) -> None:
     workspace = new_workspace(conn).id
     submitted(conn, workspace)
     lease = claim_one(conn)
-    tasks.start(conn, [(lease.attempt, "studio")], NOW)
+    tasks.start(conn, [tasks.Sending(lease.attempt, "studio")], NOW)
     finish(conn, [replace(ending(lease, success(lease)), callback=b"{}")], NOW)
 
     with pytest.raises(Conflict, match="the task has ended"):
@@ -201,7 +201,7 @@ async def _work(database: Database, most: int) -> int:
 
     def claim_and_start(conn: Connection) -> list[tasks.Lease]:
         leases = tasks.claim(conn, WORKER, 3, NOW)
-        tasks.start(conn, [(lease.attempt, "studio") for lease in leases], NOW)
+        tasks.start(conn, [tasks.Sending(lease.attempt, "studio") for lease in leases], NOW)
         return leases
 
     finished = 0

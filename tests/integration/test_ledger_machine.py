@@ -37,7 +37,7 @@ from ketchup.generation.finish import finish
 from ketchup.generation.submit import Submission, _idempotency_key, submit
 from ketchup.ids import TaskId, WorkerId, WorkspaceId
 from ketchup.money import Credits
-from ketchup.tasks import UNLIMITED, Conflicting, End, Lease, LeaseLost, Options, Status
+from ketchup.tasks import UNLIMITED, Conflicting, End, Lease, LeaseLost, Options, Sending, Status
 from ketchup.tasks.table import task as task_table
 from tests.support.database import migrated_file
 from tests.support.factories import PRICE, failure, new_workspace, request_of, success
@@ -203,7 +203,9 @@ class Ledger(RuleBasedStateMachine):
         if self.is_live(lease) and one.status == Status.IN_PROGRESS:
             return  # an attempt is announced once; a second announcement is a bug, not a race
         with self.conn.begin():
-            (started,) = tasks.start(self.conn, [(lease.attempt, "studio")], self.clock.now())
+            (started,) = tasks.start(
+                self.conn, [Sending(lease.attempt, "studio")], self.clock.now()
+            )
 
         assert isinstance(started, LeaseLost) != self.is_live(lease)
         if self.is_live(lease):

@@ -31,7 +31,7 @@ from ketchup import tasks
 from ketchup.clock import FrozenClock, after
 from ketchup.db import Location, PostgresUrl, engine_of
 from ketchup.ids import WorkerId, WorkspaceId
-from ketchup.tasks import Allowance, End, Lease, NewTask, Options, Priority, TooDeep
+from ketchup.tasks import Allowance, End, Lease, NewTask, Options, Priority, Sending, TooDeep
 from ketchup.tasks.table import task, turn
 from tests.support.database import migrated_file
 from tests.support.factories import failure, new_task, success
@@ -146,7 +146,7 @@ class Queue(RuleBasedStateMachine):
         with self.conn.begin():
             leases = tasks.claim(self.conn, worker, limit, self.clock.now())
             if starts:
-                journal = [(lease.attempt, "studio") for lease in leases]
+                journal = [Sending(lease.attempt, "studio") for lease in leases]
                 tasks.start(self.conn, journal, self.clock.now())
 
         taken = [lease.attempt.task_id for lease in leases]

@@ -17,7 +17,7 @@ from ketchup.generation import recover
 from ketchup.generation.finish import LOST_TOO_OFTEN
 from ketchup.ids import TaskId, WorkerId, WorkspaceId
 from ketchup.money import Credits
-from ketchup.tasks import Attempt, End, Lease, LeaseLost, Priority, Status
+from ketchup.tasks import Attempt, End, Lease, LeaseLost, Priority, Sending, Status
 from ketchup.tasks.fairness import IMAGE_COST
 from ketchup.tasks.table import attempt, queue_clock, task
 from ketchup.webhooks import NewDelivery
@@ -66,7 +66,7 @@ def journal(conn: Connection, task_id: TaskId) -> list[tuple[int, str, str | Non
 
 
 def begin(conn: Connection, lease: Lease, now: Micros = NOW) -> None:
-    assert tasks.start(conn, [(lease.attempt, "studio")], now) == [lease.attempt]
+    assert tasks.start(conn, [Sending(lease.attempt, "studio")], now) == [lease.attempt]
 
 
 def lose(conn: Connection, *dead: WorkerId, max_losses: int = MAX_LOSSES) -> list[Lease]:
@@ -253,14 +253,14 @@ def test_a_task_that_runs_again_keeps_the_furthest_status_it_had_shown(
 def test_a_terminal_task_never_changes_again(conn: Connection) -> None:
     enqueue(conn, ACME, 2)
     leased = tasks.claim(conn, WORKER, 2, NOW)
-    tasks.start(conn, [(lease.attempt, "studio") for lease in leased], NOW)
+    tasks.start(conn, [Sending(lease.attempt, "studio") for lease in leased], NOW)
     tasks.finish(conn, [success(leased[0]), failure(leased[1])], NOW)
     before = everything(conn)
 
     for lease in leased:
         assert tasks.finish(conn, [failure(lease)], LATER) == [LeaseLost(lease.attempt)]
         assert tasks.finish(conn, [success(lease)], LATER) == [LeaseLost(lease.attempt)]
-        assert tasks.start(conn, [(lease.attempt, "x")], LATER) == [LeaseLost(lease.attempt)]
+        assert tasks.start(conn, [Sending(lease.attempt, "x")], LATER) == [LeaseLost(lease.attempt)]
         assert not tasks.retry(conn, lease.attempt, LATER, "", LATER)
         assert not tasks.hand_back(conn, lease.attempt, LATER)
     assert lose(conn, WORKER) == []
@@ -288,7 +288,7 @@ def dead_and_live(conn: Connection) -> tuple[Lease, Lease]:
 _LATE_WRITES: dict[str, Callable[[Connection, Lease], object]] = {
     "success": lambda conn, lease: tasks.finish(conn, [success(lease)], LATER),
     "failure": lambda conn, lease: tasks.finish(conn, [failure(lease)], LATER),
-    "start": lambda conn, lease: tasks.start(conn, [(lease.attempt, "late")], LATER),
+    "start": lambda conn, lease: tasks.start(conn, [Sending(lease.attempt, "late")], LATER),
     "retry": lambda conn, lease: [tasks.retry(conn, lease.attempt, LATER, "late", LATER)],
     "hand back": lambda conn, lease: [tasks.hand_back(conn, lease.attempt, LATER)],
 }
@@ -358,7 +358,9 @@ def test_a_batch_starts_what_is_held_and_names_what_is_not(conn: Connection) -> 
     one, lost, two = tasks.claim(conn, WORKER, 3, NOW)
     tasks.hand_back(conn, lost.attempt, NOW)
 
-    started = tasks.start(conn, [(lease.attempt, "studio") for lease in (one, lost, two)], NOW)
+    started = tasks.start(
+        conn, [Sending(lease.attempt, "studio") for lease in (one, lost, two)], NOW
+    )
 
     assert started == [one.attempt, LeaseLost(lost.attempt), two.attempt]
     assert journal(conn, lost.attempt.task_id) == []
@@ -552,11 +554,12 @@ def test_every_step_finds_its_rows_by_an_index_and_nothing_reads_all_tasks(
 
     with recorded_plans(conn) as requeue:
         tasks.requeue_lost(conn, [OTHER_WORKER, WORKER], 3, NOW)
-    assert requeue.indexes == {"task_leased"}
+    # PostgreSQL may find the open attempts either way.
+    assert requeue.indexes - {"attempt_open"} == {"task_leased"}
 
     with recorded_plans(conn) as others:
         (lease, again) = tasks.claim(conn, WORKER, 2, NOW)
-        tasks.start(conn, [(lease.attempt, "studio"), (again.attempt, "studio")], NOW)
+        tasks.start(conn, [Sending(lease.attempt, "studio"), Sending(again.attempt, "studio")], NOW)
         tasks.finish(conn, [success(lease)], NOW)
         tasks.retry(conn, again.attempt, NOW, "", NOW)
         tasks.hand_back(conn, claimed[0].attempt, NOW)

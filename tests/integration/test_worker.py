@@ -338,7 +338,6 @@ _PAUSE: Final = """
         (Refused("The prompt was refused."), "The prompt was refused."),
         # Neither half of a character nor NUL can be kept by PostgreSQL, nor be sent as JSON.
         (Refused("No \ud83c tomatoes\0."), "No ? tomatoes?."),
-        (Misconfigured("401 from upstream"), run_module.NOT_SET_UP),
         (0, run_module.NO_IMAGES),
         (2, run_module.NO_IMAGES),
     ],
@@ -357,6 +356,25 @@ async def test_what_cannot_get_better_fails_at_once_for_free_and_calls_back(
         assert await paid(service) == []
         assert (await service.client.get("/api/user")).json()["data"]["credit"] == "100.00000000"
         assert reason in receiver.requests[0].body.decode()
+
+
+async def test_a_bad_key_takes_the_channel_out_and_its_tasks_wait_for_the_probe(
+    home: Home,
+) -> None:
+    engine = ScriptedProvider(Misconfigured("401"), Misconfigured("401"))
+    with capture_logs() as logs:
+        async with home.served_by(engine) as service:
+            data = await service.ended(await service.submit())
+            states = await rows(service, "SELECT failures, taken_out FROM channel")
+
+    assert data["status"] == "success"
+    assert states == [(0, None)]
+    assert [entry["cause"] for entry in logs if entry["event"] == "CHANNEL TAKEN OUT"] == ["401"]
+    assert home.rows("SELECT outcome, cost FROM attempt ORDER BY number") == [
+        ("retry", 0),
+        ("retry", 0),
+        ("success", 0),
+    ]
 
 
 async def test_why_an_engine_refused_is_for_the_operator_alone(home: Home) -> None:

@@ -15,7 +15,7 @@ from ketchup.db import Connection
 from ketchup.generation.finish import Ending, failed_end, finish
 from ketchup.ids import DeliveryId, RequestId, TaskId, WorkerId, WorkspaceId
 from ketchup.money import Credits
-from ketchup.tasks import Attempt, End, Lease, Options
+from ketchup.tasks import Attempt, End, Lease, Options, Sending
 from ketchup.webhooks import Answered, Attempted, Delivered
 from tests.simulation.machines import Machine
 from tests.simulation.store import Change, Commit, Row
@@ -73,7 +73,7 @@ class Echo:
             return finish(conn, [Ending(lease, failed_end(lease, "no", "no"), b"{}")], now)
 
         def start(conn: Connection) -> object:
-            return tasks.start(conn, [(attempt, "echo")], now)
+            return tasks.start(conn, [Sending(attempt, "echo")], now)
 
         def retry(conn: Connection) -> object:
             return tasks.retry(conn, attempt, after(now, 1.0), "echo", now)

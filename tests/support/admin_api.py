@@ -81,7 +81,7 @@ async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
             clock=clock,
             plans=PLANS,
             catalog=catalog,
-            results=Results(Storage(Path(folder.name)), catalog, "http://ketchup"),
+            results=Results(DiskStorage(Path(folder.name)), catalog, "http://ketchup"),
             ended=Wakeup(),
             waiters=Waiters(clock),
             check_pace=None,

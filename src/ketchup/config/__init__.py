@@ -5,7 +5,16 @@ defaults, `page` writes docs/configuration.md from the fields. Only `bootstrap` 
 this package; everything else is given plain values.
 """
 
-from ketchup.config.schema import ModelSettings, Settings
+from ketchup.config.schema import ChannelSettings, ModelSettings, Settings
 from ketchup.config.sources import Kind, Loaded, Origin, SettingsError, load
 
-__all__ = ["Kind", "Loaded", "ModelSettings", "Origin", "Settings", "SettingsError", "load"]
+__all__ = [
+    "ChannelSettings",
+    "Kind",
+    "Loaded",
+    "ModelSettings",
+    "Origin",
+    "Settings",
+    "SettingsError",
+    "load",
+]

@@ -65,7 +65,7 @@ def dotted(path: Place) -> str:
     return ".".join(part if _BARE.fullmatch(part) else _quoted(part) for part in path)
 
 
-def written(value: object, info: FieldInfo | None) -> str:
+def written(value: object, info: FieldInfo | None) -> str:  # noqa: PLR0911 one per kind
     """Write a value as `ketchup.toml` would, an unset one as nothing, a secret as `***`."""
     if value is None:
         return ""
@@ -74,11 +74,16 @@ def written(value: object, info: FieldInfo | None) -> str:
     if info is not None and info.annotation is Credits:
         assert isinstance(value, int)  # noqa: S101 an amount is micro-credits
         return _quoted(money.decimal(Credits(value)).rstrip("0").rstrip("."))
-    if isinstance(value, tuple):
+    if isinstance(value, Mapping):
+        items = (f"{_quoted(k)} = {written(v, None)}" for k, v in value.items())
+        return f"{{ {', '.join(items)} }}" if value else "{}"
+    if isinstance(value, tuple | list):
         return f"[{', '.join(written(item, None) for item in value)}]"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value) if isinstance(value, int | float) else _quoted(str(value))
+    if isinstance(value, int | float):
+        return str(value).lower()  # true and false are numbers here
+    return _quoted(str(value))
 
 
 def _quoted(text: str) -> str:

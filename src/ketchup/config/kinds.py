@@ -11,7 +11,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -43,6 +43,28 @@ class Accepts:
     """What a kind accepts, in words that fit after `expected`."""
 
     words: str
+
+
+class Written(str):
+    """A decimal as the file has it: a price is read from its text, an engine is sent the number."""
+
+    __slots__ = ()
+
+
+def _numbers(value: object) -> object:
+    if isinstance(value, Written):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    return [_numbers(item) for item in value] if isinstance(value, list) else value
+
+
+def _served(value: object) -> object:
+    if isinstance(value, list):
+        return dict.fromkeys(value, ())
+    if isinstance(value, dict):
+        return {name: (n,) if isinstance(n, str) else n for name, n in value.items()}
+    return value
 
 
 def _no_bool(value: object) -> object:
@@ -257,11 +279,40 @@ Ratios = Annotated[
     Accepts("a list of " + " ".join(ALL_RATIOS)),
 ]
 Sizes = Annotated[tuple[Size, ...], Field(min_length=1), Accepts("a list of 1K 2K 4K")]
+ChannelName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"),
+    Accepts("a name of letters, digits and _ -"),
+]
+ProviderName = Annotated[Literal["gemini", "openai", "studio"], Accepts("gemini, openai or studio")]
+UnknownPolicy = Annotated[
+    Literal["auto", "resubmit", "fail_and_release"], Accepts("auto, resubmit or fail_and_release")
+]
+Priority = Annotated[int, _Whole, Field(ge=0, le=1000), Accepts("a whole number, 0 to 1000")]
+KnownFields = Annotated[
+    tuple[Literal["seed", "output_format"], ...], Accepts("a list of seed and output_format")
+]
+PixelSizes = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[1-9][0-9]{1,4}x[1-9][0-9]{1,4}$")], ...],
+    Accepts('a list of sizes such as "1024x1024"'),
+]
+PerRequest = Annotated[int, _Whole, Field(ge=1, le=10), Accepts("a whole number, 1 to 10")]
+Extra = Annotated[
+    dict[str, Any], BeforeValidator(_numbers), Accepts("a table, such as { steps = 8 }")
+]
 Form = Annotated[ResultForm, Accepts("url or data")]
-ModelId = Annotated[str, AfterValidator(_model_id)]
+ModelId = Annotated[
+    str, AfterValidator(_model_id), Accepts("an id of letters, digits and . _ : / -")
+]
 ModelIds = Annotated[tuple[ModelId, ...], Accepts("a list of ids of letters, digits and . _ : / -")]
 PlanName = Annotated[
     str, AfterValidator(_plan_name), Accepts("the name of a plan: letters, digits and _ -")
+]
+Served = Annotated[
+    dict[ModelId, tuple[Text, ...]],
+    BeforeValidator(_served),
+    Field(min_length=1),
+    Accepts("a list of model ids, or a table from each to the engine's name of it"),
 ]
 References = Annotated[int, _Whole, Field(ge=1, le=14), Accepts("a whole number, 1 to 14")]
 ImageCount = Annotated[int, _Whole, Field(ge=1, le=8), Accepts("a whole number, 1 to 8")]

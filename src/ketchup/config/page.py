@@ -50,6 +50,7 @@ such as `KETCHUP_PORT` to addresses.
 _MERGING: Final = """\
 A field that is set for one that comes with Ketchup replaces that field alone. They are set in the
 file only."""
+_IN_THE_FILE: Final = "They are set in the file only; [engines](engines.md) has examples."
 # How each catalogue's names are called, and the fields by which the delivered entries are listed.
 _LISTED: Final = {
     "models": ('"<id>"', "id", ("title", "price", "aliases")),
@@ -61,6 +62,7 @@ _LISTED: Final = {
             *("weight", "retention_days"),
         ),
     ),
+    "channels": ("<name>", "name", ()),
 }
 
 
@@ -89,6 +91,7 @@ def example() -> str:
             lines += [
                 f"{key} = {written(getattr(entry, key), info)}"
                 for key, info in kind.entry.model_fields.items()
+                if getattr(entry, key) is not None
             ]
     return "\n".join(lines).strip() + "\n"
 
@@ -135,14 +138,11 @@ def _catalogue(catalogue: str, kind: Catalogue) -> list[str]:
     return [
         f"## `[{catalogue}.{placeholder}]`",
         "",
-        f"{_doc(kind.entry)} {_MERGING}",
+        f"{_doc(kind.entry)} {_MERGING if listed else _IN_THE_FILE}",
         "",
         *_rows(("key", "default", "accepts", "meaning"), rows),
         "",
-        "These come with Ketchup:",
-        "",
-        *_rows((word, *fields), listed),
-        "",
+        *(("These come with Ketchup:", "", *_rows((word, *fields), listed), "") if listed else ()),
     ]
 
 
@@ -181,6 +181,8 @@ def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
 def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
+    if info.default_factory is not None:
+        return "`{}`"
     value = written(info.default, info)
     return f"`{value}`" if value else ""
 

@@ -199,7 +199,13 @@ class ModelSettings(Group):
     provider: kinds.Text = Field(
         "auto",
         description="The engine that renders it: `studio`, `gemini` or `openai`; `auto` is that of "
-        "the model's maker when it has a key, and else the studio.",
+        "the model's maker when it has a key, and else the studio. Channels that serve the model "
+        "take its place.",
+    )
+    fallback: kinds.ModelId | None = Field(
+        None,
+        description="The model that renders in its place, at its price, while all its channels "
+        "are out.",
     )
 
 
@@ -220,6 +226,51 @@ class PlanSettings(Group):
         1, description="The share of the engines when several workspaces wait for them."
     )
     retention_days: kinds.Days = Field(30, description="How long an image can be downloaded.")
+
+
+class ChannelSettings(Group):
+    """One way to an engine, `[channels.<name>]`. A new one needs a provider and its models.
+
+    The channels of a model are asked by priority and weight, and one that is down or full is passed
+    over. A model that no channel serves has the engine that its `provider` says.
+    """
+
+    provider: kinds.ProviderName = Field(description="The kind of engine.")
+    models: kinds.Served = Field(description="The models that it serves.")
+    base_url: kinds.WebAddress | None = Field(
+        None, description="Where the engine is; by default Google's or OpenAI's own address."
+    )
+    key: kinds.UpstreamKey | None = Field(None, description="The engine's key, if it wants one.")
+    key_env: kinds.Text | None = Field(
+        None, description="The name of the variable that holds the key."
+    )
+    priority: kinds.Priority = Field(0, description="The highest that is free is asked.")
+    weight: kinds.Weight = Field(1, description="The share among channels of one priority.")
+    images_in_flight: kinds.Cap = Field(
+        0,
+        description="Images that it may render at once; a task that alone is more runs by itself.",
+    )
+    images_per_minute: kinds.Cap = Field(
+        0, description="Images that it may be sent per minute, evenly spread."
+    )
+    cost: kinds.Amount = Field(
+        Credits(0), description="What one image costs you; kept with every attempt."
+    )
+    unknown: kinds.UnknownPolicy = Field(
+        "auto",
+        description="What becomes of a task when nobody knows whether it was rendered: `resubmit` "
+        "may be charged twice; `fail_and_release` never is. `auto` is the latter where images cost "
+        "something, and for Google and OpenAI.",
+    )
+    knows: kinds.KnownFields = Field(
+        ("output_format",), description="openai: fields that this server takes."
+    )
+    image_field: kinds.Text = Field("image[]", description="openai: the name of a reference.")
+    sizes: kinds.PixelSizes = Field((), description="openai: the only sizes; by default any.")
+    per_request: kinds.PerRequest = Field(10, description="openai: images per request.")
+    extra: kinds.Extra = Field(
+        default_factory=dict, description="openai: fields that go into every request."
+    )
 
 
 DEFAULT_MODELS: Final[Mapping[str, Mapping[str, object]]] = MappingProxyType(
@@ -284,6 +335,7 @@ CATALOGUES: Final[Mapping[str, Catalogue]] = MappingProxyType(
     {
         "models": Catalogue(ModelSettings, DEFAULT_MODELS),
         "plans": Catalogue(PlanSettings, DEFAULT_PLANS),
+        "channels": Catalogue(ChannelSettings, MappingProxyType({})),
     }
 )
 UNKNOWN_PLAN: Final = "unknown_plan"
@@ -346,6 +398,8 @@ class Settings(BaseSettings):
     models: dict[kinds.ModelId, ModelSettings] = Field(
         default_factory=lambda: _delivered(ModelSettings, DEFAULT_MODELS)
     )
+    # Behind the models that they serve.
+    channels: dict[kinds.ChannelName, ChannelSettings] = Field(default_factory=dict)
 
     @classmethod
     @override
@@ -386,7 +440,26 @@ class Settings(BaseSettings):
                 if alias in owners:
                     raise ValueError(f"{alias} is an alias of {name}, but already {owners[alias]}")
                 owners[alias] = name
+        for name, model in models.items():
+            if model.fallback is not None and (
+                model.fallback not in models or model.fallback == name
+            ):
+                raise ValueError(f"{name}: the fallback {model.fallback} is no other model")
         return models
+
+    @field_validator("channels")
+    @classmethod
+    def _served_models_exist(
+        cls, channels: dict[str, ChannelSettings], info: ValidationInfo
+    ) -> dict[str, ChannelSettings]:
+        models = info.data.get("models")
+        for name, channel in channels.items():
+            for model in channel.models:
+                if models is not None and model not in models:
+                    raise ValueError(f"{name} serves {model}, and there is no such model")
+            if channel.key is None and channel.base_url is None and channel.provider != "studio":
+                raise ValueError(f"{name} has no key; set key or key_env, or a base_url of yours")
+        return channels
 
     @field_validator("default_plan")
     @classmethod

@@ -32,6 +32,7 @@ from ketchup.config.fields import (
     variable,
     written,
 )
+from ketchup.config.kinds import Written
 from ketchup.config.schema import CATALOGUES, PREFIX, UNKNOWN_PLAN, Settings
 
 DEFAULT_FILE: Final = "ketchup.toml"
@@ -138,6 +139,7 @@ def load(
         if value is not None:
             flag = "--" + key.replace(".", "-").replace("_", "-")
             draft.put(tuple(key.split(".")), value, Origin(Kind.FLAG, flag))
+    _read_channel_keys(draft, environ)
     settings = _validated(draft)
     if draft.faults or settings is None:
         raise SettingsError(draft.faults)
@@ -179,7 +181,7 @@ def _read_file(
     draft.file = str(path)
     try:
         # A float is kept as its text: `price = 0.1` is a tenth, exactly.
-        table = tomllib.loads(_text_of(path), parse_float=str)
+        table = tomllib.loads(_text_of(path), parse_float=Written)
     except (OSError, ValueError) as error:
         draft.faults.append(f"{path}: cannot be read: {_reason(error)}")
         return
@@ -210,7 +212,7 @@ def _walk(
 def _walk_catalogue(draft: _Draft, value: object, catalogue: str, origin: Origin) -> None:
     kind = CATALOGUES[catalogue]
     if not isinstance(value, dict):
-        such_as = dotted((catalogue, next(iter(kind.defaults))))
+        such_as = dotted((catalogue, next(iter(kind.defaults), "name")))
         draft.faults.append(f"{origin.name}: {catalogue}: expected tables such as [{such_as}]")
         return
     for name, fields in value.items():
@@ -272,6 +274,18 @@ def _read_secret_file(
         draft.faults.append(f"environment: {name}: cannot read {file}: {_reason(error)}")
         return
     draft.put(path, secret, Origin(Kind.ENVIRONMENT, name))
+
+
+def _read_channel_keys(draft: _Draft, environ: Mapping[str, str]) -> None:
+    """Take the keys of channels from the variables that `key_env` names."""
+    for place in [p for p in draft.values if p[0] == "channels" and p[-1] == "key_env"]:
+        name, key = str(draft.values[place]), (*place[:-1], "key")
+        if key in draft.values:
+            draft.faults.append(f"{draft.file}: {dotted(place)}: key is set too; set only one")
+        elif environ.get(name):
+            draft.put(key, environ[name], Origin(Kind.ENVIRONMENT, name))
+        else:
+            draft.faults.append(f"{draft.file}: {dotted(place)}: the variable {name} is not set")
 
 
 # Checking, and saying what is wrong ────────────────────────────────────────────────────────────

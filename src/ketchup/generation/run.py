@@ -2,9 +2,10 @@
 
     references → start (journal) → provider → storage → finish
 
-Each attempt comes to exactly one outcome: it succeeded, failed for good, is worth another try, or
-turned out not to be ours any more. A task fails only with a sentence that its customer can read;
-what the operator needs stands in the journal and the log.
+Each attempt comes to exactly one outcome: it succeeded, failed for good, is worth another try, goes
+to another channel, came to nobody knows what, or turned out not to be ours any more; or no channel
+takes it yet, and it waits. A task fails only with a sentence that its customer can read; what the
+operator needs stands in the journal and the log.
 """
 
 from __future__ import annotations
@@ -13,19 +14,32 @@ import asyncio
 import os
 import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 from typing import Final, TypeVar, assert_never
 
-from ketchup import backoff, db, ids, leases, storage, tasks, telemetry, webhooks, workspaces
-from ketchup.clock import Clock, after
+from ketchup import (
+    backoff,
+    channels,
+    db,
+    ids,
+    leases,
+    storage,
+    tasks,
+    telemetry,
+    webhooks,
+    workspaces,
+)
+from ketchup.clock import Clock, Micros, after
 from ketchup.db import Connection, Database
 from ketchup.errors import Unavailable
 from ketchup.generation.cancel import CANCELLED
 from ketchup.generation.finish import Ending, failed_end, finish, recover_lost
 from ketchup.generation.inputs import Inputs
 from ketchup.generation.results import Results
+from ketchup.generation.routing import Channel, Route, Unknown, Wait
+from ketchup.generation.start import Sent, Start, start
 from ketchup.ids import Entropy, WorkerId, WorkspaceId
 from ketchup.leases import Watch
 from ketchup.providers.base import (
@@ -41,6 +55,7 @@ from ketchup.providers.base import (
     ReferenceImage,
     Refused,
 )
+from ketchup.providers.base import Unavailable as EngineUnavailable
 from ketchup.providers.catalog import Catalog
 from ketchup.references import ReferenceFailed, sniff
 from ketchup.storage import Storage
@@ -49,7 +64,7 @@ from ketchup.tasks import Attempt, End, Lease, LeaseLost
 T = TypeVar("T")
 log = telemetry.logger(__name__)
 
-NOT_SET_UP: Final = "The image service is not set up correctly; its operator has been told."
+NO_ANSWER: Final = "The engine did not answer; nothing was charged. Please try again."
 TRIED_TOO_OFTEN: Final = "The image could not be rendered; please try again later."
 MODEL_GONE: Final = "The model is no longer offered."
 NO_IMAGES: Final = "The model returned no image."
@@ -66,16 +81,31 @@ class RunRules:
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """What renders: the catalogue's models, and a provider under each name that it uses."""
+    """What renders: the catalogue's models, the channels that serve each, and their providers.
+
+    A model without channels of its own has its provider as its only one, without limits.
+    """
 
     catalog: Catalog
     providers: Mapping[str, Provider]
+    channels: Mapping[str, Sequence[Channel]] = field(default_factory=dict)
 
-    def find(self, model: str) -> tuple[str, Provider] | None:
-        """Return the channel's name and provider for a model; None when it has none any more."""
+    def routes(self, model: str) -> list[Route]:
+        """Return where a model may be rendered, the model that stands in for it last."""
         found = self.catalog.find(model)
-        provider = self.providers.get(found.provider) if found else None
-        return (found.provider, provider) if found and provider else None
+        if found is None:
+            return []
+        names = [found.id] if found.fallback is None else [found.id, found.fallback]
+        routes = [Route(name, self._channels_of(name)) for name in names]
+        return [route for route in routes if route.channels]
+
+    def _channels_of(self, model: str) -> Sequence[Channel]:
+        found = self.catalog.find(model)
+        if found is None:
+            return ()
+        alone = (Channel(found.provider, found.provider),)
+        own = self.channels.get(found.id, alone)
+        return [channel for channel in own if channel.provider in self.providers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +130,21 @@ class _Gone:
     """The lease was lost; nothing may be written."""
 
 
-_Outcome = _Succeeded | _Failed | _Retry | _Gone
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """It may have been rendered and charged, and its channel is never asked twice."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Elsewhere:
+    """Nothing was rendered or charged, and another channel may be asked at once."""
+
+    detail: str
+
+
+_Outcome = _Succeeded | _Failed | _Retry | _Gone | _Unknown | _Elsewhere | Wait
 
 
 class Runner:
@@ -118,6 +162,7 @@ class Runner:
         random: Random,
         rules: RunRules,
         ended: Callable[[], None],
+        ready: Callable[[], None] = lambda: None,
         entropy: Entropy = os.urandom,
     ) -> None:
         self._database = database
@@ -129,6 +174,7 @@ class Runner:
         self._random = random
         self._rules = rules
         self._ended = ended
+        self._ready = ready
         self._entropy = entropy
         self._start = database.write_batcher(self._start_all, lane="run")
         self._finish = database.write_batcher(self._finish_all, lane="run")
@@ -184,34 +230,68 @@ class Runner:
     # -- one attempt ------------------------------------------------------------------------------
 
     async def _attempt(self, lease: Lease) -> _Outcome:
+        routes = self._engines.routes(lease.model)
+        if not routes:
+            return _Failed(MODEL_GONE, f"no channel for {lease.model}")
         try:
             async with asyncio.timeout(self._rules.timeout_seconds):
-                return await self._render(lease)
+                loaded = await self._inputs.load_all(lease.images)
+                started = await self._insist(lambda: self._start(Start(lease, routes)))
         except _EXPECTED as error:
             return _judged(error)
         except Exception as error:
             # The top of the loop: one task's surprise must not stop the others.
             log.exception("attempt crashed", task_id=lease.attempt.task_id)
             return _judged(error)
+        if isinstance(started, Wait):
+            return started
+        return await self._send(lease, loaded, started) if started else _Gone()
 
-    async def _render(self, lease: Lease) -> _Outcome:
-        engine = self._engines.find(lease.model)
-        if engine is None:
-            return _Failed(MODEL_GONE, f"no provider for {lease.model}")
-        channel, provider = engine
-        loaded = await self._inputs.load_all(lease.images)
-        started = await self._insist(lambda: self._start((lease.attempt, channel)))
-        if isinstance(started, LeaseLost):
-            return _Gone()
-        request = _image_request(lease, tuple(loaded))
-        cancelled = asyncio.Event()
+    async def _send(self, lease: Lease, loaded: Sequence[ReferenceImage], sent: Sent) -> _Outcome:
+        channel = sent.chosen.channel
+        request = _image_request(lease, sent.chosen.model, tuple(loaded))
+        provider, cancelled = self._engines.providers[channel.provider], asyncio.Event()
         try:
-            images = await provider.generate(
-                request, progress=_ignore_progress, cancelled=cancelled
-            )
+            async with asyncio.timeout(self._rules.timeout_seconds):
+                images = await provider.generate(
+                    request, progress=_ignore_progress, cancelled=cancelled
+                )
+        except _EXPECTED as error:
+            return await self._learn(lease.attempt, sent, error)
+        except Exception as error:
+            # As above.
+            log.exception("attempt crashed", task_id=lease.attempt.task_id)
+            return await self._learn(lease.attempt, sent, error)
         finally:
             cancelled.set()
+        if not sent.was_well:
+            await self._tell(lambda conn: channels.record_success(conn, channel.name))
         return _delivered(images, request.count)
+
+    async def _learn(self, attempt: Attempt, sent: Sent, error: Exception) -> _Outcome:
+        """Remember what an error says about the channel, before the task goes anywhere."""
+        channel = sent.chosen.channel
+        if isinstance(error, Refused):
+            return _after(sent, error)
+
+        def learn(conn: Connection) -> bool:
+            now = db.now(conn, self._clock)
+            is_news = False
+            if isinstance(error, Misconfigured):
+                is_news = channels.take_out(conn, channel.name, str(error), now)
+            else:
+                pause = error.retry_after if isinstance(error, RateLimited) else None
+                channels.record_failure(conn, channel.name, now, retry_after=pause)
+            if isinstance(error, _FREE):
+                tasks.forget_cost(conn, attempt)
+            return is_news
+
+        if await self._tell(learn):
+            log.error("CHANNEL TAKEN OUT", channel=channel.name, cause=str(error))
+        return _after(sent, error)
+
+    async def _tell(self, write: Callable[[Connection], T]) -> T:
+        return await self._insist(lambda: self._database.write(write))
 
     # -- its end ----------------------------------------------------------------------------------
 
@@ -225,6 +305,15 @@ class Runner:
             case _Retry():
                 bound.warning("attempt failed", detail=outcome.detail, tries=lease.tries + 1)
                 await self._retry(lease, outcome)
+            case _Unknown(detail):
+                bound.warning("attempt's outcome is unknown", detail=detail)
+                await self._end(lease, _unknown_end(lease, db.storable(detail)), None)
+            case _Elsewhere(detail):
+                bound.warning("attempt goes to another channel", detail=detail)
+                await self._change_channel(lease, db.storable(detail))
+            case Wait(until):
+                bound.debug("no channel has room", until=until)
+                await self._postpone(lease, until)
             case _Gone():
                 bound.warning("lease lost", attempt=lease.attempt.number)
             case _:
@@ -266,6 +355,19 @@ class Runner:
             return tasks.retry(conn, lease.attempt, after(now, pause), detail, now)
 
         await self._insist(lambda: self._database.write(write))
+
+    async def _change_channel(self, lease: Lease, detail: str) -> None:
+        def write(conn: Connection) -> bool:
+            return tasks.change_channel(conn, lease.attempt, detail, db.now(conn, self._clock))
+
+        if await self._tell(write):
+            self._ready()
+
+    async def _postpone(self, lease: Lease, until: Micros) -> None:
+        def write(conn: Connection) -> bool:
+            return tasks.postpone(conn, lease.attempt, until, db.now(conn, self._clock))
+
+        await self._tell(write)
 
     async def _end(self, lease: Lease, end: End, shown: Sequence[str] | None) -> bool:
         callback = _callback(lease, end, shown)
@@ -337,10 +439,8 @@ class Runner:
             return []
         return tasks.claim(conn, worker_id, limit, db.now(conn, self._clock))
 
-    def _start_all(
-        self, conn: Connection, starts: Sequence[tuple[Attempt, str]]
-    ) -> list[Attempt | LeaseLost]:
-        return tasks.start(conn, starts, db.now(conn, self._clock))
+    def _start_all(self, conn: Connection, starts: Sequence[Start]) -> list[Sent | Wait | None]:
+        return start(conn, starts, db.now(conn, self._clock), self._random)
 
     def _finish_all(self, conn: Connection, endings: Sequence[Ending]) -> list[End | LeaseLost]:
         return finish(conn, endings, db.now(conn, self._clock))
@@ -351,6 +451,7 @@ class Runner:
         return self._recover_lost(conn) + tasks.promote_due(conn, db.now(conn, self._clock))
 
     def _take_over(self, conn: Connection, worker_id: WorkerId) -> None:
+        channels.bring_back(conn)
         leases.remove(conn, leases.list_others(conn, worker_id))
         self._recover_lost(conn)
 
@@ -373,6 +474,25 @@ def _delivered(images: Sequence[GeneratedImage], wanted: int) -> _Succeeded | _F
     return _Succeeded(images)
 
 
+# What proves that nothing was rendered and charged.
+_FREE: Final = (EngineUnavailable, RateLimited, Misconfigured)
+
+
+def _after(sent: Sent, error: Exception) -> _Outcome:
+    """Say what becomes of a task whose channel raised this."""
+    if isinstance(error, Misconfigured) or (isinstance(error, _FREE) and sent.has_others):
+        return _Elsewhere(f"{type(error).__name__}: {error}")
+    judged = _judged(error)
+    is_settled = isinstance(error, (*_FREE, Refused))
+    if is_settled or sent.chosen.channel.unknown is Unknown.RESUBMIT:
+        return judged
+    return _Unknown(f"{type(error).__name__}: {error}")
+
+
+def _unknown_end(lease: Lease, detail: str) -> End:
+    return replace(failed_end(lease, NO_ANSWER, detail), is_unknown=True)
+
+
 _EXPECTED: Final = (ReferenceFailed, ProviderError, Unavailable, TimeoutError)
 
 
@@ -383,21 +503,21 @@ def _judged(error: Exception) -> _Failed | _Retry:
             return _Failed(str(error), f"{error.problem.name}: {error.detail}")
         case Refused():
             return _Failed(error.reason, f"refused by the engine: {error}")
-        case Misconfigured():
-            return _Failed(NOT_SET_UP, str(error))
         case RateLimited():
             return _Retry(f"rate limited: {error}", error.retry_after)
         case _:
             return _Retry(f"{type(error).__name__}: {error}")
 
 
-def _image_request(lease: Lease, references: tuple[ReferenceImage, ...]) -> ImageRequest:
+def _image_request(
+    lease: Lease, model: str, references: tuple[ReferenceImage, ...]
+) -> ImageRequest:
     options = lease.options
     ratio = options.aspect_ratio
     task_id = lease.attempt.task_id
     return ImageRequest(
         task_id=task_id,
-        model=lease.model,
+        model=model,
         prompt=lease.prompt,
         references=references,
         aspect_ratio=AspectRatio(ratio) if ratio and ratio != "auto" else None,

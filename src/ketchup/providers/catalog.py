@@ -38,7 +38,9 @@ class Model:
     """Images that one task may ask for."""
     result_form: ResultForm
     provider: str
-    """The name of the engine that renders it."""
+    """The name of the engine that renders it where no channel serves it."""
+    fallback: str | None = None
+    """The id of the model that renders in its place, at its price, when its channels are out."""
 
 
 class Catalog:
@@ -86,6 +88,8 @@ class ModelEntry(Protocol):
     def result(self) -> str: ...  # noqa: D102 as above
     @property
     def provider(self) -> str: ...  # noqa: D102 as above
+    @property
+    def fallback(self) -> str | None: ...  # noqa: D102 as above
 
 
 def catalog_from(entries: Mapping[str, ModelEntry]) -> Catalog:
@@ -109,4 +113,5 @@ def _model(name: str, entry: ModelEntry) -> Model:
         max_count=entry.max_n,
         result_form=ResultForm(entry.result),
         provider=entry.provider,
+        fallback=entry.fallback,
     )

@@ -41,6 +41,8 @@ from ketchup.tasks.table import (
 )
 from ketchup.tasks.turns import let_in, lock_turns
 
+_NOTHING: Final = Credits(0)
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -49,6 +51,19 @@ class Attempt:
     task_id: TaskId
     number: int
     worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What is about to be sent, and where to: a line of the journal."""
+
+    attempt: Attempt
+    channel: str
+    images: int = 1
+    cost: Credits = _NOTHING
+    """What it costs the operator when it is charged."""
+    is_resubmitted: bool = True
+    """Whether the task may be sent again when this attempt's outcome is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +92,8 @@ class End:
     reason: str | None
     detail: str | None = None
     """For the operator; only in the journal."""
+    is_unknown: bool = False
+    """Whether nobody can say what its attempt came to; the task then fails."""
 
     @property
     def status(self) -> Status:
@@ -122,16 +139,31 @@ def claim(conn: Connection, worker_id: WorkerId, limit: int, now: Micros) -> lis
     return [lease_of(row) for row in sorted(rows, key=lambda row: (row.vtime, row.id))]
 
 
-def start(
-    conn: Connection, starts: Sequence[tuple[Attempt, str]], now: Micros
-) -> list[Attempt | LeaseLost]:
-    """Write to the journal that (attempt, channel) is about to be sent: becomes in_progress."""
-    held = _lock_held(conn, [a for a, _ in starts])
-    mine = {a: channel for a, channel in starts if a in held}
+def start(conn: Connection, starts: Sequence[Sending], now: Micros) -> list[Attempt | LeaseLost]:
+    """Write to the journal what is about to be sent: becomes in_progress."""
+    held = _lock_held(conn, [s.attempt for s in starts])
+    mine = {s.attempt: s for s in starts if s.attempt in held}
     update_many(conn, task, _FENCE, [_start_row(a, held[a], now) for a in mine])
     # A start is repeated when nobody heard of its commit: the journal has it then.
     insert_many_new(conn, attempt, [_journal_row(a, mine[a], now) for a in mine])
-    return [a if a in held else LeaseLost(a) for a, _ in starts]
+    return [s.attempt if s.attempt in held else LeaseLost(s.attempt) for s in starts]
+
+
+def sent_before(conn: Connection, ids: Iterable[TaskId]) -> dict[TaskId, dict[int, str]]:
+    """Return by number the channels that these tasks were sent to, this attempt's included."""
+    sent: dict[TaskId, dict[int, str]] = {}
+    for row in conn.execute(_SENT, {"ids": list(ids)}):
+        sent.setdefault(TaskId(row.task_id), {})[row.number] = row.channel
+    return sent
+
+
+def images_in_flight(conn: Connection, channels: Iterable[str]) -> dict[str, int]:
+    """Return how many images each channel has been sent and not answered.
+
+    Exact for who has locked the channels: only a start, under that lock, makes them more.
+    """
+    found = conn.execute(_IN_FLIGHT, {"channels": sorted(channels)})
+    return {row.channel: row.images for row in found}
 
 
 def finish(conn: Connection, ends: Sequence[End], now: Micros) -> list[End | LeaseLost]:
@@ -195,6 +227,26 @@ def retry(conn: Connection, a: Attempt, run_at: Micros, detail: str, now: Micros
     return True
 
 
+def change_channel(conn: Connection, a: Attempt, detail: str, now: Micros) -> bool:
+    """Let the task run again at once, without using up a try: nothing was rendered or charged."""
+    if not conn.execute(_held_by(a).values(_back_to(QueueState.READY))).rowcount:
+        return False
+    _close(conn, a, Outcome.RETRY, detail, now)
+    return True
+
+
+def postpone(conn: Connection, a: Attempt, run_at: Micros, now: Micros) -> bool:
+    """Let a task that no channel takes wait, without using up a try. False: not ours any more."""
+    run_at = min(run_at, after(now, LONGEST_PAUSE))
+    values = {**_back_to(QueueState.DELAYED), "run_at": run_at}
+    return bool(conn.execute(_held_by(a).values(values)).rowcount)
+
+
+def forget_cost(conn: Connection, a: Attempt) -> None:
+    """Write that an attempt was not charged."""
+    conn.execute(_FREE, {"b_id": a.task_id, "b_number": a.number})
+
+
 def hand_back(conn: Connection, a: Attempt, now: Micros) -> bool:
     """Give an interrupted task back to the queue; uses up nothing. False when the lease is lost."""
     if not conn.execute(_held_by(a).values(_back_to(QueueState.READY))).rowcount:
@@ -234,8 +286,9 @@ def requeue_lost(
 ) -> list[Lease]:
     """Put back what dead workers had leased: as much as `PORTION`, the rest at the next call.
 
-    Returns the leases that were lost too often, still held by their dead worker: the caller must
-    `finish` them as failed. Something about such a task kills workers.
+    Returns the leases that must not run again, still held by their dead worker: the caller must
+    `finish` them as failed. They were lost too often, for something about such a task kills
+    workers; or they had been sent to a channel that is never asked twice.
     """
     lost = conn.execute(_LOST, {"workers": list(dead), "most": PORTION}).all()
     if not lost:
@@ -243,6 +296,7 @@ def requeue_lost(
     # Tasks before their attempts, as in `start` and `finish`: one order of locks everywhere.
     ids = [row.id for row in lost]
     hopeless = {row.id for row in lost if row.losses + 1 >= max_losses}
+    hopeless |= set(conn.execute(_NEVER_TWICE, {"ids": ids}).scalars())
     conn.execute(_COUNT_LOSS, {"ids": ids})
     conn.execute(_REQUEUE_LOST, {"ids": [id_ for id_ in ids if id_ not in hopeless]})
     conn.execute(_CLOSE_LOST, {"ids": ids, "now": now})
@@ -300,13 +354,16 @@ def _start_row(a: Attempt, row: Row[*tuple[Any, ...]], now: Micros) -> dict[str,
     }
 
 
-def _journal_row(a: Attempt, channel: str, now: Micros) -> dict[str, object]:
+def _journal_row(a: Attempt, sending: Sending, now: Micros) -> dict[str, object]:
     return {
         "task_id": a.task_id,
         "number": a.number,
         "worker_id": a.worker_id,
-        "channel": channel,
+        "channel": sending.channel,
         "sent_at": now,
+        "images": sending.images,
+        "cost": sending.cost,
+        "on_unknown": _RESUBMIT if sending.is_resubmitted else _FAIL,
     }
 
 
@@ -328,12 +385,14 @@ def _close_row(end: End, now: Micros) -> dict[str, object]:
     return {
         "task_id": end.attempt.task_id,
         "number": end.attempt.number,
-        "outcome": Outcome(end.status.value),
+        "outcome": Outcome.UNKNOWN if end.is_unknown else Outcome(end.status.value),
         "detail": end.detail,
         "finished_at": now,
     }
 
 
+_RESUBMIT: Final = "resubmit"
+_FAIL: Final = "fail_and_release"
 # The rows that hold an attempt are locked; these find them again.
 _FENCE: Final = ("id", "attempt")
 _ATTEMPT: Final = ("task_id", "number")
@@ -430,6 +489,26 @@ _LOST: Final = (
     .limit(bindparam("most"))
     # Another worker may be about to put the same back.
     .with_for_update(skip_locked=True)
+)
+_SENT: Final = select(attempt.c.task_id, attempt.c.number, attempt.c.channel).where(
+    attempt.c.task_id.in_(bindparam("ids", expanding=True))
+)
+_IN_FLIGHT: Final = (
+    select(attempt.c.channel, func.sum(attempt.c.images).label("images"))
+    .where(
+        attempt.c.channel.in_(bindparam("channels", expanding=True)), attempt.c.outcome.is_(None)
+    )
+    .group_by(attempt.c.channel)
+)
+_FREE: Final = (
+    update(attempt)
+    .where(attempt.c.task_id == bindparam("b_id"), attempt.c.number == bindparam("b_number"))
+    .values(cost=0)
+)
+_NEVER_TWICE: Final = select(attempt.c.task_id).where(
+    attempt.c.task_id.in_(bindparam("ids", expanding=True)),
+    attempt.c.outcome.is_(None),
+    attempt.c.on_unknown == _FAIL,
 )
 _CLOSE_LOST: Final = (
     update(attempt)

@@ -147,6 +147,13 @@ attempt = Table(
     # For the operator.
     Column("detail", Text),
     Column("finished_at", BigInteger),
+    Column("images", Integer, nullable=False, server_default="1"),
+    # What the engine charged the operator for it, or may have.
+    Column("cost", BigInteger, nullable=False, server_default="0"),
+    # What becomes of the task when this attempt's outcome is unknown: a word of `Unknown`.
+    Column("on_unknown", String(16), nullable=False, server_default="resubmit"),
+    # What is in flight on each channel.
+    partial_index("attempt_open", "channel", where=text("outcome IS NULL")),
     sqlite_with_rowid=False,
 )
 

@@ -1,4 +1,4 @@
-"""Fingerprints of pictures, and a workspace's own list of tasks. Only adds."""
+"""Channels and what an attempt cost, fingerprints, a workspace's own list of tasks. Only adds."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -34,4 +34,29 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("task_of_workspace", "task", ["workspace_id", "id"])
+    op.create_table(
+        "channel",
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("arrival_at", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("closed_until", sa.BigInteger(), nullable=False),
+        sa.Column("taken_out", sa.Text()),
+        sa.CheckConstraint("failures >= 0", name=op.f("channel_counts_failures")),
+        sa.PrimaryKeyConstraint("name", name=op.f("channel_key")),
+        sqlite_with_rowid=False,
+    )
+    # What the code before this step writes no value for.
+    for column in (
+        sa.Column("images", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("cost", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("on_unknown", sa.String(16), server_default="resubmit", nullable=False),
+    ):
+        op.add_column("attempt", column)
+    op.create_index(
+        "attempt_open",
+        "attempt",
+        ["channel"],
+        sqlite_where=sa.text("outcome IS NULL"),
+        postgresql_where=sa.text("outcome IS NULL"),
+    )
     op.execute("UPDATE schema_support SET oldest_code = '0002'")

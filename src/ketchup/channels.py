@@ -1,0 +1,196 @@
+"""Channels: how each is, what it was sent lately, and when it may be asked again.
+
+Shared by all processes on a database. A row is there once a channel has a limit or has failed; who
+changes it has locked it. Channels are locked in the order of their names, **before tasks**: only a
+start takes both, and whoever ends an attempt takes no lock here.
+
+What is in flight is not counted here: the journal's open attempts are (`tasks.images_in_flight`),
+so nothing has to be counted down, and a dead worker's images leave with its attempt.
+
+    well ──FAILURES in a row, or a bad key──▶ closed until a time ──one probe──▶ well
+                                                                         └─────▶ closed for longer
+
+The start that probes closes the channel to all others for the next pause. A probe whose worker
+dies is therefore followed by another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    Integer,
+    Row,
+    String,
+    Table,
+    Text,
+    bindparam,
+    select,
+    update,
+)
+
+from ketchup.clock import Micros, after
+from ketchup.db import CHURNS, insert_new, lock_names, metadata, storable
+
+FAILURES: Final = 5
+"""Failures in a row that close a channel."""
+SHORTEST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 300.0
+_MINUTE: Final = 60_000_000
+
+channel = Table(
+    "channel",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    # Theoretical arrival time of the rate limit (GCRA), microseconds.
+    Column("arrival_at", BigInteger, nullable=False),
+    # Failures since the last success.
+    Column("failures", Integer, nullable=False),
+    # Nobody asks it before this time; 0 when it is well.
+    Column("closed_until", BigInteger, nullable=False),
+    # Why it was taken out, for the operator; null unless its settings are wrong.
+    Column("taken_out", Text),
+    CheckConstraint("failures >= 0", name="counts_failures"),
+    info={CHURNS: True},
+    sqlite_with_rowid=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How one channel is."""
+
+    arrival_at: int = 0
+    failures: int = 0
+    closed_until: int = 0
+    taken_out: str | None = None
+
+    @property
+    def is_out(self) -> bool:
+        """Whether its breaker is open or its settings are wrong: who asks it now is the probe."""
+        return self.taken_out is not None or self.failures >= FAILURES
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is to be remembered but its pace."""
+        return not self.failures and not self.closed_until and self.taken_out is None
+
+    def sent(self, images: int, per_minute: int, now: Micros) -> State:
+        """Return how it is after so many images were sent to it; 0 per minute is any number."""
+        state = self
+        if per_minute:
+            arrival = max(self.arrival_at, now) + images * _MINUTE // per_minute
+            state = replace(state, arrival_at=arrival)
+        if state.is_out:
+            state = replace(state, closed_until=after(now, _pause(state.failures)))
+        return state
+
+    def failed(self, now: Micros, retry_after: float | None) -> State:
+        """Return how it is after one more failure, which may have said when to come again."""
+        failures = self.failures + 1
+        pause = _pause(failures) if failures >= FAILURES else 0.0
+        pause = max(pause, min(retry_after or 0.0, LONGEST_PAUSE))
+        until = after(now, pause) if pause else self.closed_until
+        return replace(self, failures=failures, closed_until=max(self.closed_until, until))
+
+    def misconfigured(self, cause: str, now: Micros) -> State:
+        """Return how it is once its key or its settings turned out to be wrong."""
+        failures = max(self.failures + 1, FAILURES)
+        until = after(now, _pause(failures))
+        return replace(self, failures=failures, closed_until=until, taken_out=cause)
+
+    def succeeded(self) -> State:
+        """Return how it is after a success."""
+        return State(arrival_at=self.arrival_at)
+
+
+def _pause(failures: int) -> float:
+    doublings = min(max(failures - FAILURES, 0), 10)
+    return min(SHORTEST_PAUSE * 2.0**doublings, LONGEST_PAUSE)
+
+
+def look(conn: Connection, names: Iterable[str]) -> dict[str, State]:
+    """Return how these channels are, without locking them."""
+    return _states(conn, _LOOK, names)
+
+
+def lock(conn: Connection, names: Iterable[str]) -> dict[str, State]:
+    """Lock these channels, in order of their names, and return how they are."""
+    wanted = sorted(set(names))
+    found = conn.execute(_LOCK, {"names": wanted}).all()
+    if new := set(wanted) - {row.name for row in found}:
+        lock_names(conn, channel.name, new)
+        rows = [_row(name, State()) for name in sorted(new)]
+        conn.execute(insert_new(channel), rows)
+    return _states(conn, _LOCK, wanted)
+
+
+def store(conn: Connection, name: str, state: State) -> None:
+    """Write how a channel is. The caller has locked it."""
+    row = _row(name, state)
+    conn.execute(_STORE, {"b_name": row.pop("name"), **row})
+
+
+def record_failure(
+    conn: Connection, name: str, now: Micros, *, retry_after: float | None = None
+) -> State:
+    """Count a failure, and return how the channel is now."""
+    state = lock(conn, [name])[name].failed(now, retry_after)
+    store(conn, name, state)
+    return state
+
+
+def take_out(conn: Connection, name: str, cause: str, now: Micros) -> bool:
+    """Take a channel out because of its settings; True when this cause is news."""
+    before = lock(conn, [name])[name]
+    cause = storable(cause)
+    store(conn, name, before.misconfigured(cause, now))
+    return before.taken_out != cause
+
+
+def record_success(conn: Connection, name: str) -> None:
+    """Forget the failures of a channel, and let everybody ask it again."""
+    store(conn, name, lock(conn, [name])[name].succeeded())
+
+
+def bring_back(conn: Connection) -> None:
+    """Let every channel be asked that was taken out: its settings may have been corrected."""
+    taken = conn.execute(_TAKEN_OUT).scalars().all()
+    for name, state in (lock(conn, taken) if taken else {}).items():
+        store(conn, name, state.succeeded())
+
+
+def _states(conn: Connection, query: Any, names: Iterable[str]) -> dict[str, State]:  # noqa: ANN401 a statement
+    return {row.name: _state(row) for row in conn.execute(query, {"names": sorted(names)})}
+
+
+def _state(row: Row[*tuple[Any, ...]]) -> State:
+    return State(row.arrival_at, row.failures, row.closed_until, row.taken_out)
+
+
+def _row(name: str, state: State) -> dict[str, object]:
+    return {
+        "name": name,
+        "arrival_at": state.arrival_at,
+        "failures": state.failures,
+        "closed_until": state.closed_until,
+        "taken_out": state.taken_out,
+    }
+
+
+_LOOK: Final = select(channel).where(channel.c.name.in_(bindparam("names", expanding=True)))
+_LOCK: Final = _LOOK.order_by(channel.c.name).with_for_update()
+_STORE: Final = (
+    update(channel)
+    .where(channel.c.name == bindparam("b_name"))
+    .values(
+        {key: bindparam(key) for key in ("arrival_at", "failures", "closed_until", "taken_out")}
+    )
+)
+_TAKEN_OUT: Final = select(channel.c.name).where(channel.c.taken_out.is_not(None))

@@ -1,0 +1,135 @@
+"""Routing: which channel renders a task. Nothing here reads or writes; `run` asks it under a lock.
+
+A channel is chosen among those that serve the model, are well and have room: the highest priority
+first, by weight among equals, and one that this task has not tried yet before one that it has.
+A model may name another one, which is asked only when all its own channels are out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Final, Protocol
+
+from ketchup.clock import Micros, after
+from ketchup.money import Credits
+
+_NOTHING: Final = Credits(0)
+FULL_SECONDS: Final = 0.5
+"""How long a task waits before it looks again for room among the images in flight."""
+
+
+class Unknown(StrEnum):
+    """What becomes of a task when nobody can say whether its channel rendered and charged it."""
+
+    RESUBMIT = "resubmit"
+    FAIL_AND_RELEASE = "fail_and_release"
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A provider with its limits and its share. 0 is no limit."""
+
+    name: str
+    provider: str
+    """The name under which its provider was built."""
+    priority: int = 0
+    """Higher goes first."""
+    weight: int = 1
+    images_in_flight: int = 0
+    images_per_minute: int = 0
+    cost: Credits = _NOTHING
+    """What one image costs the operator."""
+    unknown: Unknown = Unknown.RESUBMIT
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it has any limit to keep to."""
+        return bool(self.images_in_flight or self.images_per_minute)
+
+
+class Condition(Protocol):
+    """How a channel is, as the database remembers it."""
+
+    @property
+    def arrival_at(self) -> int: ...  # noqa: D102 see channels.State
+    @property
+    def closed_until(self) -> int: ...  # noqa: D102 as above
+    @property
+    def is_out(self) -> bool: ...  # noqa: D102 as above
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One model's channels; `model` is what the provider is asked for."""
+
+    model: str
+    channels: Sequence[Channel]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Send it here."""
+
+    channel: Channel
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """No channel takes it before this time."""
+
+    until: Micros
+
+
+def choose(
+    routes: Sequence[Route],
+    conditions: Mapping[str, Condition],
+    in_flight: Mapping[str, int],
+    images: int,
+    *,
+    tried: Collection[str],
+    now: Micros,
+    random: Random,
+) -> Chosen | Wait:
+    """Choose a channel for so many images; the next route counts only when all of one are out."""
+    waits: list[Micros] = []
+    for route in routes:
+        free_at = {
+            c: _free_at(c, conditions[c.name], in_flight, images, now) for c in route.channels
+        }
+        if free := [channel for channel, at in free_at.items() if at <= now]:
+            return Chosen(_best(free, tried, random), route.model)
+        waits += free_at.values()
+        if not all(_is_away(conditions[c.name], now) for c in route.channels):
+            break
+    return Wait(min(waits))
+
+
+def _best(free: Sequence[Channel], tried: Collection[str], random: Random) -> Channel:
+    fresh = [channel for channel in free if channel.name not in tried] or free
+    highest = max(channel.priority for channel in fresh)
+    equals = [channel for channel in fresh if channel.priority == highest]
+    if len(equals) == 1:
+        return equals[0]
+    return random.choices(equals, [channel.weight for channel in equals])[0]
+
+
+def _is_away(condition: Condition, now: Micros) -> bool:
+    return condition.is_out and condition.closed_until > now
+
+
+def _free_at(
+    channel: Channel, condition: Condition, in_flight: Mapping[str, int], images: int, now: Micros
+) -> Micros:
+    """Return when a channel could take so many images, as far as it is known."""
+    at = max(now, condition.closed_until)
+    if channel.images_per_minute:
+        at = max(at, condition.arrival_at)
+    inside = in_flight.get(channel.name, 0)
+    # A task that alone is more than the limit has to run by itself, or it never would.
+    if channel.images_in_flight and inside and inside + images > channel.images_in_flight:
+        at = max(at, after(now, FULL_SECONDS))
+    return Micros(at)

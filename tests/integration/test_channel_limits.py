@@ -1,0 +1,71 @@
+"""The limits of a channel, while more tasks than it may have want it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+from sqlalchemy import Connection
+
+from ketchup import tasks
+from ketchup.clock import Micros
+from ketchup.db import Location
+from ketchup.generation.routing import Channel, Route, Wait
+from ketchup.generation.start import Sent, Start, start
+from tests.support.database import open_engine
+from tests.support.factories import MODEL, NOW, WORKER, enqueue, new_workspace, register, success
+
+SECOND = 1_000_000
+
+
+@pytest.fixture
+def conn(location: Location) -> Iterator[Connection]:
+    with open_engine(location) as engine, engine.begin() as conn:
+        yield conn
+
+
+def started(conn: Connection, channel: Channel, count: int, now: Micros = NOW) -> list[object]:
+    """Let in, claim and start so many tasks; return what became of each start."""
+    enqueue(conn, new_workspace(conn).id, count)
+    leased = tasks.claim(conn, WORKER, count, NOW)
+    routes = [Route(MODEL.id, [channel])]
+    return list(start(conn, [Start(lease, routes) for lease in leased], now, Random(1)))
+
+
+def test_images_in_flight_are_counted_over_all_starts_and_a_dead_workers_leave(
+    conn: Connection,
+) -> None:
+    register(conn, WORKER)
+    narrow = Channel("narrow", "studio", images_in_flight=2)
+
+    first = started(conn, narrow, 3)
+    assert [type(one) for one in first] == [Sent, Sent, Wait]
+    assert [type(one) for one in started(conn, narrow, 1)] == [Wait]
+
+    tasks.requeue_lost(conn, [WORKER], 10, NOW)
+    assert tasks.images_in_flight(conn, ["narrow"]) == {}
+    assert [type(one) for one in started(conn, narrow, 1)] == [Sent]
+
+
+def test_images_per_minute_are_spread_over_all_starts(conn: Connection) -> None:
+    register(conn, WORKER)
+    paced = Channel("paced", "studio", images_per_minute=60)
+
+    assert [type(one) for one in started(conn, paced, 2)] == [Sent, Wait]
+    assert started(conn, paced, 1) == [Wait(Micros(NOW + SECOND))]
+    assert type(started(conn, paced, 1, Micros(NOW + SECOND))[0]) is Sent
+
+
+def test_a_start_that_nobody_heard_of_is_not_counted_twice(conn: Connection) -> None:
+    register(conn, WORKER)
+    enqueue(conn, new_workspace(conn).id)
+    [lease] = tasks.claim(conn, WORKER, 1, NOW)
+    narrow = Channel("narrow", "studio", images_in_flight=1, images_per_minute=1)
+    again = [Start(lease, [Route(MODEL.id, [narrow])])]
+
+    assert isinstance(start(conn, again, NOW, Random(1))[0], Sent)
+    assert isinstance(start(conn, again, NOW, Random(1))[0], Sent)
+    assert tasks.images_in_flight(conn, ["narrow"]) == {"narrow": 1}
+    tasks.finish(conn, [success(lease)], NOW)
+    assert tasks.images_in_flight(conn, ["narrow"]) == {}
