@@ -38,6 +38,7 @@ def _api(runtime: Runtime) -> ASGIApp:
             admin_token=runtime.admin_token,
             clock=runtime.clock,
             plans=runtime.plans,
+            finisher=runtime.finisher,
         ),
         beside=describe(runtime.catalog, runtime.rules.insufficient_credits_status),
     )

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from ketchup.clock import Clock
 from ketchup.db import Database
+from ketchup.provenance.finisher import Finisher
 from ketchup.workspaces import Authenticator, Pepper, Plans
 
 
@@ -22,6 +23,7 @@ class ApiDependencies:
     admin_token: str = field(repr=False)
     clock: Clock
     plans: Plans
+    finisher: Finisher
 
 
 def dependencies_of(request: Request) -> ApiDependencies:

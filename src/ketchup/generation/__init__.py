@@ -15,6 +15,7 @@ once; paying for it is exactly once, because only the attempt that still holds t
 import ketchup.provenance  # noqa: F401 its tables are part of the schema
 from ketchup.generation.chores import Chores
 from ketchup.generation.finish import Ending, recover
+from ketchup.generation.finishing import Finishing
 from ketchup.generation.inputs import Inputs
 from ketchup.generation.plans import allowance_of, set_plan
 from ketchup.generation.results import Results
@@ -28,6 +29,7 @@ __all__ = [
     "Decision",
     "Ending",
     "Engines",
+    "Finishing",
     "GenerationRequest",
     "Inputs",
     "Results",

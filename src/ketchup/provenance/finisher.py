@@ -1,4 +1,4 @@
-"""The finisher: an engine's picture in, the picture as it is stored out, by way of a confined child.
+"""The finisher: an engine's picture in, the picture to store out, by way of a confined child.
 
 One trip does it all: the picture is decoded to its last row, encoded anew when its format is not
 the one that was wished for, signed and marked, and its fingerprints are taken. A second kind of

@@ -37,6 +37,7 @@ _SETTINGS: Final = {
     # What was signed is read back by tests; a reader per picture would double the time.
     "verify": {"verify_after_sign": False, **verify.OFFLINE},
 }
+_NEVER: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 Ask = Callable[[bytes], bytes]
 """Signs what is to be signed, in the format that COSE wants."""
 
@@ -79,7 +80,7 @@ class Marker:
     @classmethod
     def remote(cls, chain: str, algorithm: str, ask: Ask) -> Marker:
         """Return one that knows the certificates only."""
-        public = Credential(chain.encode(), b"", algorithm, "", dt.datetime.max)
+        public = Credential(chain.encode(), b"", algorithm, "", _NEVER)
         return cls(public, ask)
 
     def sign(self, data: bytes, image_format: ImageFormat, claim: Claim) -> bytes:

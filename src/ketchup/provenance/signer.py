@@ -53,7 +53,11 @@ _MAX_FILE_BYTES: Final = 256 * 1024
 # Machines that share pictures do not share a clock to the second.
 _BACKDATED: Final = dt.timedelta(minutes=5)
 _CURVES: Final = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
-_DIGESTS: Final = {"es256": hashes.SHA256, "es384": hashes.SHA384, "es512": hashes.SHA512}
+_DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
+    "es256": hashes.SHA256(),
+    "es384": hashes.SHA384(),
+    "es512": hashes.SHA512(),
+}
 _MIN_RSA_BITS: Final = 2048
 
 _Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
@@ -102,7 +106,7 @@ class Signing:
         match self._key:
             case ec.EllipticCurvePrivateKey() as key:
                 width = -(-key.curve.key_size // 8)
-                digest = _DIGESTS[self.algorithm]()
+                digest = _DIGESTS[self.algorithm]
                 numbers = decode_dss_signature(key.sign(message, ec.ECDSA(digest)))
                 return b"".join(number.to_bytes(width, "big") for number in numbers)
             case ed25519.Ed25519PrivateKey() as key:
@@ -120,9 +124,9 @@ class Rehearsal:
     sign: Callable[[bytes], bytes]
 
 
-def rehearsal() -> Rehearsal:
+def rehearsal(clock: Clock) -> Rehearsal:
     """Make a credential in memory."""
-    now = dt.datetime.now(dt.UTC)
+    now = _now(clock)
     made = _renewed(None, now, "Rehearsal")
     held = _credential([made.leaf, made.authority], made.leaf_key, now)
     return Rehearsal(held, Signing(held).sign)

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from PIL import Image
 
+from ketchup.clock import SystemClock
 from ketchup.confined.rights import allow_cpu, confine
 from ketchup.provenance import perception, verify
 from ketchup.provenance.mark import Claim, Marker, NotSigned, Source
@@ -63,7 +64,7 @@ def main(memory_bytes: int, cpu_seconds: int) -> None:
 
 def _rehearse() -> None:
     """Do everything once in each format: what opens a file does so now or never."""
-    held = rehearsal()
+    held = rehearsal(SystemClock())
     for image_format in ImageFormat:
         file = io.BytesIO()
         Image.new("RGBA", (8, 8)).convert("RGB").save(file, image_format.name)
