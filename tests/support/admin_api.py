@@ -18,6 +18,7 @@ from ketchup.credits import Held, HoldRequest
 from ketchup.db import Database, Location
 from ketchup.ids import WorkspaceId, task_id
 from ketchup.money import Credits
+from ketchup.provenance.finisher import Finisher
 from ketchup.workspaces import Authenticator, Pepper, plans_from
 
 TOKEN = "dk-admin_the-token-of-these-tests"
@@ -66,12 +67,15 @@ class AdminApi:
 async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
     database, clock = Database(location), FrozenClock()
     authenticator = Authenticator(database, PEPPER, clock)
-    app = create_api(ApiDependencies(database, authenticator, PEPPER, TOKEN, clock, PLANS))
+    finisher = Finisher(None)
+    held = ApiDependencies(database, authenticator, PEPPER, TOKEN, clock, PLANS, finisher)
+    app = create_api(held)
     try:
         async with _client(app) as client:
             client.headers.update(BEARER)
             yield AdminApi(app, location, database, authenticator, clock, client)
     finally:
+        await finisher.close()
         await database.close()
 
 

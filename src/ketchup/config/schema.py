@@ -103,7 +103,7 @@ class Storage(Group):
 
 
 class Provenance(Group):
-    """What stored pictures say about themselves, signed with your certificate or one made in DATA."""
+    """What stored pictures say about themselves, by a certificate of yours or one made in DATA."""
 
     enabled: kinds.Flag = Field(
         default=True,
