@@ -327,13 +327,14 @@ async def _finisher(settings: Settings, folder: DataFolder, clock: Clock) -> Fin
 
 def _credential(settings: Settings, folder: DataFolder, clock: Clock) -> Credential | None:
     given = settings.provenance
+    given = settings.provenance
     if (given.certificate is None) != (given.key is None):
         raise SettingsError(["provenance.certificate and provenance.key: one needs the other"])
     if not given.enabled:
         return None
     if given.certificate and given.key:
         return load(given.certificate, given.key, clock)
-    return load_or_make(folder.path, clock, given.organisation)
+    return load_or_make(folder.path, clock, settings.provenance.organisation)
 
 
 def _engines(

@@ -30,7 +30,7 @@ async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
         yield running
 
 
-async def made(service: RunningService, **fields: Any) -> tuple[str, bytes]:  # noqa: ANN401 any
+async def made(service: RunningService, **fields: Any) -> tuple[str, bytes]:  # noqa: ANN401 a test may send anything
     task_id = await service.submit(**fields)
     ended = await service.ended(task_id)
     return task_id, (await service.client.get(_address(ended))).content
