@@ -327,7 +327,6 @@ async def _finisher(settings: Settings, folder: DataFolder, clock: Clock) -> Fin
 
 def _credential(settings: Settings, folder: DataFolder, clock: Clock) -> Credential | None:
     given = settings.provenance
-    given = settings.provenance
     if (given.certificate is None) != (given.key is None):
         raise SettingsError(["provenance.certificate and provenance.key: one needs the other"])
     if not given.enabled:

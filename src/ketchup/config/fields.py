@@ -78,9 +78,7 @@ def written(value: object, info: FieldInfo | None) -> str:
         return f"[{', '.join(written(item, None) for item in value)}]"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else _quoted(str(value))
+    return str(value).lower() if isinstance(value, int | float) else _quoted(str(value))
 
 
 def _quoted(text: str) -> str:
