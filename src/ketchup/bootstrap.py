@@ -8,6 +8,7 @@ engines, address.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -38,6 +39,7 @@ from ketchup.egress import Egress, EgressError
 from ketchup.generation import (
     Chores,
     Engines,
+    Finishing,
     Inputs,
     Results,
     Runner,
@@ -48,6 +50,8 @@ from ketchup.generation import (
 )
 from ketchup.generation.routing import Channel, Unknown
 from ketchup.ids import WorkerId, WorkspaceId, name_bits
+from ketchup.provenance.finisher import Finisher
+from ketchup.provenance.signer import Credential, load, load_or_make
 from ketchup.providers.base import AnswerLost, Provider
 from ketchup.providers.catalog import Catalog, catalog_from
 from ketchup.references import Decoder, References
@@ -105,6 +109,7 @@ class Runtime:
     authenticator: Authenticator
     submitter: Submitter
     results: Results
+    finisher: Finisher
     runner: Runner
     chores: Chores
     accepted: Wakeup
@@ -220,6 +225,8 @@ async def open_runtime(
         closing.push_async_callback(egress.close)
         decoder = Decoder(processes=_concurrency(settings) or 1)
         closing.push_async_callback(decoder.close)
+        finisher = await _finisher(settings, folder, clock)
+        closing.push_async_callback(finisher.close)
         engines = _engines(settings, egress, providers)
         for provider in engines.providers.values():
             closing.push_async_callback(provider.close)
@@ -248,6 +255,7 @@ async def open_runtime(
                 accepted=accepted,
             ),
             results=results,
+            finisher=finisher,
             runner=Runner(
                 database,
                 engines,
@@ -259,6 +267,7 @@ async def open_runtime(
                 rules=_run_rules(settings),
                 ended=ended,
                 ready=accepted,
+                finishing=Finishing(finisher, {STUDIO}, is_signing=settings.provenance.enabled),
             ),
             chores=Chores(database, store, authenticator, plans, clock, ready=accepted),
             accepted=accepted,
@@ -318,6 +327,23 @@ async def _storage(settings: Settings, folder: DataFolder, clock: Clock) -> Stor
     # Under a reference's key: what a crash leaves of it is swept.
     await store.require_usable(reference_key(clock.now(), name_bits()))
     return store
+
+
+async def _finisher(settings: Settings, folder: DataFolder, clock: Clock) -> Finisher:
+    """Return what finishes pictures. Raises CredentialUnusable."""
+    credential = await asyncio.to_thread(_credential, settings, folder, clock)
+    return Finisher(credential, processes=_concurrency(settings) or 1)
+
+
+def _credential(settings: Settings, folder: DataFolder, clock: Clock) -> Credential | None:
+    given = settings.provenance
+    if (given.certificate is None) != (given.key is None):
+        raise SettingsError(["provenance.certificate and provenance.key: one needs the other"])
+    if not given.enabled:
+        return None
+    if given.certificate and given.key:
+        return load(given.certificate, given.key, clock)
+    return load_or_make(folder.path, clock, settings.provenance.organisation)
 
 
 def _engines(

@@ -48,6 +48,7 @@ def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
             ended=runtime.ended,
             waiters=waiters,
             check_pace=None if pace is None else pace.check,
+            finisher=runtime.finisher,
         ),
         beside=describe(runtime.catalog, runtime.rules.insufficient_credits_status),
     )

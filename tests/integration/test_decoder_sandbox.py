@@ -32,7 +32,7 @@ async def decoder() -> AsyncIterator[Decoder]:
 
 
 def child_of(decoder: Decoder) -> int:
-    (child,) = decoder._idle
+    (child,) = decoder._children._idle
     return child.pid
 
 
@@ -122,7 +122,7 @@ spec = importlib.util.spec_from_file_location("sandbox", sys.argv[1])
 sandbox = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sandbox)
 server, victim, library = os.getppid(), sys.argv[2], ctypes.CDLL(None)
-sandbox._confine(2**29)
+sandbox.confine(2**29)
 
 def tried(act):
     try:
@@ -201,7 +201,7 @@ async def test_a_child_that_dies_takes_only_its_own_job_with_it(decoder: Decoder
 
 async def test_a_child_that_died_while_idle_costs_no_job(decoder: Decoder) -> None:
     await decode(decoder, encoded(photo(), "PNG"))
-    (child,) = decoder._idle
+    (child,) = decoder._children._idle
     os.kill(child.pid, signal.SIGKILL)
     await child._process.wait()
     assert (await decode(decoder, encoded(photo(), "PNG"))).width == 120
@@ -213,7 +213,7 @@ async def test_a_cancelled_job_leaves_no_answer_for_the_next(decoder: Decoder) -
     os.kill(first, signal.SIGSTOP)
     job = asyncio.create_task(decode(decoder, encoded(photo(), "PNG")))
     await asyncio.sleep(0)  # the job takes the child, and writes to it
-    assert decoder._idle == []
+    assert decoder._children._idle == []
     job.cancel()
     with pytest.raises(asyncio.CancelledError):
         await job
@@ -226,7 +226,7 @@ async def test_a_child_is_replaced_after_its_jobs() -> None:
     children = []
     for _ in range(3):
         await decode(decoder, encoded(photo(), "PNG"))
-        children.append(child_of(decoder) if decoder._idle else None)
+        children.append(child_of(decoder) if decoder._children._idle else None)
     assert children[1] is None
     assert children[0] != children[2]
     await decoder.close()
@@ -237,9 +237,9 @@ async def test_many_jobs_share_few_children() -> None:
     data = encoded(photo(), "PNG")
     results = await asyncio.gather(*(decode(decoder, data) for _ in range(12)))
     assert {result.width for result in results} == {120}
-    assert len(decoder._idle) == 2
+    assert len(decoder._children._idle) == 2
     await decoder.close()
-    assert decoder._idle == []
+    assert decoder._children._idle == []
 
 
 async def test_a_job_under_way_ends_its_child_after_the_decoder_is_closed() -> None:
@@ -248,7 +248,7 @@ async def test_a_job_under_way_ends_its_child_after_the_decoder_is_closed() -> N
     await asyncio.sleep(0)
     await decoder.close()
     assert (await job).width == 120
-    assert decoder._idle == []
+    assert decoder._children._idle == []
 
 
 SERVER = """
@@ -259,7 +259,7 @@ async def main():
     data = sys.stdin.buffer.read()
     decoder = Decoder(processes=2)
     await asyncio.gather(*(decoder.decode(data, sniff(data)) for _ in range(2)))
-    print(*(child.pid for child in decoder._idle), flush=True)
+    print(*(child.pid for child in decoder._children._idle), flush=True)
     await asyncio.Event().wait()
 
 asyncio.run(main())

@@ -21,6 +21,7 @@ from ketchup.db import Database, Location
 from ketchup.generation import Results, Wakeup
 from ketchup.ids import WorkspaceId, task_id
 from ketchup.money import Credits
+from ketchup.provenance.finisher import Finisher
 from ketchup.providers.catalog import catalog_from
 from ketchup.storage import DiskStorage
 from ketchup.workspaces import Authenticator, Pepper, plans_from
@@ -71,6 +72,7 @@ class AdminApi:
 async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
     database, clock = Database(location), FrozenClock()
     authenticator = Authenticator(database, PEPPER, clock)
+    finisher = Finisher(None)
     catalog, folder = catalog_from(Settings().models), TemporaryDirectory()
     app = create_api(
         ApiDependencies(
@@ -85,6 +87,7 @@ async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
             ended=Wakeup(),
             waiters=Waiters(clock),
             check_pace=None,
+            finisher=finisher,
         )
     )
     try:
@@ -92,6 +95,7 @@ async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
             client.headers.update(BEARER)
             yield AdminApi(app, location, database, authenticator, clock, client)
     finally:
+        await finisher.close()
         await database.close()
         folder.cleanup()
 

@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from typing_extensions import override
 
 from ketchup import __version__
-from ketchup.api import admin, customers, problems
+from ketchup.api import admin, customers, problems, provenance
 from ketchup.api.dependencies import ApiDependencies
 from ketchup.api.health import Readiness, health_routes
 from ketchup.api.waiting import Waiters
@@ -48,6 +48,7 @@ def create_api(
     problems.install(app)
     app.include_router(customers.routes)
     app.include_router(admin.routes)
+    app.include_router(provenance.routes)
     app.include_router(health_routes(Readiness(dependencies.database, dependencies.clock)))
     return app
 

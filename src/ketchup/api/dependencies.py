@@ -12,6 +12,7 @@ from ketchup.api.waiting import Waiters
 from ketchup.clock import Clock
 from ketchup.db import Database
 from ketchup.generation import Results
+from ketchup.provenance.finisher import Finisher
 from ketchup.providers.catalog import Catalog
 from ketchup.workspaces import Authenticator, Pepper, Plans
 
@@ -33,6 +34,7 @@ class ApiDependencies:
     waiters: Waiters
     check_pace: Callable[[Hashable], None] | None
     """Counts one more question after the same thing; raises RateLimited. None never does."""
+    finisher: Finisher
 
 
 def dependencies_of(request: Request) -> ApiDependencies:

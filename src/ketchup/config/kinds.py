@@ -149,6 +149,8 @@ _Whole = BeforeValidator(_no_bool)
 
 Text = Annotated[str, Field(min_length=1, max_length=200), Accepts("1 to 200 characters")]
 Folder = Annotated[Path, AfterValidator(_home), Accepts("a folder")]
+FilePath = Annotated[Path, AfterValidator(_home), Accepts("a file")]
+Flag = Annotated[bool, Accepts("true or false")]
 Host = Annotated[str, Field(min_length=1), Accepts("an address or host name to listen on")]
 Port = Annotated[
     int, _Whole, Field(ge=0, le=65535), Accepts("a port, 0 to 65535; 0 takes a free one")

@@ -102,6 +102,24 @@ class Storage(Group):
     )
 
 
+class Provenance(Group):
+    """What stored pictures say about themselves, by a certificate of yours or one made in DATA."""
+
+    enabled: kinds.Flag = Field(
+        default=True,
+        description="Whether pictures are signed and marked; they are checked in any case.",
+    )
+    certificate: kinds.FilePath | None = Field(
+        None, description="A certificate chain in PEM, the signing certificate first."
+    )
+    key: kinds.FilePath | None = Field(
+        None, description="The file of its private key, in PEM, readable by its owner alone."
+    )
+    organisation: kinds.Text = Field(
+        "Ketchup", description="Who signs, in a certificate that is made."
+    )
+
+
 class Webhooks(Group):
     """How callbacks are delivered."""
 
@@ -388,6 +406,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     worker: Worker = Worker()
     storage: Storage = Storage()
+    provenance: Provenance = Provenance()
     webhooks: Webhooks = Webhooks()
     egress: Egress = Egress()
     gemini: Gemini = Gemini()

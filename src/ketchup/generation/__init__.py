@@ -17,6 +17,7 @@ import ketchup.provenance  # noqa: F401 its tables are part of the schema
 from ketchup.generation.cancel import CANCELLED, cancel
 from ketchup.generation.chores import Chores
 from ketchup.generation.finish import Ending, recover
+from ketchup.generation.finishing import Finishing
 from ketchup.generation.inputs import Inputs
 from ketchup.generation.plans import allowance_of, set_plan
 from ketchup.generation.results import Results
@@ -31,6 +32,7 @@ __all__ = [
     "Decision",
     "Ending",
     "Engines",
+    "Finishing",
     "GenerationRequest",
     "Inputs",
     "Results",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
-from ketchup import credits, leases, tasks, telemetry, webhooks
+from ketchup import credits, leases, provenance, tasks, telemetry, webhooks
 from ketchup.clock import Micros
 from ketchup.credits import HoldMissing, Settlement
 from ketchup.db import Connection, IntegrityError
 from ketchup.ids import WorkerId
 from ketchup.money import Credits
+from ketchup.provenance import Fingerprint, Logged
 from ketchup.tasks import End, Lease, LeaseLost
 from ketchup.webhooks import NewDelivery
 
@@ -27,14 +28,21 @@ class Ending:
     lease: Lease
     end: End
     callback: bytes | None
+    prints: Mapping[str, Fingerprint] = field(default_factory=dict)
+    """What its pictures are known by, by the name that they are stored under."""
 
 
 def finish(conn: Connection, endings: Sequence[Ending], now: Micros) -> list[End | LeaseLost]:
-    """End tasks, settle their holds and enqueue their callbacks: all of it or nothing."""
+    """End tasks, settle their holds, enqueue callbacks and log pictures: all of it or nothing.
+
+    So the log holds exactly the pictures that tasks name.
+    """
     ends = tasks.finish(conn, [ending.end for ending in endings], now)
     ended = [e for e, end in zip(endings, ends, strict=True) if isinstance(end, End)]
     credits.settle(conn, [_settlement(ending) for ending in ended], now)
     webhooks.enqueue(conn, [d for ending in ended if (d := _delivery(ending))], now)
+    if pictures := [one for ending in ended for one in _pictures(ending, now)]:
+        provenance.record(conn, pictures)
     return ends
 
 
@@ -93,6 +101,14 @@ def _given_up(lease: Lease, failed_callback: Callable[[Lease, str], bytes | None
 def _settlement(ending: Ending) -> Settlement:
     lease = ending.lease
     return Settlement(lease.attempt.task_id, lease.workspace_id, ending.end.consumed)
+
+
+def _pictures(ending: Ending, now: Micros) -> list[Logged]:
+    lease = ending.lease
+    return [
+        Logged(key, lease.attempt.task_id, lease.workspace_id, prints, now)
+        for key, prints in ending.prints.items()
+    ]
 
 
 def _delivery(ending: Ending) -> NewDelivery | None:

@@ -1,6 +1,6 @@
 """Run: one leased task, from its references to its end.
 
-    references → start (journal) → provider → storage → finish
+    references → start (journal) → provider → finishing → storage → finish
 
 Each attempt comes to exactly one outcome: it succeeded, failed for good, is worth another try, goes
 to another channel, came to nobody knows what, or turned out not to be ours any more; or no channel
@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
+from types import MappingProxyType
 from typing import Final, TypeVar, assert_never
 
 from ketchup import (
@@ -36,12 +37,15 @@ from ketchup.db import Connection, Database
 from ketchup.errors import Unavailable
 from ketchup.generation.cancel import CANCELLED
 from ketchup.generation.finish import Ending, failed_end, finish, recover_lost
+from ketchup.generation.finishing import Finishing, Picture
 from ketchup.generation.inputs import Inputs
 from ketchup.generation.results import Results
 from ketchup.generation.routing import Channel, Route, Unknown, Wait
 from ketchup.generation.start import Sent, Start, start
 from ketchup.ids import Entropy, WorkerId, WorkspaceId
 from ketchup.leases import Watch
+from ketchup.provenance import Fingerprint
+from ketchup.provenance.finisher import NotAPicture
 from ketchup.providers.base import (
     AspectRatio,
     GeneratedImage,
@@ -68,6 +72,9 @@ NO_ANSWER: Final = "The engine did not answer; nothing was charged. Please try a
 TRIED_TOO_OFTEN: Final = "The image could not be rendered; please try again later."
 MODEL_GONE: Final = "The model is no longer offered."
 NO_IMAGES: Final = "The model returned no image."
+
+
+_NO_PRINTS: Final[Mapping[str, Fingerprint]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,7 @@ class Engines:
 @dataclass(frozen=True, slots=True)
 class _Succeeded:
     images: Sequence[GeneratedImage]
+    channel: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +172,7 @@ class Runner:
         ended: Callable[[], None],
         ready: Callable[[], None] = lambda: None,
         entropy: Entropy = os.urandom,
+        finishing: Finishing | None = None,
     ) -> None:
         self._database = database
         self._engines = engines
@@ -176,6 +185,7 @@ class Runner:
         self._ended = ended
         self._ready = ready
         self._entropy = entropy
+        self._finishing = finishing
         self._start = database.write_batcher(self._start_all, lane="run")
         self._finish = database.write_batcher(self._finish_all, lane="run")
         self._numbers: dict[WorkspaceId, int] = {}
@@ -266,7 +276,7 @@ class Runner:
             cancelled.set()
         if not sent.was_well:
             await self._tell(lambda conn: channels.record_success(conn, channel.name))
-        return _delivered(images, request.count)
+        return _delivered(images, request.count, channel.provider)
 
     async def _learn(self, attempt: Attempt, sent: Sent, error: Exception) -> _Outcome:
         """Remember what an error says about the channel, before the task goes anywhere."""
@@ -297,8 +307,8 @@ class Runner:
 
     async def _conclude(self, lease: Lease, outcome: _Outcome, bound: telemetry.Log) -> None:
         match outcome:
-            case _Succeeded(images):
-                await self._succeed(lease, images, bound)
+            case _Succeeded():
+                await self._succeed(lease, outcome, bound)
             case _Failed(reason, detail):
                 bound.warning("task failed", reason=reason, detail=detail)
                 await self._fail(lease, reason, detail)
@@ -319,25 +329,34 @@ class Runner:
             case _:
                 assert_never(outcome)
 
-    async def _succeed(
-        self, lease: Lease, images: Sequence[GeneratedImage], bound: telemetry.Log
-    ) -> None:
+    async def _succeed(self, lease: Lease, made: _Succeeded, bound: telemetry.Log) -> None:
         try:
             # What was rendered was paid for: a disk that is full for a moment is waited for.
             async with asyncio.timeout(self._rules.timeout_seconds):
-                keys = await self._store(lease, images)
+                pictures = await self._insist(partial(self._finish_pictures, lease, made))
+                keys = await self._store(lease, [picture.image for picture in pictures])
         except TimeoutError:
             await self._retry(lease, _Retry("the images could not be stored"))
+            return
+        except NotAPicture as error:
+            await self._fail(lease, NO_IMAGES, f"an image cannot be decoded: {error}")
             return
         end = End(lease.attempt, images=keys, consumed=lease.price, reason=None)
         shown = None
         if lease.callback_url:
             shown = await self._insist(partial(self._results.show, lease.model, keys))
-        if await self._end(lease, end, shown):
+        prints = _named(keys, pictures)
+        if await self._end(lease, end, shown, prints):
             bound.info("task succeeded", attempt=lease.attempt.number, images=len(keys))
         else:
             # Another attempt's images count; nothing names these.
             await self._remove(keys)
+
+    async def _finish_pictures(self, lease: Lease, made: _Succeeded) -> list[Picture]:
+        if self._finishing is None:
+            return [Picture(image, None) for image in made.images]
+        wished = _wished_format(lease)
+        return await self._finishing.finish_all(made.images, wished, made.channel, lease.model)
 
     async def _fail(self, lease: Lease, reason: str, detail: str) -> None:
         end = failed_end(lease, db.storable(reason), db.storable(detail))
@@ -369,9 +388,15 @@ class Runner:
 
         await self._tell(write)
 
-    async def _end(self, lease: Lease, end: End, shown: Sequence[str] | None) -> bool:
-        callback = _callback(lease, end, shown)
-        finished = await self._insist(lambda: self._finish(Ending(lease, end, callback)))
+    async def _end(
+        self,
+        lease: Lease,
+        end: End,
+        shown: Sequence[str] | None,
+        prints: Mapping[str, Fingerprint] = _NO_PRINTS,
+    ) -> bool:
+        ending = Ending(lease, end, _callback(lease, end, shown), prints)
+        finished = await self._insist(lambda: self._finish(ending))
         if isinstance(finished, LeaseLost) and not await self._was_ended(end):
             return False
         self._ended()
@@ -465,13 +490,13 @@ class Runner:
         )
 
 
-def _delivered(images: Sequence[GeneratedImage], wanted: int) -> _Succeeded | _Failed:
+def _delivered(images: Sequence[GeneratedImage], wanted: int, channel: str) -> _Succeeded | _Failed:
     """Say whether a provider kept its promise, as far as it costs nothing to see."""
     if len(images) != wanted:
         return _Failed(NO_IMAGES, f"{len(images)} images instead of {wanted}")
     if any(sniff(image.data) is not image.format for image in images):
         return _Failed(NO_IMAGES, "what was returned is not in the format that it is said to be")
-    return _Succeeded(images)
+    return _Succeeded(images, channel)
 
 
 # What proves that nothing was rendered and charged.
@@ -525,8 +550,17 @@ def _image_request(
         count=options.n,
         # Without a wish, the same task renders the same picture again after a crash.
         seed=zlib.crc32(task_id.encode()) if options.seed is None else options.seed,
-        output_format=ImageFormat(options.output_format or ImageFormat.PNG),
+        output_format=_wished_format(lease),
     )
+
+
+def _wished_format(lease: Lease) -> ImageFormat:
+    return ImageFormat(lease.options.output_format or ImageFormat.PNG)
+
+
+def _named(keys: Sequence[str], pictures: Sequence[Picture]) -> dict[str, Fingerprint]:
+    named = zip(keys, pictures, strict=True)
+    return {key: picture.fingerprint for key, picture in named if picture.fingerprint}
 
 
 def _callback(lease: Lease, end: End, shown: Sequence[str] | None) -> bytes | None:

@@ -14,13 +14,16 @@ file after the `Marker` was made and one picture of each format was signed.
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
-from c2pa import Builder, C2paError, C2paSignerInfo, Context, Settings, Signer
+from c2pa import Builder, C2paError, C2paSignerInfo, C2paSigningAlg, Context, Settings, Signer
 
 from ketchup.provenance import containers, verify
 from ketchup.provenance.signer import Credential
@@ -34,6 +37,9 @@ _SETTINGS: Final = {
     # What was signed is read back by tests; a reader per picture would double the time.
     "verify": {"verify_after_sign": False, **verify.OFFLINE},
 }
+_NEVER: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
+Ask = Callable[[bytes], bytes]
+"""Signs what is to be signed, in the format that COSE wants."""
 
 
 class Source(StrEnum):
@@ -62,9 +68,20 @@ class NotSigned(Exception):
 class Marker:
     """Signs pictures with one credential. Safe for concurrent use."""
 
-    def __init__(self, credential: Credential) -> None:
-        self._credential = credential
+    def __init__(self, credential: Credential, ask: Ask | None = None) -> None:
+        """Sign with the credential's key, or with `ask`, for a process that must not have it."""
+        if ask is None:
+            self._make_signer = partial(_with_key, credential)
+        else:
+            chain = credential.chain.decode()
+            self._make_signer = partial(_with_question, chain, credential.algorithm, ask)
         self._context = Context(Settings.from_dict(_SETTINGS))
+
+    @classmethod
+    def remote(cls, chain: str, algorithm: str, ask: Ask) -> Marker:
+        """Return one that knows the certificates only."""
+        public = Credential(chain.encode(), b"", algorithm, "", _NEVER)
+        return cls(public, ask)
 
     def sign(self, data: bytes, image_format: ImageFormat, claim: Claim) -> bytes:
         """Return the picture with its mark and manifest. Raises NotSigned."""
@@ -86,17 +103,23 @@ class Marker:
     ) -> bytes:
         mime, out = image_format.mime_type, io.BytesIO()
         manifest = _manifest(claim, has_parent=parent is not None)
-        with Builder(manifest, self._context) as builder, self._signer() as signer:
+        with Builder(manifest, self._context) as builder, self._make_signer() as signer:
             if parent is not None:
                 # The original bytes: the mark would break the engine's own signature.
                 builder.add_ingredient(json.dumps(_PARENT), mime, io.BytesIO(parent))
             builder.sign(signer, mime, io.BytesIO(marked), out)
         return out.getvalue()
 
-    def _signer(self) -> Signer:
-        # The library gives no word that one signer may be used by two threads at once.
-        held = self._credential
-        return Signer.from_info(C2paSignerInfo(held.algorithm.encode(), held.chain, held.key, None))
+
+# The library gives no word that one signer may be used by two threads at once: each has its own.
+
+
+def _with_key(held: Credential) -> Signer:
+    return Signer.from_info(C2paSignerInfo(held.algorithm.encode(), held.chain, held.key, None))
+
+
+def _with_question(chain: str, algorithm: str, ask: Ask) -> Signer:
+    return Signer.from_callback(ask, C2paSigningAlg[algorithm.upper()], chain)
 
 
 _PARENT: Final = {

@@ -29,6 +29,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+from dataclasses import replace
 from typing import Final
 
 from PIL import Image
@@ -51,10 +52,19 @@ class NoFingerprint(Exception):
 
 def fingerprint(data: bytes) -> Fingerprint:
     """Take the fingerprints of a PNG, JPEG or WebP. Blocks. Raises NoFingerprint."""
-    image = _decoded(data)
+    return replace(of_pixels(decoded(data)), sha256=sha256(data))
+
+
+def sha256(data: bytes) -> str:
+    """Return the fingerprint of a file's bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def of_pixels(image: Image.Image) -> Fingerprint:
+    """Take the fingerprints of a decoded picture; that of its file is left empty. Blocks."""
     digest = hashlib.sha256(f"{image.mode} {image.width} {image.height} ".encode())
     digest.update(image.tobytes())
-    return Fingerprint(hashlib.sha256(data).hexdigest(), digest.hexdigest(), perceptual_hash(image))
+    return Fingerprint("", digest.hexdigest(), perceptual_hash(image))
 
 
 def perceptual_hash(image: Image.Image) -> PerceptualHash:
@@ -72,7 +82,8 @@ def _along(wave: list[float], values: bytes | list[float]) -> float:
     return math.fsum(a * b for a, b in zip(wave, values, strict=True))
 
 
-def _decoded(data: bytes) -> Image.Image:
+def decoded(data: bytes) -> Image.Image:
+    """Decode a picture to its last row, as RGB or RGBA. Blocks. Raises NoFingerprint."""
     image_format = sniff(data)
     if image_format is None:
         raise NoFingerprint("not a PNG, JPEG or WebP image")

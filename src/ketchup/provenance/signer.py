@@ -21,7 +21,7 @@ import datetime as dt
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,8 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -52,6 +53,11 @@ _MAX_FILE_BYTES: Final = 256 * 1024
 # Machines that share pictures do not share a clock to the second.
 _BACKDATED: Final = dt.timedelta(minutes=5)
 _CURVES: Final = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
+_DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
+    "es256": hashes.SHA256(),
+    "es384": hashes.SHA384(),
+    "es512": hashes.SHA512(),
+}
 _MIN_RSA_BITS: Final = 2048
 
 _Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
@@ -85,6 +91,45 @@ class Credential:
     def __repr__(self) -> str:
         """Leave the key out: this may end in a log."""
         return f"Credential({self.algorithm}, {self.signer!r}, until {self.ends_at:%Y-%m-%d})"
+
+
+class Signing:
+    """Signs with a credential's key, for those who must not have it. Safe for concurrent use."""
+
+    def __init__(self, credential: Credential) -> None:
+        self.chain = credential.chain.decode()
+        self.algorithm = credential.algorithm
+        self._key = _private_key(credential.key)
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature, as COSE wants it. Blocks, for RSA up to some milliseconds."""
+        match self._key:
+            case ec.EllipticCurvePrivateKey() as key:
+                width = -(-key.curve.key_size // 8)
+                digest = _DIGESTS[self.algorithm]
+                numbers = decode_dss_signature(key.sign(message, ec.ECDSA(digest)))
+                return b"".join(number.to_bytes(width, "big") for number in numbers)
+            case ed25519.Ed25519PrivateKey() as key:
+                return key.sign(message)
+            case rsa.RSAPrivateKey() as key:
+                salted = padding.PSS(padding.MGF1(hashes.SHA256()), hashes.SHA256().digest_size)
+                return key.sign(message, salted, hashes.SHA256())
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """A credential that signs nothing that anybody will see."""
+
+    credential: Credential
+    sign: Callable[[bytes], bytes]
+
+
+def rehearsal(clock: Clock) -> Rehearsal:
+    """Make a credential in memory."""
+    now = _now(clock)
+    made = _renewed(None, now, "Rehearsal")
+    held = _credential([made.leaf, made.authority], made.leaf_key, now)
+    return Rehearsal(held, Signing(held).sign)
 
 
 def load(chain_file: Path, key_file: Path, clock: Clock) -> Credential:

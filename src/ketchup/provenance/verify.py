@@ -82,6 +82,12 @@ def verify(data: bytes, anchors: Sequence[str] = ()) -> Report:
         return Report(State.INVALID, mark=mark, problems=(_text(what),))
 
 
+def last_certificate(chain: str) -> str:
+    """Return what a reader has to trust of a chain in PEM."""
+    begin = "-----BEGIN CERTIFICATE-----"
+    return begin + chain.rpartition(begin)[2]
+
+
 def _context(anchors: Sequence[str]) -> Context:
     verifying: dict[str, Any] = {**OFFLINE, "verify_trust": True}
     settings: dict[str, Any] = {"verify": verifying}

@@ -2,30 +2,23 @@
 
 It reads `format, length, bytes` from standard input and writes `verdict, width, height, length,
 bytes` to standard output, until the input ends: when its parent dies, so does it. Before the first
-byte is read it gives up every right it can: it can open no file and no socket, write no file, hold
-no more memory than it was given, and it was started with an empty environment. On Linux the kernel
-also refuses it every system call that drawing a picture does not need (seccomp): without that, code
-that took the child over could read and write the server's memory, which belongs to the same user,
-or end it, or unlink the database, all without opening anything.
+byte is read it gives up every right it can: see `ketchup.confined.rights`.
 
 What comes out was drawn anew from pixels: orientation applied, at most 2048 pixels on the long
 side, and not a byte of the input's metadata or trailer.
 
-It imports Pillow and the standard library only, so that nothing of the server is in its memory. The
-words of the pipe are repeated in `decoder`.
+It imports Pillow, the standard library and the giving up of rights, so that nothing of the server
+is in its memory. The words of the pipe are repeated in `decoder`.
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import io
-import os
-import resource
 import signal
 import struct
 import sys
 import warnings
+from pathlib import Path
 from typing import BinaryIO, Final
 
 from PIL import (
@@ -36,6 +29,11 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,
 )
+
+# A script that is started alone finds its own package only when it is told where that is.
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from ketchup.confined.rights import allow_cpu, confine
 
 REQUEST: Final = struct.Struct(">cI")
 ANSWER: Final = struct.Struct(">cIII")
@@ -99,13 +97,13 @@ def main(memory_bytes: int, cpu_seconds: int) -> None:
     warnings.simplefilter("ignore")
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     _rehearse()
-    _confine(memory_bytes)
+    confine(memory_bytes)
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     answers.write(READY)
     answers.flush()
     while head := requests.read(REQUEST.size):
         code, length = REQUEST.unpack(head)
-        _allow_cpu(cpu_seconds)
+        allow_cpu(cpu_seconds)
         _answer(answers, *_judge(code, requests.read(length)))
 
 
@@ -121,118 +119,6 @@ def _tagged() -> bytes:
     exif = Image.Exif()
     exif[_EXIF_ORIENTATION] = 6
     return exif.tobytes()
-
-
-def _confine(memory_bytes: int) -> None:
-    for limit, value in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, 0),
-        (resource.RLIMIT_AS, memory_bytes),
-    ):
-        resource.setrlimit(limit, (value, value))
-    machine = os.uname().machine
-    if sys.platform == "linux" and machine in _KERNELS:
-        _filter_calls(*_KERNELS[machine])
-
-
-# Of each kernel: its name for itself in linux/audit.h, and its place in the table below.
-_KERNELS: Final = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-# The numbers of the calls that are harmless whatever their arguments.
-_HARMLESS: Final = {
-    "brk": (12, 214),
-    "clock_gettime": (228, 113),
-    "clock_nanosleep": (230, 115),
-    "close": (3, 57),
-    "exit": (60, 93),
-    "exit_group": (231, 94),
-    "fstat": (5, 80),
-    "futex": (202, 98),
-    "getpid": (39, 172),
-    "getrandom": (318, 278),
-    "getrusage": (98, 165),
-    "gettid": (186, 178),
-    "gettimeofday": (96, 169),
-    "lseek": (8, 62),
-    "madvise": (28, 233),
-    "membarrier": (324, 283),
-    "mmap": (9, 222),
-    "mprotect": (10, 226),
-    "mremap": (25, 216),
-    "munmap": (11, 215),
-    "read": (0, 63),
-    "restart_syscall": (219, 128),
-    "rseq": (334, 293),
-    "rt_sigaction": (13, 134),
-    "rt_sigprocmask": (14, 135),
-    "rt_sigreturn": (15, 139),
-    "sched_getaffinity": (204, 123),
-    "sched_yield": (24, 124),
-    "set_robust_list": (273, 99),
-    "sigaltstack": (131, 132),
-    "write": (1, 64),
-    "writev": (20, 66),
-}
-# Threads are needed by the decoder of WebP.
-_CLONE: Final = (56, 220)
-_PRLIMIT: Final = (302, 261)
-_CLONE3: Final = 435
-_CLONE_THREAD: Final = 0x10000
-# Instructions of the filter, as linux/filter.h writes them.
-_LOAD: Final = 0x20
-_IF_EQUAL: Final = 0x15
-_IF_SET: Final = 0x45
-_RETURN: Final = 0x06
-_ALLOW: Final = 0x7FFF0000
-_REFUSE: Final = 0x00050000
-# Where linux/seccomp.h keeps the call's number, its kernel, and its first argument.
-_NUMBER, _KERNEL, _FIRST = 0, 4, 16
-_PR_SET_SECCOMP: Final = 22
-_PR_SET_NO_NEW_PRIVS: Final = 38
-_FILTER_MODE: Final = 2
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
-
-
-def _filter_calls(kernel: int, column: int) -> None:
-    """Have the kernel refuse every other system call, for good.
-
-    One that knows no filters goes without: the limits above still hold.
-    """
-    refuse = (_RETURN, 0, 0, _REFUSE | errno.EPERM)
-    allow = (_RETURN, 0, 0, _ALLOW)
-    steps = [
-        (_LOAD, 0, 0, _KERNEL), (_IF_EQUAL, 1, 0, kernel), refuse,
-        (_LOAD, 0, 0, _NUMBER),
-    ]  # fmt: skip
-    for numbers in _HARMLESS.values():
-        steps += [(_IF_EQUAL, 0, 1, numbers[column]), allow]
-    steps += [
-        # The C library asks with the older call when it is told that this one does not exist.
-        (_IF_EQUAL, 0, 1, _CLONE3), (_RETURN, 0, 0, _REFUSE | errno.ENOSYS),
-        # A thread, but no process.
-        (_IF_EQUAL, 0, 3, _CLONE[column]), (_LOAD, 0, 0, _FIRST),
-        (_IF_SET, 0, 4, _CLONE_THREAD), allow,
-        # Limits of our own, but of no other process.
-        (_IF_EQUAL, 0, 2, _PRLIMIT[column]), (_LOAD, 0, 0, _FIRST), (_IF_EQUAL, 1, 0, 0),
-        refuse, allow,
-    ]  # fmt: skip
-    code = b"".join(struct.pack("HBBI", *step) for step in steps)
-    program = _Program(len(steps), code)
-    library = ctypes.CDLL(None)
-    library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    library.prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0)
-
-
-def _allow_cpu(seconds: int) -> None:
-    """Allow some more CPU time. The limit counts from the start of the process."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(
-        resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + seconds, hard)
-    )
 
 
 def _judge(code: bytes, data: bytes) -> tuple[bytes, int, int, bytes]:

@@ -1,0 +1,160 @@
+"""`/v1/provenance`: what the pictures of a task are known by, and whether a picture was made here.
+
+For customers, with an API key that may read tasks. A picture of another workspace is recognised
+too, but its task is not named.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from ketchup import provenance
+from ketchup.api.dependencies import Dependencies, dependencies_of
+from ketchup.confined.children import ChildLost
+from ketchup.db import Connection
+from ketchup.errors import Forbidden, InvalidRequest, TooLarge
+from ketchup.ids import TaskId, WorkspaceId
+from ketchup.provenance import Fingerprint, Logged
+from ketchup.provenance.finisher import Judged
+from ketchup.workspaces import Scope
+
+MAX_BYTES: Final = 20 * 1024 * 1024
+
+routes: Final = APIRouter(prefix="/v1/provenance", tags=["provenance"])
+
+
+class Verdict(StrEnum):
+    """What is known about a picture."""
+
+    OURS = "ours"
+    SOMEBODY_ELSES = "somebody_elses"
+    CHANGED = "changed"
+    RECOGNISED = "recognised"
+    UNKNOWN = "unknown"
+
+
+class PictureOut(BaseModel):
+    """A picture that a task made, and what it is known by."""
+
+    sha256: str
+    pixels_sha256: str
+    phash: str = Field(description="64 bits of what it looks like, hexadecimal.")
+
+
+class TaskOut(BaseModel):
+    """The pictures of a task; none for a task of another workspace."""
+
+    task_id: str
+    images: list[PictureOut]
+
+
+class VerdictOut(BaseModel):
+    """What a picture says about itself, and whether it is known here."""
+
+    verdict: Verdict
+    matched_by: str | None = Field(description="`file`, `pixels` or `likeness`.")
+    differing_bits: int | None = Field(description="Of 64, for a likeness.")
+    task_id: str | None = Field(description="Named to the workspace alone that made the picture.")
+    signer: str
+    model: str
+    source: str
+    upstream: list[str]
+    problems: list[str]
+
+
+async def _workspace(request: Request) -> WorkspaceId:
+    headers = [value for name, value in request.scope["headers"] if name == b"authorization"]
+    caller = await dependencies_of(request).authenticator.authenticate(headers)
+    if not caller.may(Scope.READ_TASKS):
+        raise Forbidden(f"the API key lacks the scope {Scope.READ_TASKS}")
+    return caller.workspace_id
+
+
+@routes.get("")
+async def task_provenance(request: Request, task_id: str, held: Dependencies) -> TaskOut:
+    """Say what the pictures of a task are known by."""
+    workspace_id = await _workspace(request)
+    found = await held.database.read(
+        lambda conn: provenance.list_of_task(conn, workspace_id, TaskId(task_id))
+    )
+    return TaskOut(task_id=task_id, images=[_picture(one.fingerprint) for one in found])
+
+
+_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {f"image/{kind}": {} for kind in ("png", "jpeg", "webp")},
+    }
+}
+
+
+@routes.post("/verify", openapi_extra=_BODY)
+async def verify_provenance(request: Request, held: Dependencies) -> VerdictOut:
+    """Say whether a picture, sent as the body of at most 20 MiB, was made here and not changed."""
+    workspace_id = await _workspace(request)
+    data = await _bounded(request)
+    try:
+        judged = await held.finisher.judge(data)
+    except ChildLost as error:
+        raise InvalidRequest("the picture cannot be read") from error
+    prints = judged.fingerprint
+    found = await held.database.read(lambda conn: _recognised(conn, prints)) if prints else None
+    return _verdict(judged, found, workspace_id)
+
+
+async def _bounded(request: Request) -> bytes:
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > MAX_BYTES:
+            raise TooLarge("a picture must not be larger than 20 MiB")
+    return bytes(data)
+
+
+_Match = tuple[str, int, list[Logged]]
+
+
+def _recognised(conn: Connection, prints: Fingerprint) -> _Match | None:
+    """Look from strict to lenient, and stop at the first that finds any."""
+    if same := provenance.find_by_sha256(conn, prints.sha256):
+        return "file", 0, same
+    if same := provenance.find_by_pixels(conn, prints.pixels):
+        return "pixels", 0, same
+    near = provenance.find_near(conn, prints.phash)
+    return ("likeness", near[0][0], [one for _, one in near]) if near else None
+
+
+def _verdict(judged: Judged, found: _Match | None, workspace_id: WorkspaceId) -> VerdictOut:
+    by, bits, pictures = found or (None, None, [])
+    mine = next((one.task_id for one in pictures if one.workspace_id == workspace_id), None)
+    return VerdictOut(
+        verdict=_word(judged, found),
+        matched_by=by,
+        differing_bits=bits if by == "likeness" else None,
+        task_id=mine,
+        signer=judged.signer,
+        model=judged.model,
+        source=judged.source,
+        upstream=judged.upstream,
+        problems=judged.problems,
+    )
+
+
+def _word(judged: Judged, found: _Match | None) -> Verdict:
+    match judged.state:
+        case "invalid":
+            return Verdict.CHANGED
+        case "none":
+            return Verdict.RECOGNISED if found else Verdict.UNKNOWN
+        case _:
+            return Verdict.OURS if judged.is_ours else Verdict.SOMEBODY_ELSES
+
+
+def _picture(prints: Fingerprint) -> PictureOut:
+    return PictureOut(
+        sha256=prints.sha256, pixels_sha256=prints.pixels, phash=f"{prints.phash:016x}"
+    )
