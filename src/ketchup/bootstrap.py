@@ -267,7 +267,7 @@ async def open_runtime(
                 rules=_run_rules(settings),
                 ended=ended,
                 ready=accepted,
-                finishing=Finishing(finisher, {STUDIO}, is_signing=settings.provenance.enabled),
+                finishing=Finishing(finisher, {STUDIO}) if settings.provenance.enabled else None,
             ),
             chores=Chores(database, store, authenticator, plans, clock, ready=accepted),
             accepted=accepted,

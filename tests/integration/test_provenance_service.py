@@ -21,12 +21,13 @@ from tests.support.engines import ScriptedProvider
 from tests.support.pictures import encoded, noise, opened, photo
 from tests.support.service import RunningService, running_service
 
+SIGNED = {"provenance.enabled": True}
 FORMATS = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP"}
 
 
 @pytest_asyncio.fixture
 async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
-    async with running_service(tmp_path) as running:
+    async with running_service(tmp_path, settings=SIGNED) as running:
         yield running
 
 
@@ -112,7 +113,8 @@ async def test_without_a_key_nothing_is_said(service: RunningService) -> None:
 
 async def test_half_a_picture_fails_the_task_and_costs_nothing(tmp_path: Path) -> None:
     half = encoded(noise(64, 64), "PNG")[:6000]
-    async with running_service(tmp_path, providers={"studio": ScriptedProvider(half)}) as service:
+    engines = {"studio": ScriptedProvider(half)}
+    async with running_service(tmp_path, providers=engines, settings=SIGNED) as service:
         ended = await service.ended(await service.submit())
 
     assert ended["status"] == "failed"

@@ -106,8 +106,9 @@ class Provenance(Group):
     """What stored pictures say about themselves, by a certificate of yours or one made in DATA."""
 
     enabled: kinds.Flag = Field(
-        default=True,
-        description="Whether pictures are signed and marked; they are checked in any case.",
+        default=False,
+        description="Whether pictures are decoded, brought into the wished format, signed and "
+        "logged before they are stored.",
     )
     certificate: kinds.FilePath | None = Field(
         None, description="A certificate chain in PEM, the signing certificate first."

@@ -14,7 +14,7 @@ from typing import Final
 from ketchup import __version__, telemetry
 from ketchup.confined.children import ChildLost
 from ketchup.provenance import Fingerprint
-from ketchup.provenance.finisher import Finished, Finisher, Origin
+from ketchup.provenance.finisher import Finisher, Origin
 from ketchup.providers.base import GeneratedImage, ImageFormat
 
 log = telemetry.logger(__name__)
@@ -35,12 +35,9 @@ class Picture:
 class Finishing:
     """Finishes what engines deliver. `by_rules` are the providers that are no AI."""
 
-    def __init__(
-        self, finisher: Finisher, by_rules: Collection[str], *, is_signing: bool = True
-    ) -> None:
+    def __init__(self, finisher: Finisher, by_rules: Collection[str]) -> None:
         self._finisher = finisher
         self._by_rules = by_rules
-        self._is_signing = is_signing
 
     async def finish_all(
         self, images: Sequence[GeneratedImage], wished: ImageFormat, channel: str, model: str
@@ -59,11 +56,8 @@ class Finishing:
             except ChildLost as error:
                 detail = str(error)
             else:
-                self._complain(finished)
+                if not finished.is_signed:
+                    log.error("a picture is stored unsigned", detail=finished.problem)
                 return Picture(finished.image, finished.fingerprint)
         log.error("a picture is stored unsigned, as it came", model=origin.model, detail=detail)
         return Picture(image, None)
-
-    def _complain(self, finished: Finished) -> None:
-        if self._is_signing and not finished.is_signed:
-            log.error("a picture is stored unsigned", detail=finished.problem)
