@@ -59,6 +59,20 @@ async def test_openai_is_told_what_it_knows_and_no_more(upstream: FakeUpstream) 
     assert asked.request.headers["idempotency-key"] == "ta1-0"
 
 
+@pytest.mark.parametrize(
+    ("public", "sent"),
+    [("openai/gpt-image-2", "gpt-image-2"), ("Qwen/Qwen-Image-2512", "Qwen/Qwen-Image-2512")],
+)
+async def test_a_model_goes_up_under_the_name_that_its_server_knows(
+    upstream: FakeUpstream, public: str, sent: str
+) -> None:
+    provider = engine(upstream.url)
+    await rendered(provider, dataclasses.replace(REQUEST, model=public))
+    await provider.close()
+
+    assert upstream.asked[0].fields["model"] == sent
+
+
 async def test_a_channels_own_parameters_stand_at_the_top(upstream: FakeUpstream) -> None:
     extra = {"num_inference_steps": 8, "size": "512x512"}
     provider = engine(upstream.url, extra=extra, knows=frozenset({Knows.SEED}))

@@ -51,6 +51,7 @@ Fetch = Callable[[str], Awaitable[bytes]]
 """Reads the address of a picture, under the guard and within bounds. Raises AnswerLost."""
 
 _OK: Final = 200
+_MAKER: Final = "openai/"
 _BLOCKED: Final = frozenset({"moderation_blocked", "content_policy_violation"})
 _OUT_OF_MONEY: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
@@ -70,7 +71,7 @@ class OpenAISettings:
     base_url: str = OPENAI
     """With the version: `…/v1`."""
     models: Mapping[str, str] = field(default_factory=dict)
-    """The server's name by the public one. Others go up as they are."""
+    """The server's name by the public one. Others go up as they are, but for an `openai/`."""
     knows: frozenset[Knows] = frozenset({Knows.OUTPUT_FORMAT})
     image_field: str = "image[]"
     sizes: Sequence[tuple[int, int]] = ()
@@ -157,7 +158,7 @@ class OpenAIImagesProvider:
         settings = self._settings
         width, height = _size(request, settings.sizes)
         fields: dict[str, Any] = {
-            "model": settings.models.get(request.model, request.model),
+            "model": settings.models.get(request.model, request.model.removeprefix(_MAKER)),
             "prompt": request.prompt.encode("utf-8", "replace").decode(),
             "n": count,
             "size": f"{width}x{height}",
