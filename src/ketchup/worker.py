@@ -183,8 +183,10 @@ class Worker:
             asyncio.create_task(self._repeat(self._settings.chores_seconds, self._chores)),
         ]
         labour = asyncio.create_task(self._labour(worker_id, sender))
+        is_kept = False
         try:
-            if await self._keep_lease(worker_id, trust, labour):
+            is_kept = await self._keep_lease(worker_id, trust, labour)
+            if is_kept:
                 await self._runner.leave(worker_id)
             else:
                 log.error("lease lost: abandoning what runs", running=len(self._running))
@@ -193,6 +195,9 @@ class Worker:
             # Only now: until its end, labour began what it had claimed.
             await _cancel([*self._running.values()])
             self._running.clear()
+        if not is_kept and self._stopping.is_set():
+            # Nothing of it runs any more, and nobody comes after us who could be in its way.
+            await self._runner.leave(worker_id)
 
     async def _labour(self, worker_id: WorkerId, sender: DeliverySender) -> None:
         """Claim and send until stopped, then bring what runs to an end."""
