@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import SecretStr
 
@@ -51,13 +51,15 @@ from ketchup.generation import (
 from ketchup.generation.routing import Channel, Unknown
 from ketchup.ids import WorkerId, WorkspaceId, name_bits
 from ketchup.provenance.finisher import Finisher
-from ketchup.provenance.signer import Credential, load, load_or_make
 from ketchup.providers.base import AnswerLost, Provider
 from ketchup.providers.catalog import Catalog, catalog_from
 from ketchup.references import Decoder, References
 from ketchup.storage import Bucket, BucketStorage, DiskStorage, Storage, reference_key
 from ketchup.webhooks import Sender, SenderSettings
 from ketchup.workspaces import Authenticator, NewKey, Pepper, Plans, plans_from
+
+if TYPE_CHECKING:
+    from ketchup.provenance.signer import Credential
 
 log = telemetry.logger(__name__)
 
@@ -341,6 +343,9 @@ def _credential(settings: Settings, folder: DataFolder, clock: Clock) -> Credent
         raise SettingsError(["provenance.certificate and provenance.key: one needs the other"])
     if not given.enabled:
         return None
+    # Imported late: it loads a library of cryptography that nobody else needs.
+    from ketchup.provenance.signer import load, load_or_make  # noqa: PLC0415 as above
+
     if given.certificate and given.key:
         return load(given.certificate, given.key, clock)
     return load_or_make(folder.path, clock, settings.provenance.organisation)

@@ -97,6 +97,8 @@ async def test_the_document_covers_what_there_is_and_needs_no_token(api: AdminAp
         ("/healthz", "GET"),
         ("/readyz", "GET"),
         ("/v1/models", "GET"),
+        ("/v1/provenance", "GET"),
+        ("/v1/provenance/verify", "POST"),
         ("/v1/tasks", "GET"),
         ("/v1/tasks/{task_id}", "GET"),
         ("/v1/tasks/{task_id}/cancel", "POST"),

@@ -18,7 +18,7 @@ import ketchup.generation  # noqa: F401 its import registers every feature's tab
 from ketchup import migrations, workspaces
 from ketchup.db import Location, PostgresUrl, SqliteFile, engine_of, metadata
 from ketchup.migrations import HEAD, OLDEST_CODE, SchemaTooNew, SchemaTooOld
-from tests.support.database import migrated_file, open_engine
+from tests.support.database import migrated_file, open_engine, take_back_to_0002
 from tests.support.factories import NOW
 from tests.support.schema import schema
 
@@ -246,14 +246,12 @@ def test_a_newer_version_that_does_not_say_whom_it_supports_is_refused(migrated:
         migrations.require_usable(migrated)
 
 
-def test_a_database_at_0002_gets_the_log_of_fingerprints_and_its_code_goes_on(
+def test_a_database_at_0002_gets_what_is_new_and_its_code_goes_on(
     migrated: Engine,
 ) -> None:
     newest = schema(migrated)
     with migrated.begin() as conn:
-        conn.execute(text("DROP TABLE fingerprint"))
-        conn.execute(text("DROP TABLE fingerprint_band"))
-        conn.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+        take_back_to_0002(conn)
 
     assert migrations.upgrade(migrated, newest=metadata) is True
 

@@ -160,16 +160,3 @@ def test_nothing_that_a_power_failure_would_lose_is_switched_off_here(
         if setting == "synchronous_commit":
             conn.execute(text("SET LOCAL synchronous_commit = off"))
             assert migrations.risks(conn) == [setting]
-
-
-def test_a_postgresql_database_of_the_step_before_gets_the_list_of_each_workspace(
-    postgres: PostgresPool,
-) -> None:
-    with postgres.migrated() as url, open_engine(PostgresUrl(url)) as engine:
-        made = schema(engine)
-        with engine.begin() as conn:
-            conn.execute(text("DROP INDEX task_of_workspace"))
-            conn.execute(text("UPDATE alembic_version SET version_num = '0002'"))
-
-        assert migrations.upgrade(engine, newest=metadata) is True
-        assert schema(engine) == made

@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, text
 
 import ketchup.generation  # noqa: F401 its import registers every feature's tables
 from ketchup import migrations
@@ -79,3 +79,17 @@ def _template() -> bytes:
         with open_engine(file) as engine:
             migrations.upgrade(engine)
         return file.path.read_bytes()
+
+
+def take_back_to_0002(conn: Connection) -> None:
+    """Undo what step 0003 made, as if the database had been migrated by the code before."""
+    for statement in (
+        "DROP TABLE channel",
+        "DROP TABLE fingerprint",
+        "DROP TABLE fingerprint_band",
+        "DROP INDEX attempt_open",
+        "DROP INDEX task_of_workspace",
+        *(f"ALTER TABLE attempt DROP COLUMN {name}" for name in ("images", "cost", "on_unknown")),
+        "UPDATE alembic_version SET version_num = '0002'",
+    ):
+        conn.execute(text(statement))

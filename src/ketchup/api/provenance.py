@@ -9,22 +9,29 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Security
 from pydantic import BaseModel, Field
 
 from ketchup import provenance
-from ketchup.api.dependencies import Dependencies, dependencies_of
+from ketchup.api.dependencies import Dependencies
+from ketchup.api.keys import CustomerRoute, TaskReader, documented_scheme
+from ketchup.api.problems import DOCUMENTED
 from ketchup.confined.children import ChildLost
 from ketchup.db import Connection
-from ketchup.errors import Forbidden, InvalidRequest, TooLarge
+from ketchup.errors import InvalidRequest, TooLarge
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.provenance import Fingerprint, Logged
 from ketchup.provenance.finisher import Judged
-from ketchup.workspaces import Scope
 
 MAX_BYTES: Final = 20 * 1024 * 1024
 
-routes: Final = APIRouter(prefix="/v1/provenance", tags=["provenance"])
+routes: Final = APIRouter(
+    prefix="/v1/provenance",
+    tags=["provenance"],
+    route_class=CustomerRoute,
+    dependencies=[Security(documented_scheme)],
+    responses=DOCUMENTED,
+)
 
 
 class Verdict(StrEnum):
@@ -66,20 +73,11 @@ class VerdictOut(BaseModel):
     problems: list[str]
 
 
-async def _workspace(request: Request) -> WorkspaceId:
-    headers = [value for name, value in request.scope["headers"] if name == b"authorization"]
-    caller = await dependencies_of(request).authenticator.authenticate(headers)
-    if not caller.may(Scope.READ_TASKS):
-        raise Forbidden(f"the API key lacks the scope {Scope.READ_TASKS}")
-    return caller.workspace_id
-
-
 @routes.get("")
-async def task_provenance(request: Request, task_id: str, held: Dependencies) -> TaskOut:
+async def task_provenance(task_id: str, caller: TaskReader, held: Dependencies) -> TaskOut:
     """Say what the pictures of a task are known by."""
-    workspace_id = await _workspace(request)
     found = await held.database.read(
-        lambda conn: provenance.list_of_task(conn, workspace_id, TaskId(task_id))
+        lambda conn: provenance.list_of_task(conn, caller.workspace_id, TaskId(task_id))
     )
     return TaskOut(task_id=task_id, images=[_picture(one.fingerprint) for one in found])
 
@@ -93,9 +91,8 @@ _BODY: Final[dict[str, Any]] = {
 
 
 @routes.post("/verify", openapi_extra=_BODY)
-async def verify_provenance(request: Request, held: Dependencies) -> VerdictOut:
+async def verify_provenance(request: Request, caller: TaskReader, held: Dependencies) -> VerdictOut:
     """Say whether a picture, sent as the body of at most 20 MiB, was made here and not changed."""
-    workspace_id = await _workspace(request)
     data = await _bounded(request)
     try:
         judged = await held.finisher.judge(data)
@@ -103,7 +100,7 @@ async def verify_provenance(request: Request, held: Dependencies) -> VerdictOut:
         raise InvalidRequest("the picture cannot be read") from error
     prints = judged.fingerprint
     found = await held.database.read(lambda conn: _recognised(conn, prints)) if prints else None
-    return _verdict(judged, found, workspace_id)
+    return _verdict(judged, found, caller.workspace_id)
 
 
 async def _bounded(request: Request) -> bytes:

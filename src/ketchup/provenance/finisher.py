@@ -19,14 +19,16 @@ import struct
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
 from ketchup.confined.children import Child, ChildLost, Children
 from ketchup.provenance.fingerprint import Fingerprint, PerceptualHash
-from ketchup.provenance.signer import Credential, Signing
 from ketchup.providers.base import GeneratedImage, ImageFormat
+
+if TYPE_CHECKING:
+    from ketchup.provenance.signer import Credential, Signing
 
 MEMORY_BYTES: Final = 1024 * 1024 * 1024
 CPU_SECONDS: Final = 20
@@ -114,6 +116,12 @@ class _Failure(msgspec.Struct, forbid_unknown_fields=True):
 _Answer = TypeVar("_Answer", bound=msgspec.Struct)
 
 
+def _signing(credential: Credential) -> Signing:
+    from ketchup.provenance.signer import Signing  # noqa: PLC0415 loaded where pictures are signed
+
+    return Signing(credential)
+
+
 class Finisher:
     """Finishes pictures in at most `processes` children. Safe for concurrent use.
 
@@ -129,7 +137,7 @@ class Finisher:
         seconds: float = 30.0,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        self._signing = Signing(credential) if credential else None
+        self._signing = _signing(credential) if credential else None
         self._seconds = seconds
         self._children = Children(
             _WORKSHOP,

@@ -8,6 +8,11 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+_ITS_ROWS_CHURN = (
+    "ALTER TABLE channel SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, "
+    "autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0)"
+)
+
 
 def upgrade() -> None:
     op.create_table(
@@ -45,6 +50,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("channel_key")),
         sqlite_with_rowid=False,
     )
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(_ITS_ROWS_CHURN)
     # What the code before this step writes no value for.
     for column in (
         sa.Column("images", sa.Integer(), server_default="1", nullable=False),
