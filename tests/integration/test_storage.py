@@ -287,19 +287,6 @@ async def test_the_sweep_deletes_what_is_older_and_nothing_else(
     assert await storage.sweep(image_folder(1), edge) == 0
 
 
-async def test_the_sweep_works_in_batches_from_the_oldest_day(storage: DiskStorage) -> None:
-    days = [5, 5, 4, 4, 4, 2]
-    keys = [key_at(after(NOW, number - day * DAY)) for number, day in enumerate(days)]
-    for key in keys:
-        await storage.put(key, b"x")
-    assert await storage.sweep(image_folder(1), NOW, limit=3) == 3
-    left = await storage.keys(image_folder(1))
-    assert len(left) == 3
-    assert set(left) < set(keys[2:])
-    assert await storage.sweep(image_folder(1), NOW, limit=3) == 3
-    assert await storage.sweep(image_folder(1), NOW, limit=3) == 0
-
-
 async def test_the_sweep_removes_what_a_crash_left_half_written(
     storage: DiskStorage, tmp_path: Path
 ) -> None:
