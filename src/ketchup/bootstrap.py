@@ -269,7 +269,11 @@ async def open_runtime(
                 rules=_run_rules(settings),
                 ended=ended,
                 ready=accepted,
-                finishing=Finishing(finisher, {STUDIO}) if settings.provenance.enabled else None,
+                finishing=(
+                    Finishing(finisher, _drawn_by_rules(engines))
+                    if settings.provenance.enabled
+                    else None
+                ),
             ),
             chores=Chores(database, store, authenticator, plans, clock, ready=accepted),
             accepted=accepted,
@@ -335,6 +339,12 @@ async def _finisher(settings: Settings, folder: DataFolder, clock: Clock) -> Fin
     """Return what finishes pictures. Raises CredentialUnusable."""
     credential = await asyncio.to_thread(_credential, settings, folder, clock)
     return Finisher(credential, processes=_concurrency(settings) or 1)
+
+
+def _drawn_by_rules(engines: Engines) -> set[str]:
+    """Return every name that the studio goes by: a channel of it has one of its own."""
+    studio = engines.providers.get(STUDIO)
+    return {name for name, provider in engines.providers.items() if provider is studio}
 
 
 def _credential(settings: Settings, folder: DataFolder, clock: Clock) -> Credential | None:
