@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo serve check fix test torture gallery docs bench clean
+.PHONY: help install lock demo serve check fix test test-inside test-outside torture gallery docs bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,8 +42,14 @@ fix: install ## Format the code and apply the safe lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: install ## Every test, with short forms of the fault tests
-	$(BIN)/pytest -q -m "not torture"
+test: install ## Every test, with short forms of the fault tests; two runs side by side
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-inside test-outside
+
+test-inside:
+	$(BIN)/pytest -q -m "not torture" tests/unit tests/architecture tests/contract tests/integration
+
+test-outside:
+	$(BIN)/pytest -q -m "not torture" tests/simulation tests/e2e tests/faults
 
 torture: install ## The long forms of the fault tests and the simulation, and every part of the benchmark
 	$(BIN)/pytest -q -m torture --timeout 1800 tests/faults tests/simulation tests/e2e

@@ -34,7 +34,7 @@ from tests.support.strace import calls_of, require_strace, traced
 from tests.support.zygote import PUBLIC_URL, Forked, Zygote, side_by_side, zygote
 
 pytestmark = pytest.mark.timeout(300)
-SECONDS: Final = 20.0
+SECONDS: Final = 60.0
 CALLS: Final = (
     *("pwrite64", "fdatasync", "ftruncate"),  # the database
     *("fsync", "rename", "unlink", "mkdir"),  # the images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from random import Random
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # A revoked key stops within one second, everywhere.
 _STOPS_WITHIN: Final = 1.0
 _PRIORITIES: Final = ([Priority.NORMAL], [Priority.NORMAL], list(Priority), [Priority.HIGH])
+# How many of the customers want a great many things at once, and all of them urgently.
+_RUSHING: Final = 1 / 6
 _ORDER: Final = list(Status)
 
 
@@ -85,11 +87,17 @@ class Customer:
         self._keyed = self._random.random()
         self._called_back = self._random.random()
         self._priorities = self._random.choice(_PRIORITIES)
+        self._counts: Sequence[int] = (1, 1, 1, 2, 4)
+        self._burst = self._random.choice((1, 1, 4, 12))
+        """How many tasks it submits at once, at most."""
         self._wishes: list[Wish] = []
         self.plan = self._random.choice(("free", "pro", "scale", "scale"))
         self.share = self._random.choice((0.2, 1.0, 1.0, 3.0))
         """How busy this customer is beside the others."""
         self._keys = 0
+        if self._random.random() < _RUSHING:
+            self.plan, self._burst, self._counts = "scale", 60, (1,)
+            self._priorities = [Priority.HIGH]
 
     def open(self, conn: Connection) -> None:
         """Get a workspace, some credits and a key: the day's first hour did not begin yet."""
@@ -114,7 +122,7 @@ class Customer:
 
     async def live(self, tasks_wanted: float) -> None:
         """Submit so many tasks over the day, some of them in bursts."""
-        burst = self._random.choice((1, 1, 4, 12))
+        burst = self._burst
         async with asyncio.TaskGroup() as group:
             while await self._world.rest(self._random, 2 * tasks_wanted / (1 + burst)):
                 for _ in range(self._random.randint(1, burst)):
@@ -140,7 +148,7 @@ class Customer:
                 ((), (), (), (DataReference(PNG),), (UrlReference("https://example.com/a.png"),))
             ),
             callback_url=self._callback_url(),
-            count=random.choice((1, 1, 1, 2, 4)),
+            count=random.choice(self._counts),
             priority=self._random.choice(self._priorities),
             key=key,
         )

@@ -15,8 +15,9 @@ from ketchup.tasks.fairness import IMAGE_COST, LEAD
 from tests.simulation.store import Change, Commit, Row
 
 _IN_FLIGHT = ("ready", "delayed", "leased")
-# A task that is served in the middle of its stretch, and one that became ready in that moment.
-_MORE = 2
+# The most images of a task that is served in the middle of its stretch, and of one that became
+# ready in that moment.
+_MORE = 2 * 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Ready:
     workspace: str
     clock: int
     served: Counter[str]
-    """How many tasks of each workspace had been served for the first time by then."""
+    """How many images of each workspace had been asked for by then, each for the first time."""
 
 
 @dataclass
@@ -70,9 +71,8 @@ class QueueLaws:
         new = change.new or {}
         self._ready.pop(new["id"], None)
         if new["priority"] > Priority.NORMAL:
-            images = json.loads(new["options"]).get("n", 1)
             mine = new["workspace_id"]
-            self._lead[mine] = max(self._lead[mine], LEAD * images)
+            self._lead[mine] = max(self._lead[mine], LEAD * _images(new))
         if new["queue_state"] == "ready":
             served = Counter(self._served)
             ready = Ready(_place(new), new["workspace_id"], self._clock, served)
@@ -102,9 +102,9 @@ class QueueLaws:
     def _claim(self, row: Row) -> Iterator[str]:
         """Nobody else's tasks were served before this one more often than its place says.
 
-        A workspace moves on by the cost of an image at least with each task, so that between the
-        time that the queue has passed and this place there are only so many of its tasks. Urgency
-        brings it forward by so many tasks at most.
+        A workspace moves on by the cost of each image, so that between the time that the queue has
+        passed and this place there are only so many of its images. Urgency brings a task forward
+        by so many tasks like it at most.
         """
         ready = self._ready.get(row["id"])
         if ready is None:
@@ -117,9 +117,9 @@ class QueueLaws:
             ahead += self._lead[other]
             overtaken = served - ready.served[other]
             if overtaken > ahead + _MORE:
-                yield f"{row['id']} was overtaken {overtaken} times by {other}, not {ahead} times"
+                yield f"{row['id']} was overtaken by {overtaken} images of {other}, not by {ahead}"
         if row["attempt"] == 1:
-            self._served[row["workspace_id"]] += 1
+            self._served[row["workspace_id"]] += _images(row)
 
     def _order(self, claims: list[Change]) -> Iterator[str]:
         """A claim takes those that come first."""
@@ -133,6 +133,11 @@ class QueueLaws:
 def _is_claim(change: Change) -> bool:
     old, new = change.old, change.new
     return bool(old and new and (old["queue_state"], new["queue_state"]) == ("ready", "leased"))
+
+
+def _images(row: Row) -> int:
+    count: int = json.loads(row["options"]).get("n", 1)
+    return count
 
 
 def _place(row: Row) -> tuple[int, str]:

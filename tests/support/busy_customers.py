@@ -100,7 +100,8 @@ class Customers:
 
     async def settle(self, base_url: str, seconds: float) -> None:
         """Repeat what was not answered, and wait until every accepted task has ended."""
-        async with asyncio.timeout(seconds), self._client(base_url) as client:
+        # A slow disk may hold up an answer: the whole has its time, and no single one.
+        async with asyncio.timeout(seconds), self._client(base_url, None) as client:
             while self._unanswered:
                 await self._send(client, self._unanswered.pop(0))
                 await asyncio.sleep(0.01)
@@ -109,9 +110,11 @@ class Customers:
                     await self._poll(client, task_id)
                 await asyncio.sleep(0.05)
 
-    def _client(self, base_url: str) -> httpx2.AsyncClient:
+    def _client(self, base_url: str, timeout: float | None = 5.0) -> httpx2.AsyncClient:
         headers = {"Authorization": f"Bearer {self.api_key}"}
-        return httpx2.AsyncClient(base_url=base_url, headers=headers, trust_env=False)
+        return httpx2.AsyncClient(
+            base_url=base_url, headers=headers, trust_env=False, timeout=timeout
+        )
 
     async def _work(self, turn: int, addresses: Sequence[str]) -> None:
         while True:
