@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _STOPS_WITHIN: Final = 1.0
 _PRIORITIES: Final = ([Priority.NORMAL], [Priority.NORMAL], list(Priority), [Priority.HIGH])
 # How many of the customers want a great many things at once, and all of them urgently.
-_RUSHING: Final = 1 / 6
+_RUSHING: Final = 1 / 4
 _ORDER: Final = list(Status)
 
 
@@ -95,8 +95,8 @@ class Customer:
         self.share = self._random.choice((0.2, 1.0, 1.0, 3.0))
         """How busy this customer is beside the others."""
         self._keys = 0
-        if self._random.random() < _RUSHING:
-            self.plan, self._burst, self._counts = "scale", 60, (1,)
+        if Random(f"{world.plan.seed}/{self.name}/rush").random() < _RUSHING:
+            self.plan, self.share, self._burst, self._counts = "scale", 3.0, 60, (1,)
             self._priorities = [Priority.HIGH]
 
     def open(self, conn: Connection) -> None:

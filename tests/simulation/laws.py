@@ -148,6 +148,7 @@ class Laws:
             yield f"{row['id']} has {len(images)} images instead of {wanted}"
 
     def _journal(self, commit: Commit) -> Iterator[str]:
+        """An attempt ends once. That it cost nothing may be heard later, when it was given up."""
         for change in commit.of("attempt"):
             if change.new is None:
                 yield "an attempt was removed from the journal"
@@ -157,7 +158,7 @@ class Laws:
                 current = (task["attempt"], task["worker_id"], task["status"])
                 if current != (row["number"], row["worker_id"], "in_progress"):
                     yield f"{row['task_id']} was sent under {row['number']} and is at {current}"
-            elif change.old["outcome"] is not None:
+            elif change.old["outcome"] is not None and not _is_cheaper(change.old, row):
                 yield f"attempt {row['number']} of {row['task_id']} ended twice"
 
     # -- money ------------------------------------------------------------------------------------
@@ -299,3 +300,7 @@ def _body(delivery: Row, task: Row) -> Iterator[str]:
 
 def _differences(old: Row, new: Row) -> dict[str, Any]:
     return {column: value for column, value in new.items() if old[column] != value}
+
+
+def _is_cheaper(old: Row, new: Row) -> bool:
+    return {**old, "cost": new["cost"]} == new and new["cost"] <= old["cost"]

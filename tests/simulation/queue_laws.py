@@ -86,9 +86,9 @@ class QueueLaws:
             yield f"{workspace} has {row['active']} in flight and may have {row['capacity']}"
 
     def _counts(self, commit: Commit) -> Iterator[str]:
-        for change in commit.of("turn"):
-            row = change.new or {}
-            workspace = row["workspace_id"]
+        # A transaction may have the works of several callers: what it leaves behind counts.
+        last = {row["workspace_id"]: row for c in commit.of("turn") if (row := c.new)}
+        for workspace, row in last.items():
             counted = (row["active"], row["waiting"])
             there = (self._in_flight[workspace], self._waiting[workspace])
             if counted != there:

@@ -12,6 +12,9 @@ from tests.simulation.plan import SHORT_DAY
 
 _SEEDS: Final = range(1, 61)
 
+# A world that was found out is left as it stands, with all that runs in it.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def found_at(mutant: Mutant, folder: Path) -> int | None:
     """Return the first seed that finds it."""
