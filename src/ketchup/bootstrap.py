@@ -39,6 +39,7 @@ from ketchup.egress import Egress, EgressError
 from ketchup.generation import (
     Chores,
     Engines,
+    Eraser,
     Finishing,
     Inputs,
     Results,
@@ -113,6 +114,7 @@ class Runtime:
     results: Results
     finisher: Finisher
     runner: Runner
+    eraser: Eraser
     chores: Chores
     accepted: Wakeup
     """Rung after a commit that let tasks in or made them ready, here."""
@@ -120,6 +122,8 @@ class Runtime:
     """Rung when a process on this database has let tasks in or ended some."""
     ended: Wakeup
     """Rung after a commit that ended tasks."""
+    stopping: Wakeup
+    """Rung once, when this process begins to stop."""
     bell: Bell
     """Wakes the other processes on this database, and is rung by them."""
     is_alone: bool
@@ -237,6 +241,7 @@ async def open_runtime(
         inputs = Inputs(References(egress, decoder), store, clock)
         authenticator = Authenticator(database, pepper, clock)
         plans = plans_from(settings.plans, settings.default_plan)
+        eraser = Eraser(database, results, clock)
         accepted, ended, bell = Wakeup(), Wakeup(), bell_of(location)
         accepted.listen(bell.ring)
         ended.listen(bell.ring)
@@ -275,10 +280,14 @@ async def open_runtime(
                     else None
                 ),
             ),
-            chores=Chores(database, store, authenticator, plans, clock, ready=accepted),
+            eraser=eraser,
+            chores=Chores(
+                database, store, authenticator, plans, clock, eraser=eraser, ready=accepted
+            ),
             accepted=accepted,
             rung=Wakeup(),
             ended=ended,
+            stopping=Wakeup(),
             bell=bell,
             is_alone=isinstance(location, SqliteFile),
             pepper=pepper,
@@ -375,23 +384,38 @@ def _engines(
     for model in catalog:
         if model.provider not in providers:
             raise SettingsError([_no_engine(model.id, model.provider, providers)])
-    return Engines(catalog, providers, _channels_by_model(settings, catalog, providers))
+    return Engines(
+        catalog,
+        providers,
+        _channels_by_model(settings, catalog, providers),
+        test_channels=_serving(settings, providers, "test"),
+        test_provider=STUDIO,
+    )
 
 
 def _channels_by_model(
     settings: Settings, catalog: Catalog, providers: Mapping[str, Provider]
 ) -> Mapping[str, Sequence[Channel]]:
     """Return who renders each model: the channels that say so, else the engine of its provider."""
-    served: dict[str, list[Channel]] = {}
-    for name, given in settings.channels.items():
-        for model in given.models:
-            served.setdefault(model, []).append(_channel(name, given, providers))
+    served = _serving(settings, providers, "live")
     alone = {
         model.id: [Channel(model.provider, model.provider, unknown=_POLICIES[model.provider])]
         for model in catalog
         if model.id not in served and model.provider in _POLICIES
     }
     return {**alone, **served}
+
+
+def _serving(
+    settings: Settings, providers: Mapping[str, Provider], environment: str
+) -> dict[str, list[Channel]]:
+    """Return the channels of an environment, by the models that they serve."""
+    served: dict[str, list[Channel]] = {}
+    for name, given in settings.channels.items():
+        if given.environment == environment:
+            for model in given.models:
+                served.setdefault(model, []).append(_channel(name, given, providers))
+    return served
 
 
 def _channel(name: str, given: ChannelSettings, providers: Mapping[str, Provider]) -> Channel:
