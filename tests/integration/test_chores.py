@@ -59,7 +59,7 @@ async def house(location: Location, clock: FrozenClock, tmp_path: Path) -> Async
             authenticator,
             PLANS,
             clock,
-            eraser=Eraser(database, Results(store, Catalog([MODEL]), "http://host"), clock),
+            Eraser(database, Results(store, Catalog([MODEL]), "http://host"), clock),
             ready=lambda: woken.append(1),
         )
         yield House(database, store, authenticator, clock, chores, woken)

@@ -105,7 +105,7 @@ class Process:
                 self.authenticator,
                 PLANS,
                 clock,
-                eraser=Eraser(self.database, results, clock),
+                Eraser(self.database, results, clock),
                 ready=self.accepted,
             ).run,
             clock=clock,

@@ -164,6 +164,8 @@ async def _told(following: _Follower, request: Request, seen: int) -> AsyncItera
     try:
         while not api.stream_waiters.is_stopped and api.clock.monotonic() < until:
             task = await following.wait(seen)
+            # A key that was revoked meanwhile hears nothing more.
+            await api.authenticator.authenticate(headers)
             events = _behind(task, seen)
             for event in events:
                 yield _written(event, task)
@@ -171,8 +173,6 @@ async def _told(following: _Follower, request: Request, seen: int) -> AsyncItera
             if seen == _LAST:
                 return
             if not events:
-                # A key that was revoked meanwhile hears nothing more.
-                await api.authenticator.authenticate(headers)
                 yield ":\n\n"
     except (Gone, Unauthenticated, Unavailable):
         # The head has been sent: whoever comes back is told why.

@@ -87,7 +87,9 @@ TimeOut = Annotated[
 
 
 def _read_groups(value: Any) -> Any:  # noqa: ANN401 whatever the caller sent
-    return value.split(",") if isinstance(value, str) else value
+    # A parameter that may come several times is always a list here.
+    parts = [value] if isinstance(value, str) else value
+    return [name for part in parts for name in part.split(",")]
 
 
 GroupBy = Annotated[

@@ -44,8 +44,8 @@ class Chores:
         authenticator: Authenticator,
         plans: Plans,
         clock: Clock,
-        *,
         eraser: Eraser,
+        *,
         ready: Callable[[], None],
     ) -> None:
         self._database = database
