@@ -109,7 +109,8 @@ async def follow_task(
     api: Dependencies,
     request: Request,
     last_event_id: Annotated[
-        str | None, Header(description="The id of the last event that was had.")
+        str | None,
+        Header(alias="Last-Event-ID", description="The id of the last event that was had."),
     ] = None,
 ) -> Response:
     """Follow a task: an event for each status that it comes to, until it has ended.

@@ -173,6 +173,7 @@ class UsageFilter(_Request):
     group_by: GroupBy = Field(
         default=frozenset({By.DAY}),
         description="What to tell apart, separated by commas: `day`, `model`, `key`, `status`.",
+        json_schema_extra={"default": "day"},
     )
     format: Literal["json", "csv"] = "json"
 
