@@ -113,6 +113,7 @@ async def test_a_report_as_json_and_as_a_table(service: RunningService) -> None:
             await own.ended(await own.submit(**fields))
         report = (await own.client.get("/v1/usage?group_by=model,status")).json()
         table = await own.client.get("/v1/usage?group_by=model,status&format=csv")
+        whole = (await own.client.get("/v1/usage?group_by=")).json()["items"]
         nothing = (await own.client.get("/v1/usage?from=2001-01-01&to=2001-01-31")).json()
     today = iso(service.runtime.clock.now())[:10]
     assert report["to"] == today
@@ -129,6 +130,7 @@ async def test_a_report_as_json_and_as_a_table(service: RunningService) -> None:
         ("google/gemini-2.5-flash-image", "0.250000", ""),
         ("google/gempix2", "1.000000", ""),
     ]
+    assert [(one["day"], one["model"], one["tasks"]) for one in whole] == [(None, None, 2)]
     assert nothing == {"from": "2001-01-01", "to": "2001-01-31", "items": []}
 
 

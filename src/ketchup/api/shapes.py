@@ -89,7 +89,7 @@ TimeOut = Annotated[
 def _read_groups(value: Any) -> Any:  # noqa: ANN401 whatever the caller sent
     # A parameter that may come several times is always a list here.
     parts = [value] if isinstance(value, str) else value
-    return [name for part in parts for name in part.split(",")]
+    return [name for part in parts for name in part.split(",") if name]
 
 
 GroupBy = Annotated[
