@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pydantic import SecretStr
 
@@ -39,6 +39,7 @@ from ketchup.egress import Egress, EgressError
 from ketchup.generation import (
     Chores,
     Engines,
+    Eraser,
     Finishing,
     Inputs,
     Results,
@@ -67,6 +68,8 @@ STUDIO: Final = "studio"
 GEMINI: Final = "gemini"
 OPENAI: Final = "openai"
 _AUTO: Final = "auto"
+_Providers: TypeAlias = Mapping[str, Provider]
+_Served: TypeAlias = dict[str, list[Channel]]
 _MAKERS: Final = {"google": GEMINI, "openai": OPENAI}
 _KEYS: Final = {GEMINI: "GEMINI_API_KEY", OPENAI: "OPENAI_API_KEY"}
 _NO_KEY: Final = "none"
@@ -113,6 +116,7 @@ class Runtime:
     results: Results
     finisher: Finisher
     runner: Runner
+    eraser: Eraser
     chores: Chores
     accepted: Wakeup
     """Rung after a commit that let tasks in or made them ready, here."""
@@ -120,6 +124,8 @@ class Runtime:
     """Rung when a process on this database has let tasks in or ended some."""
     ended: Wakeup
     """Rung after a commit that ended tasks."""
+    stopping: Wakeup
+    """Rung once, when this process begins to stop."""
     bell: Bell
     """Wakes the other processes on this database, and is rung by them."""
     is_alone: bool
@@ -203,7 +209,7 @@ async def open_runtime(
     *,
     base_url: str,
     clock: Clock | None = None,
-    providers: Mapping[str, Provider] | None = None,
+    providers: _Providers | None = None,
 ) -> AsyncIterator[Runtime]:
     """Build everything on a data folder and a migrated database, and close it at the end.
 
@@ -237,6 +243,7 @@ async def open_runtime(
         inputs = Inputs(References(egress, decoder), store, clock)
         authenticator = Authenticator(database, pepper, clock)
         plans = plans_from(settings.plans, settings.default_plan)
+        eraser = Eraser(database, results, clock)
         accepted, ended, bell = Wakeup(), Wakeup(), bell_of(location)
         accepted.listen(bell.ring)
         ended.listen(bell.ring)
@@ -275,10 +282,12 @@ async def open_runtime(
                     else None
                 ),
             ),
-            chores=Chores(database, store, authenticator, plans, clock, ready=accepted),
+            eraser=eraser,
+            chores=Chores(database, store, authenticator, plans, clock, eraser, ready=accepted),
             accepted=accepted,
             rung=Wakeup(),
             ended=ended,
+            stopping=Wakeup(),
             bell=bell,
             is_alone=isinstance(location, SqliteFile),
             pepper=pepper,
@@ -361,9 +370,7 @@ def _credential(settings: Settings, folder: DataFolder, clock: Clock) -> Credent
     return load_or_make(folder.path, clock, settings.provenance.organisation)
 
 
-def _engines(
-    settings: Settings, egress: Egress, providers: Mapping[str, Provider] | None
-) -> Engines:
+def _engines(settings: Settings, egress: Egress, providers: _Providers | None) -> Engines:
     if providers is None:
         providers = _built_in(settings, egress)
     catalog = catalog_from(
@@ -375,17 +382,14 @@ def _engines(
     for model in catalog:
         if model.provider not in providers:
             raise SettingsError([_no_engine(model.id, model.provider, providers)])
-    return Engines(catalog, providers, _channels_by_model(settings, catalog, providers))
+    live = _channels_by_model(settings, catalog, providers)
+    test = _serving(settings, providers, "test")
+    return Engines(catalog, providers, live, test, test_provider=STUDIO)
 
 
-def _channels_by_model(
-    settings: Settings, catalog: Catalog, providers: Mapping[str, Provider]
-) -> Mapping[str, Sequence[Channel]]:
+def _channels_by_model(settings: Settings, catalog: Catalog, providers: _Providers) -> _Served:
     """Return who renders each model: the channels that say so, else the engine of its provider."""
-    served: dict[str, list[Channel]] = {}
-    for name, given in settings.channels.items():
-        for model in given.models:
-            served.setdefault(model, []).append(_channel(name, given, providers))
+    served = _serving(settings, providers, "live")
     alone = {
         model.id: [Channel(model.provider, model.provider, unknown=_POLICIES[model.provider])]
         for model in catalog
@@ -394,7 +398,17 @@ def _channels_by_model(
     return {**alone, **served}
 
 
-def _channel(name: str, given: ChannelSettings, providers: Mapping[str, Provider]) -> Channel:
+def _serving(settings: Settings, providers: _Providers, environment: str) -> _Served:
+    """Return the channels of an environment, by the models that they serve."""
+    served: _Served = {}
+    for name, given in settings.channels.items():
+        if given.environment == environment:
+            for model in given.models:
+                served.setdefault(model, []).append(_channel(name, given, providers))
+    return served
+
+
+def _channel(name: str, given: ChannelSettings, providers: _Providers) -> Channel:
     is_paid = given.cost or (given.base_url is None and given.provider != STUDIO)
     by_default = Unknown.FAIL_AND_RELEASE if is_paid else Unknown.RESUBMIT
     own = _built_as(name)
@@ -415,7 +429,7 @@ def _built_as(channel: str) -> str:
     return f"channels.{channel}"
 
 
-def _built_in(settings: Settings, egress: Egress) -> Mapping[str, Provider]:
+def _built_in(settings: Settings, egress: Egress) -> _Providers:
     # Imported late: a benchmark or a test that brings its own engine does not pay for them.
     from ketchup.providers.studio import StudioProvider  # noqa: PLC0415 as above
 
@@ -489,7 +503,7 @@ def _openai(given: ChannelSettings, egress: Egress) -> Provider:
     )
 
 
-def _engine_of(name: str, model: ModelSettings, providers: Mapping[str, Provider]) -> str:
+def _engine_of(name: str, model: ModelSettings, providers: _Providers) -> str:
     """Return the engine of a model: the studio never stands in for one that is set up."""
     if model.provider != _AUTO:
         return model.provider
@@ -497,7 +511,7 @@ def _engine_of(name: str, model: ModelSettings, providers: Mapping[str, Provider
     return maker if maker in providers else STUDIO
 
 
-def _no_engine(model: str, provider: str, providers: Mapping[str, Provider]) -> str:
+def _no_engine(model: str, provider: str, providers: _Providers) -> str:
     if provider in _KEYS:
         return f"models.{model}.provider: {provider} has no key; set {_KEYS[provider]}"
     known = ", ".join(sorted(providers))

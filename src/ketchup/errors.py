@@ -8,6 +8,7 @@ KetchupError
 ├── InsufficientFunds     the workspace cannot cover the price                 402
 ├── Forbidden             the key is good, but may not do this                 403
 ├── NotFound              absent, or somebody else's                           404
+├── Gone                  it was there, is the caller's, and was deleted     410
 ├── Conflict              contradicts what is already there                    409
 ├── TooLarge              the body is over its limit                           413
 ├── RateLimited           too often; says when to come back                    429
@@ -42,6 +43,10 @@ class Forbidden(KetchupError):
 
 class NotFound(KetchupError):
     """The thing is absent, or belongs to somebody else: the caller cannot tell which."""
+
+
+class Gone(KetchupError):
+    """The thing was the caller's, and was deleted. Nobody else is told so."""
 
 
 class Conflict(KetchupError):

@@ -11,13 +11,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ketchup import tasks
 from ketchup.bootstrap import Runtime
 from ketchup.ids import RequestId, RequestIds
 from ketchup.wire import BodyLimits, Pace, Surface, Wire, describe
 from ketchup.wire.files import ImageFiles
+
+_REDELIVERIES_PER_SECOND: Final = 1.0
+_REDELIVERY_BURST: Final = 20
 
 
 def create_app(runtime: Runtime) -> App:
@@ -30,11 +35,13 @@ def create_app(runtime: Runtime) -> App:
 
 
 def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
-    from ketchup.api import ApiDependencies, Waiters, create_api  # noqa: PLC0415 see above
+    from ketchup.api import ApiDependencies, Places, Waiters, create_api  # noqa: PLC0415 see above
 
-    waiters = Waiters(runtime.clock)
-    runtime.ended.listen(waiters.wake)
-    runtime.rung.listen(waiters.wake)
+    waiters, stream_waiters = Waiters(runtime.clock), Waiters(runtime.clock)
+    for one in (waiters, stream_waiters):
+        runtime.ended.listen(one.wake)
+        runtime.rung.listen(one.wake)
+        runtime.stopping.listen(one.stop)
     return create_api(
         ApiDependencies(
             database=runtime.database,
@@ -45,9 +52,14 @@ def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
             plans=runtime.plans,
             catalog=runtime.catalog,
             results=runtime.results,
+            eraser=runtime.eraser,
             ended=runtime.ended,
             waiters=waiters,
             check_pace=None if pace is None else pace.check,
+            check_redelivery=Pace(_REDELIVERIES_PER_SECOND, _REDELIVERY_BURST, runtime.clock).check,
+            look_at=runtime.database.read_batcher(tasks.find_summaries),
+            streams=Places(),
+            stream_waiters=stream_waiters,
             finisher=runtime.finisher,
         ),
         beside=describe(runtime.catalog, runtime.rules.insufficient_credits_status),

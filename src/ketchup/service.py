@@ -129,7 +129,8 @@ class Service:
             if self.listener is not None:
                 app = create_app(runtime)
                 server = _Server(app, lambda: ready(started))
-                stops.append(server.stop)
+                # Those who wait for something are answered, or the server would wait for them.
+                stops += [server.stop, runtime.stopping]
                 group.create_task(server.serve(sockets=[self.listener]))
                 group.create_task(self._load(app, server))
             else:

@@ -96,12 +96,17 @@ async def test_the_document_covers_what_there_is_and_needs_no_token(api: AdminAp
         ("/admin/v1/workspaces/{workspace_id}/webhook-secret/rotate", "POST"),
         ("/healthz", "GET"),
         ("/readyz", "GET"),
+        ("/v1/deliveries", "GET"),
+        ("/v1/deliveries/{delivery_id}/redeliver", "POST"),
         ("/v1/models", "GET"),
         ("/v1/provenance", "GET"),
         ("/v1/provenance/verify", "POST"),
         ("/v1/tasks", "GET"),
+        ("/v1/tasks/{task_id}", "DELETE"),
         ("/v1/tasks/{task_id}", "GET"),
         ("/v1/tasks/{task_id}/cancel", "POST"),
+        ("/v1/tasks/{task_id}/events", "GET"),
+        ("/v1/usage", "GET"),
     ]
     assert document["components"]["securitySchemes"]["AdminToken"]["scheme"] == "bearer"
     for path, item in document["paths"].items():

@@ -14,10 +14,11 @@ from ketchup import storage, tasks, webhooks, workspaces
 from ketchup.clock import FrozenClock, after
 from ketchup.db import Database, Location
 from ketchup.errors import Unavailable
-from ketchup.generation import Chores
+from ketchup.generation import Chores, Eraser, Results
 from ketchup.generation.chores import PORTION
 from ketchup.ids import WorkspaceId, name_bits
 from ketchup.providers.base import ImageFormat
+from ketchup.providers.catalog import Catalog
 from ketchup.storage import DiskStorage, Storage
 from ketchup.tasks import Allowance
 from ketchup.tasks.table import QueueState, idempotency, task, turn
@@ -25,7 +26,7 @@ from ketchup.webhooks import Again, Answered
 from ketchup.workspaces import Authenticator, NewKey
 from tests.support.database import open_database
 from tests.support.deliveries import answered, claimed, new, owe
-from tests.support.factories import PEPPER, PLANS, enqueue, new_workspace
+from tests.support.factories import MODEL, PEPPER, PLANS, enqueue, new_workspace
 from tests.support.refusals import only_reading
 
 DAY = 86_400.0
@@ -52,7 +53,15 @@ async def house(location: Location, clock: FrozenClock, tmp_path: Path) -> Async
     async with open_database(location) as database:
         authenticator = Authenticator(database, PEPPER, clock)
         woken: list[int] = []
-        chores = Chores(database, store, authenticator, PLANS, clock, ready=lambda: woken.append(1))
+        chores = Chores(
+            database,
+            store,
+            authenticator,
+            PLANS,
+            clock,
+            Eraser(database, Results(store, Catalog([MODEL]), "http://host"), clock),
+            ready=lambda: woken.append(1),
+        )
         yield House(database, store, authenticator, clock, chores, woken)
 
 

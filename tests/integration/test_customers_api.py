@@ -21,6 +21,9 @@ SCOPED = [
     ("GET", "/v1/tasks", "task:read"),
     ("GET", "/v1/tasks/ta1", "task:read"),
     ("POST", "/v1/tasks/ta1/cancel", "task:write"),
+    ("DELETE", "/v1/tasks/ta1", "task:write"),
+    ("GET", "/v1/tasks/ta1/events", "task:read"),
+    ("GET", "/v1/usage", "usage:read"),
 ]
 
 
@@ -47,7 +50,14 @@ async def ids_of(service: RunningService, **params: str | int) -> list[str]:
 
 async def test_nobody_without_a_key_learns_anything(service: RunningService) -> None:
     async with client_of(service.base_url, None) as stranger:
-        for path in ("/v1/models", "/v1/tasks", "/v1/tasks/ta1"):
+        for path in (
+            "/v1/models",
+            "/v1/tasks",
+            "/v1/tasks/ta1",
+            "/v1/tasks/ta1/events",
+            "/v1/usage",
+            "/v1/deliveries",
+        ):
             answer = await stranger.get(path)
             assert answer.status_code == 401
             assert answer.headers["Content-Type"] == PROBLEM

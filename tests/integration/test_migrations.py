@@ -260,6 +260,34 @@ def test_a_database_at_0002_gets_what_is_new_and_its_code_goes_on(
         assert conn.scalar(text("SELECT oldest_code FROM schema_support")) == OLDEST_CODE == "0002"
 
 
+def test_what_ended_before_there_was_usage_is_summed_up(migrated: Engine) -> None:
+    with migrated.begin() as conn:
+        for number, result in enumerate(['["a.png","b.png"]', '["c.png"]', None]):
+            status = "success" if result else "failed"
+            consumed = 5 if result else 0
+            values = {"id": f"ta{number}", "result": result, "status": status, "paid": consumed}
+            conn.execute(_ENDED_TASK, values)
+        take_back_to_0002(conn)
+
+    migrations.upgrade(migrated, newest=metadata)
+
+    with migrated.begin() as conn:
+        rows = conn.execute(text("SELECT * FROM usage ORDER BY status")).all()
+        assert rows == [
+            ("ws_1", 2, "model", "key", "live", "failed", 1, 0, 0),
+            ("ws_1", 2, "model", "key", "live", "success", 2, 3, 10),
+        ]
+        assert set(conn.scalars(text("SELECT environment FROM task"))) == {"live"}
+
+
+_ENDED_TASK = text(
+    "INSERT INTO task (id, workspace_id, key_id, request_id, model, prompt, images, options,"
+    " status, queue_state, price, vtime, priority, attempt, tries, losses, result, consumed,"
+    " created_at, finished_at) VALUES (:id, 'ws_1', 'key', 'req', 'model', 'a boat', '[]', '{}',"
+    " :status, 'done', 5, 1, 0, 1, 0, 0, :result, :paid, 0, 2 * 86400000000 + 7)"
+)
+
+
 def test_head_names_the_last_of_the_steps() -> None:
     steps = ScriptDirectory(str(Path(migrations.__file__).parent))
 

@@ -13,7 +13,7 @@ from ketchup import tasks, webhooks
 from ketchup.clock import after
 from ketchup.db import Connection
 from ketchup.generation.finish import Ending, failed_end, finish
-from ketchup.ids import DeliveryId, RequestId, TaskId, WorkerId, WorkspaceId
+from ketchup.ids import DeliveryId, KeyId, RequestId, TaskId, WorkerId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.tasks import Attempt, End, Lease, Options, Sending
 from ketchup.webhooks import Answered, Attempted, Delivered
@@ -106,4 +106,6 @@ def _lease(attempt: Attempt, row: Row) -> Lease:
         options=Options(),
         price=Credits(row["price"]),
         tries=row["tries"],
+        key_id=KeyId(row["key_id"]),
+        environment=row["environment"],
     )

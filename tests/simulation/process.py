@@ -11,6 +11,7 @@ from ketchup import workspaces
 from ketchup.generation import (
     Chores,
     Engines,
+    Eraser,
     Inputs,
     Results,
     Runner,
@@ -79,12 +80,13 @@ class Process:
             accepted=self.accepted,
             entropy=machine.entropy,
         )
+        results = Results(storage, CATALOG, BASE_URL)
         runner = Runner(
             self.database,
             Engines(CATALOG, {MODEL.provider: SimulatedEngine(world, machine)}),
             inputs,
             storage,
-            Results(storage, CATALOG, BASE_URL),
+            results,
             clock=clock,
             random=machine.random,
             rules=RunRules(timeout_seconds=10 * plan.render),
@@ -98,7 +100,13 @@ class Process:
             runner,
             self._make_sender,
             Chores(
-                self.database, storage, self.authenticator, PLANS, clock, ready=self.accepted
+                self.database,
+                storage,
+                self.authenticator,
+                PLANS,
+                clock,
+                Eraser(self.database, results, clock),
+                ready=self.accepted,
             ).run,
             clock=clock,
             random=machine.random,

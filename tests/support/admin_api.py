@@ -12,18 +12,19 @@ import httpx2
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ketchup import credits
-from ketchup.api import ApiDependencies, Waiters, create_api
+from ketchup import credits, tasks
+from ketchup.api import ApiDependencies, Places, Waiters, create_api
 from ketchup.clock import FrozenClock
 from ketchup.config import Settings
 from ketchup.credits import Held, HoldRequest
 from ketchup.db import Database, Location
-from ketchup.generation import Results, Wakeup
+from ketchup.generation import Eraser, Results, Wakeup
 from ketchup.ids import WorkspaceId, task_id
 from ketchup.money import Credits
 from ketchup.provenance.finisher import Finisher
 from ketchup.providers.catalog import catalog_from
 from ketchup.storage import DiskStorage
+from ketchup.wire import Pace
 from ketchup.workspaces import Authenticator, Pepper, plans_from
 
 TOKEN = "dk-admin_the-token-of-these-tests"
@@ -74,6 +75,7 @@ async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
     authenticator = Authenticator(database, PEPPER, clock)
     finisher = Finisher(None)
     catalog, folder = catalog_from(Settings().models), TemporaryDirectory()
+    results = Results(DiskStorage(Path(folder.name)), catalog, "http://ketchup")
     app = create_api(
         ApiDependencies(
             database=database,
@@ -83,10 +85,15 @@ async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
             clock=clock,
             plans=PLANS,
             catalog=catalog,
-            results=Results(DiskStorage(Path(folder.name)), catalog, "http://ketchup"),
+            results=results,
+            eraser=Eraser(database, results, clock),
             ended=Wakeup(),
             waiters=Waiters(clock),
             check_pace=None,
+            check_redelivery=Pace(1.0, 20, clock).check,
+            look_at=database.read_batcher(tasks.find_summaries),
+            streams=Places(),
+            stream_waiters=Waiters(clock),
             finisher=finisher,
         )
     )

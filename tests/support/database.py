@@ -85,11 +85,15 @@ def take_back_to_0002(conn: Connection) -> None:
     """Undo what step 0003 made, as if the database had been migrated by the code before."""
     for statement in (
         "DROP TABLE channel",
+        "DROP TABLE erasure",
+        "DROP TABLE usage",
+        "DROP INDEX delivery_of_workspace",
         "DROP TABLE fingerprint",
         "DROP TABLE fingerprint_band",
         "DROP INDEX attempt_open",
         "DROP INDEX task_of_workspace",
         *(f"ALTER TABLE attempt DROP COLUMN {name}" for name in ("images", "cost", "on_unknown")),
+        *(f"ALTER TABLE task DROP COLUMN {name}" for name in ("environment", "deleted_at")),
         "UPDATE alembic_version SET version_num = '0002'",
     ):
         conn.execute(text(statement))

@@ -69,6 +69,12 @@ ALWAYS: Final[Mapping[str, str]] = {
     "a task waits although there is room": """
         SELECT workspace_id FROM turn
         WHERE waiting > 0 AND (capacity = 0 OR active < capacity)""",
+    "usage is not what the tasks that ended come to": """
+        SELECT t.workspace_id FROM task t WHERE t.finished_at IS NOT NULL
+        GROUP BY t.workspace_id HAVING COUNT(*) IS DISTINCT FROM
+            (SELECT SUM(u.tasks) FROM usage u WHERE u.workspace_id = t.workspace_id)
+            OR SUM(t.consumed) IS DISTINCT FROM
+            (SELECT SUM(u.credits) FROM usage u WHERE u.workspace_id = t.workspace_id)""",
     "a task is leased to nobody": """
         SELECT id FROM task
         WHERE worker_id IS NOT NULL AND worker_id NOT IN (SELECT id FROM worker)""",

@@ -15,12 +15,12 @@ from fastapi.routing import APIRoute
 from typing_extensions import override
 
 from ketchup import __version__
-from ketchup.api import admin, customers, problems, provenance
+from ketchup.api import admin, customers, deliveries, events, problems, provenance, usage
 from ketchup.api.dependencies import ApiDependencies
 from ketchup.api.health import Readiness, health_routes
-from ketchup.api.waiting import Waiters
+from ketchup.api.waiting import Places, Waiters
 
-__all__ = ["ApiDependencies", "Waiters", "create_api"]
+__all__ = ["ApiDependencies", "Places", "Waiters", "create_api"]
 
 
 def create_api(
@@ -47,6 +47,9 @@ def create_api(
     app.state.dependencies = dependencies
     problems.install(app)
     app.include_router(customers.routes)
+    app.include_router(events.routes)
+    app.include_router(usage.routes)
+    app.include_router(deliveries.routes)
     app.include_router(admin.routes)
     app.include_router(provenance.routes)
     app.include_router(health_routes(Readiness(dependencies.database, dependencies.clock)))

@@ -6,6 +6,7 @@ belongs to another is as absent as what never was.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request, Security
@@ -17,9 +18,10 @@ from ketchup.api.problems import DOCUMENTED
 from ketchup.api.shapes import TaskFilter
 from ketchup.api.views import ModelList, ModelView, TaskDetail, TaskPage
 from ketchup.db import Connection
-from ketchup.errors import NotFound
+from ketchup.errors import Gone, NotFound
 from ketchup.ids import could_be_an_id, task_id_floor
 from ketchup.tasks import History, Wanted
+from ketchup.workspaces import Caller
 
 routes: Final = APIRouter(
     prefix="/v1",
@@ -66,7 +68,7 @@ async def get_task(
     With `wait` it answers as soon as the task has ended, and as it is when the time is over. 503
     says that too many wait already: ask without.
     """
-    _checked(task_id)
+    checked(task_id)
     if api.check_pace is not None:
         api.check_pace((caller.key_id, task_id))
 
@@ -76,7 +78,7 @@ async def get_task(
         )
 
     found = await api.waiters.until(look, _is_settled, request.is_disconnected, wait)
-    return await _shown(api, found)
+    return await _shown(caller, api, found)
 
 
 @routes.post("/tasks/{task_id}/cancel", tags=["tasks"])
@@ -85,7 +87,7 @@ async def cancel_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) 
 
     A task that has ended answers 409: of cancel and its end, one counts.
     """
-    _checked(task_id)
+    checked(task_id)
 
     def work(conn: Connection) -> History | None:
         generation.cancel(conn, caller.workspace_id, task_id, db.now(conn, api.clock))
@@ -93,7 +95,17 @@ async def cancel_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) 
 
     found = await api.database.write(work)
     api.ended()
-    return await _shown(api, found)
+    return await _shown(caller, api, found)
+
+
+@routes.delete("/tasks/{task_id}", tags=["tasks"], status_code=HTTPStatus.NO_CONTENT)
+async def delete_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) -> None:
+    """Delete a task that has ended, with its prompt, its images and its references, for good.
+
+    What it cost stays in the books. One that has not ended answers 409; the same again is no error.
+    503 says that it is gone, but an image may be there for a while: send it again.
+    """
+    await api.eraser.erase(caller.workspace_id, checked(task_id))
 
 
 def _is_settled(found: History | None) -> bool:
@@ -101,20 +113,23 @@ def _is_settled(found: History | None) -> bool:
     return found is None or found.summary.finished_at is not None
 
 
-async def _shown(api: ApiDependencies, found: History | None) -> TaskDetail:
+async def _shown(caller: Caller, api: ApiDependencies, found: History | None) -> TaskDetail:
     if found is None:
-        raise NotFound(_NO_TASK)
+        raise NotFound(NO_TASK)
+    if found.summary.is_deleted:
+        raise Gone("the task was deleted")
     keys = found.images
     # Outside of the transaction: some models show the image itself, which is read from the store.
     shown = None if keys is None else await api.results.show(found.summary.model, keys)
-    return TaskDetail.showing(found, shown)
+    kept_seconds = api.plans.find(caller.plan).retention_seconds
+    return TaskDetail.showing(found, shown, generation.expires_at(keys or (), kept_seconds))
 
 
 def _wanted(asked: TaskFilter, api: ApiDependencies) -> Wanted:
     now = api.clock.now()
     ends = [] if asked.created_before is None else [task_id_floor(asked.created_before, now)]
     if asked.before is not None:
-        ends.append(_checked(asked.before))
+        ends.append(checked(asked.before))
     known = None if asked.model is None else api.catalog.find(asked.model)
     return Wanted(
         limit=asked.limit,
@@ -126,10 +141,11 @@ def _wanted(asked: TaskFilter, api: ApiDependencies) -> Wanted:
     )
 
 
-_NO_TASK: Final = "task not found"
+NO_TASK: Final = "task not found"
 
 
-def _checked(task_id: str) -> str:
+def checked(task_id: str) -> str:
+    """Return what could be a task's id. Raises NotFound."""
     if not could_be_an_id(task_id):
-        raise NotFound(_NO_TASK)
+        raise NotFound(NO_TASK)
     return task_id

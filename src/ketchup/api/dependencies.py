@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from ketchup.api.waiting import Waiters
+from ketchup.api.waiting import Places, Waiters
 from ketchup.clock import Clock
 from ketchup.db import Database
-from ketchup.generation import Results
+from ketchup.generation import Eraser, Results
+from ketchup.ids import WorkspaceId
 from ketchup.provenance.finisher import Finisher
 from ketchup.providers.catalog import Catalog
+from ketchup.tasks import Summary
 from ketchup.workspaces import Authenticator, Pepper, Plans
 
 
@@ -29,11 +31,19 @@ class ApiDependencies:
     plans: Plans
     catalog: Catalog
     results: Results
+    eraser: Eraser
     ended: Callable[[], None]
     """Called after each commit that ended a task."""
     waiters: Waiters
     check_pace: Callable[[Hashable], None] | None
     """Counts one more question after the same thing; raises RateLimited. None never does."""
+    check_redelivery: Callable[[Hashable], None]
+    """Counts one more callback that is sent again; raises RateLimited."""
+    look_at: Callable[[tuple[WorkspaceId, str]], Awaitable[Summary | None]]
+    """One read for all who look at tasks at the same time."""
+    streams: Places
+    stream_waiters: Waiters
+    """Apart from `waiters`: who follows a stream takes no place from who asks once."""
     finisher: Finisher
 
 

@@ -70,4 +70,5 @@ _AUTHORIZATION: Final = b"authorization"
 
 AnyCaller = Annotated[Caller, Depends(_anybody)]
 TaskReader = Annotated[Caller, Depends(_with(Scope.READ_TASKS))]
+UsageReader = Annotated[Caller, Depends(_with(Scope.READ_USAGE))]
 TaskWriter = Annotated[Caller, Depends(_with(Scope.WRITE_TASKS))]

@@ -7,8 +7,8 @@ refused: an operator's typing error must not be taken for a default.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Self
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -25,6 +25,8 @@ from ketchup.clock import Micros
 from ketchup.credits import Account, Audit
 from ketchup.money import Credits
 from ketchup.tasks import Status
+from ketchup.usage import By
+from ketchup.webhooks import DeliveryState
 from ketchup.workspaces import ApiKey, Environment, Plan, Scope, Workspace, WorkspaceStatus
 
 
@@ -84,6 +86,20 @@ TimeOut = Annotated[
 ]
 
 
+def _read_groups(value: Any) -> Any:  # noqa: ANN401 whatever the caller sent
+    # A parameter that may come several times is always a list here.
+    parts = [value] if isinstance(value, str) else value
+    return [name for part in parts for name in part.split(",") if name]
+
+
+GroupBy = Annotated[
+    frozenset[By],
+    BeforeValidator(_read_groups),
+    WithJsonSchema({"type": "string", "examples": ["day,model"]}),
+]
+Id = Annotated[str, Field(max_length=40), AfterValidator(_printable)]
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -138,6 +154,28 @@ class TaskFilter(_Request):
     model: ModelName | None = Field(default=None, description="A model's id or alias.")
     created_from: TimeIn = Field(default=None, description="At this time or later.")
     created_before: TimeIn = Field(default=None, description="Before this time.")
+
+
+class DeliveryFilter(_Request):
+    """Which callbacks to list."""
+
+    limit: int = Field(default=20, ge=1, le=100)
+    before: Id | None = Field(default=None, description="`next` of the page before this one.")
+    task_id: Id | None = None
+    state: DeliveryState | None = None
+
+
+class UsageFilter(_Request):
+    """Which usage to sum up: days in UTC, both included, 366 at most; the last 30 by default."""
+
+    first_day: date | None = Field(default=None, alias="from", examples=["2026-11-01"])
+    last_day: date | None = Field(default=None, alias="to", examples=["2026-11-30"])
+    group_by: GroupBy = Field(
+        default=frozenset({By.DAY}),
+        description="What to tell apart, separated by commas: `day`, `model`, `key`, `status`.",
+        json_schema_extra={"default": "day"},
+    )
+    format: Literal["json", "csv"] = "json"
 
 
 class AccountView(BaseModel):

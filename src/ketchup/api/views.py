@@ -8,9 +8,11 @@ from typing import Self
 from pydantic import BaseModel, Field
 
 from ketchup.api.shapes import AmountOut, TimeOut
+from ketchup.clock import Micros
 from ketchup.providers.base import AspectRatio, ImageSize
 from ketchup.providers.catalog import Model
 from ketchup.tasks import History, Page, Status, Summary, Try
+from ketchup.workspaces import Environment
 
 
 class ModelView(BaseModel):
@@ -59,6 +61,7 @@ class TaskSummary(BaseModel):
     submitted_at: TimeOut | None = Field(description="When a worker first took it.")
     started_at: TimeOut | None = Field(description="When it was first sent to an engine.")
     finished_at: TimeOut | None
+    environment: Environment = Field(description="Of its key: a test costs nothing.")
 
     @classmethod
     def of(cls, summary: Summary) -> Self:
@@ -106,11 +109,16 @@ class TaskDetail(TaskSummary):
     references: int = Field(description="How many images came in with it.")
     callback_url: str | None
     result: list[str] | None = Field(description="The images; null before success.")
+    expires_at: TimeOut | None = Field(
+        description="When its images go, as the plan says today; null without images."
+    )
     attempts: list[AttemptView] = Field(description="Oldest first.")
 
     @classmethod
-    def showing(cls, history: History, images: Sequence[str] | None) -> Self:
-        """Show a task; `images` as its model shows them."""
+    def showing(
+        cls, history: History, images: Sequence[str] | None, expires_at: Micros | None
+    ) -> Self:
+        """Show a task; `images` as its model shows them, until `expires_at`."""
         options = history.options
         return cls(
             **TaskSummary.of(history.summary).__dict__,
@@ -123,5 +131,6 @@ class TaskDetail(TaskSummary):
             references=history.references,
             callback_url=history.callback_url,
             result=None if images is None else list(images),
+            expires_at=expires_at,
             attempts=[AttemptView.of(one) for one in history.attempts],
         )

@@ -2,17 +2,20 @@
 
 An end in this process or one that rang the bell wakes whoever waits; behind that is a look once a
 second, so nothing depends on it. Nobody holds a connection to the database while waiting, and there
-are so many places: who finds none is told at once, for it can still ask without waiting.
+are so many places: who finds none is told at once, for it can still ask without waiting. When the
+service stops, everybody is answered with what there is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from ketchup.clock import Clock
-from ketchup.errors import Unavailable
+from ketchup.errors import RateLimited, Unavailable
 
 Found = TypeVar("Found")
 
@@ -27,6 +30,17 @@ class Waiters:
         self._clock = clock
         self._most = most
         self._waiting: set[asyncio.Event] = set()
+        self._is_stopped = False
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nobody waits any more."""
+        return self._is_stopped
+
+    def stop(self) -> None:
+        """Let nobody wait any longer, now and later: the service stops."""
+        self._is_stopped = True
+        self.wake()
 
     def wake(self) -> None:
         """Have everybody look: a task may have ended."""
@@ -52,7 +66,10 @@ class Waiters:
             found = await look()
             if seconds and not enough(found) and len(self._waiting) > self._most:
                 raise Unavailable("too many requests wait; ask without waiting", retry_after=1.0)
-            while not enough(found) and (left := until - self._clock.monotonic()) > 0:
+            while not (enough(found) or self._is_stopped):
+                left = until - self._clock.monotonic()
+                if left <= 0:
+                    break
                 await _wait(woken, min(left, LOOK_SECONDS))
                 woken.clear()
                 if await is_gone():
@@ -61,6 +78,30 @@ class Waiters:
             return found
         finally:
             self._waiting.remove(woken)
+
+
+class Places:
+    """So many places at once, and so many of them for one. On the event loop only."""
+
+    def __init__(self, most: int = 500, each: int = 20) -> None:
+        self._most = most
+        self._each = each
+        self._taken: Counter[Hashable] = Counter()
+
+    @contextmanager
+    def place(self, whose: Hashable) -> Iterator[None]:
+        """Hold a place. Raises RateLimited when they have too many, Unavailable when all have."""
+        if self._taken[whose] >= self._each:
+            raise RateLimited(f"{self._each} streams are open already", retry_after=5.0)
+        if self._taken.total() >= self._most:
+            raise Unavailable("too many streams are open; ask without one", retry_after=5.0)
+        self._taken[whose] += 1
+        try:
+            yield
+        finally:
+            self._taken[whose] -= 1
+            if not self._taken[whose]:
+                del self._taken[whose]
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -287,6 +287,7 @@ ChannelName = Annotated[
     Accepts("a name of letters, digits and _ -"),
 ]
 ProviderName = Annotated[Literal["gemini", "openai", "studio"], Accepts("gemini, openai or studio")]
+EnvironmentName = Annotated[Literal["live", "test"], Accepts("live or test")]
 UnknownPolicy = Annotated[
     Literal["auto", "resubmit", "fail_and_release"], Accepts("auto, resubmit or fail_and_release")
 ]

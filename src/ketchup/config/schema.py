@@ -281,6 +281,11 @@ class ChannelSettings(Group):
         "may be charged twice; `fail_and_release` never is. `auto` is the latter where images cost "
         "something, and for Google and OpenAI.",
     )
+    environment: kinds.EnvironmentName = Field(
+        "live",
+        description="Whose tasks it renders: those of `dk-live_` keys, or those of `dk-test_` keys "
+        "(`test`), which cost nothing. What no channel serves for tests, the studio does.",
+    )
     knows: kinds.KnownFields = Field(
         ("output_format",), description="openai: fields that this server takes."
     )

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ketchup.db.batches import BATCH_LIMIT, Batcher, Flush, Item, Result
 from ketchup.db.bell import Bell, bell_of
-from ketchup.db.bulk import insert_many, insert_many_new, insert_new, update_many
+from ketchup.db.bulk import add_many, insert_many, insert_many_new, insert_new, update_many
 from ketchup.db.database import (
     DEFAULT_CAPACITY,
     Database,
@@ -55,6 +55,7 @@ __all__ = [
     "PostgresUrl",
     "Result",
     "SqliteFile",
+    "add_many",
     "bell_of",
     "distinct_by_index",
     "engine_of",

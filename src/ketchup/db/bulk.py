@@ -72,6 +72,21 @@ def update_many(
         conn.execute(statement, {"rows": _ENCODER.encode(rows).decode()})
 
 
+def add_many(conn: Connection, table: Table, keys: tuple[str, ...], rows: Sequence[Row]) -> None:
+    """Insert rows; where one with these keys is there, add the other columns to it.
+
+    No two of the rows have the same keys.
+    """
+    if not rows:
+        return
+    columns = tuple(rows[0])
+    if conn.dialect.name == "sqlite":
+        conn.execute(_add_each(table.name, keys, columns), rows)
+    else:
+        statement = _add_all(table.name, keys, columns)
+        conn.execute(statement, {"rows": _ENCODER.encode(rows).decode()})
+
+
 def _insert(conn: Connection, one: Insert, many: str, rows: Sequence[Row]) -> None:
     if not rows:
         return
@@ -109,6 +124,24 @@ def _update_all(
     return text(
         f"UPDATE {table.name} AS old SET {values} FROM {_rows_of(table.name)} AS new WHERE {same}"  # noqa: S608 our own names
     )
+
+
+@cache
+def _add_each(table: str, keys: tuple[str, ...], columns: tuple[str, ...]) -> TextClause:
+    values = ", ".join(f":{column}" for column in columns)
+    into = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 our own names
+    return text(into + _adding(table, keys, columns))
+
+
+@cache
+def _add_all(table: str, keys: tuple[str, ...], columns: tuple[str, ...]) -> TextClause:
+    into = _INSERT.format(table=table, columns=", ".join(columns), rows=_rows_of(table))
+    return text(into + _adding(table, keys, columns))
+
+
+def _adding(table: str, keys: tuple[str, ...], columns: tuple[str, ...]) -> str:
+    sums = (f"{one} = {table}.{one} + excluded.{one}" for one in columns if one not in keys)
+    return f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(sums)}"
 
 
 def _rows_of(table: str) -> str:

@@ -7,6 +7,7 @@ transactions opened that span them:
     start     the journal, before anything is sent  one for many
     finish    task, credits, webhook                one for many
     cancel    the same, because a customer says so  one
+    erase     task and callback, then the blobs     one each
     recover   what dead workers left behind         one for all of it
 
 No transaction is open while something is fetched, rendered or stored. Running a task is at least
@@ -16,11 +17,12 @@ once; paying for it is exactly once, because only the attempt that still holds t
 import ketchup.provenance  # noqa: F401 its tables are part of the schema
 from ketchup.generation.cancel import CANCELLED, cancel
 from ketchup.generation.chores import Chores
+from ketchup.generation.erase import Eraser
 from ketchup.generation.finish import Ending, recover
 from ketchup.generation.finishing import Finishing
 from ketchup.generation.inputs import Inputs
 from ketchup.generation.plans import allowance_of, set_plan
-from ketchup.generation.results import Results
+from ketchup.generation.results import Results, expires_at
 from ketchup.generation.run import Engines, Runner, RunRules
 from ketchup.generation.submit import Accepted, Decision, GenerationRequest, Submitter
 from ketchup.generation.wakeup import Wakeup
@@ -32,6 +34,7 @@ __all__ = [
     "Decision",
     "Ending",
     "Engines",
+    "Eraser",
     "Finishing",
     "GenerationRequest",
     "Inputs",
@@ -42,6 +45,7 @@ __all__ = [
     "Wakeup",
     "allowance_of",
     "cancel",
+    "expires_at",
     "recover",
     "set_plan",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ketchup import credits, tasks, webhooks
+from ketchup import credits, tasks, usage, webhooks
 from ketchup.clock import Micros
 from ketchup.credits import Settlement
 from ketchup.db import Connection
@@ -18,7 +18,8 @@ from ketchup.errors import Conflict, NotFound, Unavailable
 from ketchup.generation.finish import Ending, failed_end, finish
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import Credits
-from ketchup.tasks import End, Status
+from ketchup.tasks import End, Status, Withdrawn
+from ketchup.usage import Used
 from ketchup.webhooks import NewDelivery
 
 CANCELLED: Final = "The task was cancelled."
@@ -57,10 +58,23 @@ def _end_queued(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: 
     if left is None:
         return False
     credits.settle(conn, [Settlement(left.id, workspace_id, Credits(0))], now)
+    usage.record(conn, [_used(left, workspace_id)], now)
     if left.callback_url is not None:
         owed = NewDelivery(left.id, workspace_id, left.callback_url, _callback(left.id))
         webhooks.enqueue(conn, [owed], now)
     return True
+
+
+def _used(left: Withdrawn, workspace_id: WorkspaceId) -> Used:
+    return Used(
+        workspace_id,
+        left.model,
+        left.key_id,
+        left.environment,
+        Status.FAILED,
+        images=0,
+        credits=Credits(0),
+    )
 
 
 def _callback(task_id: TaskId) -> bytes:

@@ -12,6 +12,7 @@ from typing import Final
 from ketchup import db, storage, tasks, telemetry, webhooks, workspaces
 from ketchup.clock import SECOND, Clock, Micros, after
 from ketchup.db import Database
+from ketchup.generation.erase import Eraser
 from ketchup.storage import Storage
 from ketchup.workspaces import Authenticator, Plans
 
@@ -43,6 +44,7 @@ class Chores:
         authenticator: Authenticator,
         plans: Plans,
         clock: Clock,
+        eraser: Eraser,
         *,
         ready: Callable[[], None],
     ) -> None:
@@ -51,6 +53,7 @@ class Chores:
         self._authenticator = authenticator
         self._plans = plans
         self._clock = clock
+        self._eraser = eraser
         self._ready = ready
         self._sweep_files_at = clock.monotonic()
         self._looked: tuple[Micros, float] | None = None
@@ -62,6 +65,7 @@ class Chores:
         await self._authenticator.write_uses()
         await self._let_in()
         await self._forget_keys()
+        await self._eraser.finish()
         if await self._was_set_back():
             await self._bring_forward()
         if self._clock.monotonic() >= self._sweep_files_at and await self._is_right(now):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ketchup import credits, leases, provenance, tasks, telemetry, webhooks
+from ketchup import credits, leases, provenance, tasks, telemetry, usage, webhooks
 from ketchup.clock import Micros
 from ketchup.credits import HoldMissing, Settlement
 from ketchup.db import Connection, IntegrityError
@@ -14,6 +14,7 @@ from ketchup.ids import WorkerId
 from ketchup.money import Credits
 from ketchup.provenance import Fingerprint, Logged
 from ketchup.tasks import End, Lease, LeaseLost
+from ketchup.usage import Used
 from ketchup.webhooks import NewDelivery
 
 log = telemetry.logger(__name__)
@@ -33,13 +34,14 @@ class Ending:
 
 
 def finish(conn: Connection, endings: Sequence[Ending], now: Micros) -> list[End | LeaseLost]:
-    """End tasks, settle their holds, enqueue callbacks and log pictures: all of it or nothing.
+    """End tasks, settle their holds, sum them up, owe callbacks, log pictures: all or nothing.
 
     So the log holds exactly the pictures that tasks name.
     """
     ends = tasks.finish(conn, [ending.end for ending in endings], now)
     ended = [e for e, end in zip(endings, ends, strict=True) if isinstance(end, End)]
     credits.settle(conn, [_settlement(ending) for ending in ended], now)
+    usage.record(conn, [_used(ending) for ending in ended], now)
     webhooks.enqueue(conn, [d for ending in ended if (d := _delivery(ending))], now)
     if pictures := [one for ending in ended for one in _pictures(ending, now)]:
         provenance.record(conn, pictures)
@@ -101,6 +103,19 @@ def _given_up(lease: Lease, failed_callback: Callable[[Lease, str], bytes | None
 def _settlement(ending: Ending) -> Settlement:
     lease = ending.lease
     return Settlement(lease.attempt.task_id, lease.workspace_id, ending.end.consumed)
+
+
+def _used(ending: Ending) -> Used:
+    lease, end = ending.lease, ending.end
+    return Used(
+        lease.workspace_id,
+        lease.model,
+        lease.key_id,
+        lease.environment,
+        end.status,
+        images=len(end.images or ()),
+        credits=end.consumed,
+    )
 
 
 def _pictures(ending: Ending, now: Micros) -> list[Logged]:

@@ -31,6 +31,11 @@ from ketchup.storage import Storage
 _BLOB: Final = "blob:"
 
 
+def blobs_among(kept: Sequence[str]) -> list[str]:
+    """Return the names of the blobs among what a task's row keeps."""
+    return [one.removeprefix(_BLOB) for one in kept if one.startswith(_BLOB)]
+
+
 class Inputs:
     """Keeps references with a task, and loads them for an engine."""
 
@@ -86,9 +91,8 @@ class Inputs:
 
     async def discard(self, kept: Sequence[str]) -> None:
         """Remove the blobs among them."""
-        for one in kept:
-            if one.startswith(_BLOB):
-                await self._storage.delete(one.removeprefix(_BLOB))
+        for key in blobs_among(kept):
+            await self._storage.delete(key)
 
     async def _keep(self, reference: Reference) -> str:
         match reference:

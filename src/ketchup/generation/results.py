@@ -6,12 +6,19 @@ import base64
 from collections.abc import Sequence
 from typing import Final
 
+from ketchup.clock import Micros, after
 from ketchup.errors import NotFound
 from ketchup.providers.base import ImageFormat
 from ketchup.providers.catalog import Catalog, ResultForm
-from ketchup.storage import Storage
+from ketchup.storage import Storage, parse_image_key
 
 _MIME_TYPES: Final = {f.suffix: f.mime_type for f in ImageFormat}
+
+
+def expires_at(keys: Sequence[str], kept_seconds: int) -> Micros | None:
+    """Return when the first of these images goes that is kept for so long; None without any."""
+    made = [image.created_at for key in keys if (image := parse_image_key(key))]
+    return after(min(made), kept_seconds) if made else None
 
 
 class Results:
@@ -38,7 +45,7 @@ class Results:
         return [await self._data_uri(key) for key in keys]
 
     async def remove(self, keys: Sequence[str]) -> None:
-        """Delete the images that a task's result names; their addresses are unknown from then on.
+        """Delete these blobs; addresses that lead to them are unknown from then on.
 
         What is gone already is no error, so after Unavailable the same may be asked again.
         """

@@ -64,6 +64,7 @@ from ketchup.providers.catalog import Catalog
 from ketchup.references import ReferenceFailed, sniff
 from ketchup.storage import Storage
 from ketchup.tasks import Attempt, End, Lease, LeaseLost
+from ketchup.workspaces import Environment
 
 T = TypeVar("T")
 log = telemetry.logger(__name__)
@@ -90,21 +91,38 @@ class RunRules:
 class Engines:
     """What renders: the catalogue's models, the channels that serve each, and their providers.
 
-    A model without channels of its own has its provider as its only one, without limits.
+    A model without channels of its own has its provider as its only one, without limits. What keys
+    for tests ask for never goes to any of these: it has channels of its own, or the one provider
+    that costs nothing.
     """
 
     catalog: Catalog
     providers: Mapping[str, Provider]
     channels: Mapping[str, Sequence[Channel]] = field(default_factory=dict)
+    test_channels: Mapping[str, Sequence[Channel]] = field(default_factory=dict)
+    test_provider: str | None = None
 
-    def routes(self, model: str) -> list[Route]:
+    def routes(self, model: str, environment: str) -> list[Route]:
         """Return where a model may be rendered, the model that stands in for it last."""
+        if environment != Environment.LIVE:
+            return self._test_routes(model)
         found = self.catalog.find(model)
         if found is None:
             return []
         names = [found.id] if found.fallback is None else [found.id, found.fallback]
         routes = [Route(name, self._channels_of(name)) for name in names]
         return [route for route in routes if route.channels]
+
+    def _test_routes(self, model: str) -> list[Route]:
+        found = self.catalog.find(model)
+        if found is None:
+            return []
+        # A name that no setting can give: its failures close no live channel.
+        name = f"test:{self.test_provider}"
+        alone = () if self.test_provider is None else (Channel(name, self.test_provider),)
+        own = self.test_channels.get(found.id, alone)
+        usable = [channel for channel in own if channel.provider in self.providers]
+        return [Route(found.id, usable)] if usable else []
 
     def _channels_of(self, model: str) -> Sequence[Channel]:
         found = self.catalog.find(model)
@@ -240,7 +258,7 @@ class Runner:
     # -- one attempt ------------------------------------------------------------------------------
 
     async def _attempt(self, lease: Lease) -> _Outcome:
-        routes = self._engines.routes(lease.model)
+        routes = self._engines.routes(lease.model, lease.environment)
         if not routes:
             return _Failed(MODEL_GONE, f"no channel for {lease.model}")
         try:
@@ -551,6 +569,7 @@ def _image_request(
         # Without a wish, the same task renders the same picture again after a crash.
         seed=zlib.crc32(task_id.encode()) if options.seed is None else options.seed,
         output_format=_wished_format(lease),
+        is_test=lease.environment == Environment.TEST,
     )
 
 

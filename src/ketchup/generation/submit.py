@@ -38,7 +38,7 @@ from ketchup.tasks import (
     TooSoon,
     Turns,
 )
-from ketchup.workspaces import Caller
+from ketchup.workspaces import Caller, Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,9 @@ class GenerationRequest:
 
     @property
     def price(self) -> Credits:
-        """What the task will cost if it succeeds."""
+        """What the task will cost if it succeeds. What a key for tests asks for costs nothing."""
+        if self.caller.environment is Environment.TEST:
+            return Credits(0)
         return Credits(self.model.price * self.options.n)
 
 
@@ -278,6 +280,7 @@ def _new_task(submission: Submission, now: Micros, entropy: Entropy) -> NewTask:
         options=request.options,
         price=request.price,
         priority=request.priority,
+        environment=request.caller.environment,
     )
 
 
@@ -299,6 +302,8 @@ def _fingerprint(request: GenerationRequest) -> Fingerprint:
         request.options,
         # Only where it says something: a request without it hashes as before there were priorities.
         *([request.priority] if request.priority is not Priority.NORMAL else []),
+        # A live request must never be answered with a test's task.
+        *([Environment.TEST] if request.caller.environment is Environment.TEST else []),
     )
     return Fingerprint(hashlib.sha256(_ENCODER.encode(understood)).digest())
 

@@ -142,6 +142,8 @@ class ImageRequest:
     count: int
     seed: int
     output_format: ImageFormat
+    is_test: bool = False
+    """Whether a key for tests asks. Who draws by rules says so in the picture."""
 
 
 @dataclass(frozen=True, slots=True)

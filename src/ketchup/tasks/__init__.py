@@ -14,7 +14,8 @@ Every arrow is one function, and a conditional update that names the task, the a
 worker: zero rows means that the task is not ours any more. There is no way to set a status.
 
 `table` has the rows, `admission` lets tasks in, `fairness` and `turns` say whose are next, `queue`
-moves them, `withdraw` takes them out, `queries` reads them, `history` for whoever looks back.
+moves them, `withdraw` takes them out, `erase` empties them, `queries` reads them, `history` for
+whoever looks back.
 """
 
 from ketchup.tasks.admission import (
@@ -27,8 +28,18 @@ from ketchup.tasks.admission import (
     forget_keys,
     remember_keys,
 )
+from ketchup.tasks.erase import Erasure, erase, forget_doomed, list_doomed
 from ketchup.tasks.fairness import UNLIMITED, Allowance, Priority, RateLimit, TooDeep, TooSoon
-from ketchup.tasks.history import History, Page, Summary, Try, Wanted, find_history, list_page
+from ketchup.tasks.history import (
+    History,
+    Page,
+    Summary,
+    Try,
+    Wanted,
+    find_history,
+    find_summaries,
+    list_page,
+)
 from ketchup.tasks.queries import Task, get_many
 from ketchup.tasks.queue import (
     Attempt,
@@ -63,6 +74,7 @@ __all__ = [
     "Attempt",
     "Conflicting",
     "End",
+    "Erasure",
     "Fingerprint",
     "History",
     "IdempotencyKey",
@@ -86,15 +98,19 @@ __all__ = [
     "change_channel",
     "claim",
     "enqueue",
+    "erase",
     "fill",
     "find_history",
     "find_keys",
+    "find_summaries",
     "finish",
     "forget_cost",
+    "forget_doomed",
     "forget_keys",
     "get_many",
     "hand_back",
     "images_in_flight",
+    "list_doomed",
     "list_ended_for",
     "list_holders",
     "list_leases",

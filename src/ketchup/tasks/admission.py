@@ -66,6 +66,8 @@ class NewTask:
     options: Options
     price: Credits
     priority: Priority = Priority.NORMAL
+    environment: str = "live"
+    """Of its key."""
 
     @property
     def entrant(self) -> Entrant:
@@ -166,6 +168,7 @@ def _row(new: NewTask, place: int | None, now: Micros) -> dict[str, object]:
         "losses": 0,
         "consumed": 0,
         "created_at": now,
+        "environment": new.environment,
     }
 
 

@@ -46,6 +46,9 @@ class Summary:
     submitted_at: Micros | None
     started_at: Micros | None
     finished_at: Micros | None
+    environment: str
+    """Of the key that it was made with: `live` or `test`."""
+    is_deleted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,12 @@ def list_page(
     A page may have fewer than its limit, even none, while others follow.
     """
     looked_at = _span(workspace_id, wanted).limit(look_at_most).subquery()
-    statement = select(looked_at).order_by(looked_at.c.id.desc()).limit(wanted.limit + 1)
+    statement = (
+        select(looked_at)
+        .where(looked_at.c.deleted_at.is_(None))
+        .order_by(looked_at.c.id.desc())
+        .limit(wanted.limit + 1)
+    )
     if wanted.status is not None:
         statement = statement.where(looked_at.c.status == wanted.status.value)
     if wanted.model is not None:
@@ -120,6 +128,20 @@ def find_history(conn: Connection, workspace_id: WorkspaceId, task_id: str) -> H
     )
     row = conn.execute(found).first()
     return None if row is None else _history(row, _attempts(conn, task_id))
+
+
+def find_summaries(
+    conn: Connection, wanted: Sequence[tuple[WorkspaceId, str]]
+) -> list[Summary | None]:
+    """Return each task in order; None for one that is absent or belongs to another workspace."""
+    ids = {task_id for _, task_id in wanted}
+    statement = select(*_SUMMARY, task.c.workspace_id).where(task.c.id.in_(ids))
+    rows = {row.id: row for row in conn.execute(statement)}
+    found = ((workspace, rows.get(task_id)) for workspace, task_id in wanted)
+    return [
+        _summary(row) if row is not None and row.workspace_id == workspace else None
+        for workspace, row in found
+    ]
 
 
 def _span(workspace_id: WorkspaceId, wanted: Wanted) -> Select[Any]:
@@ -161,6 +183,8 @@ def _summary(row: Row[*tuple[Any, ...]]) -> Summary:
         submitted_at=row.submitted_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        environment=row.environment,
+        is_deleted=row.deleted_at is not None,
     )
 
 
@@ -176,4 +200,6 @@ _SUMMARY: Final = (
     task.c.submitted_at,
     task.c.started_at,
     task.c.finished_at,
+    task.c.environment,
+    task.c.deleted_at,
 )

@@ -30,7 +30,7 @@ class Task:
 
 
 def get_many(conn: Connection, wanted: Sequence[tuple[WorkspaceId, str]]) -> list[Task | None]:
-    """Return each task in order; None for one that is absent or belongs to another workspace."""
+    """Return each task in order; None for one that is absent, deleted or another workspace's."""
     rows = {
         row.id: row
         for row in conn.execute(_BY_IDS, {"ids": list({task_id for _, task_id in wanted})})
@@ -65,4 +65,4 @@ _BY_IDS: Final = select(
     task.c.consumed,
     task.c.reason,
     task.c.created_at,
-).where(task.c.id.in_(bindparam("ids", expanding=True)))
+).where(task.c.id.in_(bindparam("ids", expanding=True)), task.c.deleted_at.is_(None))

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from ketchup.clock import Micros, after
 from ketchup.db import distinct_by_index, insert_many_new, update_many
-from ketchup.ids import RequestId, TaskId, WorkerId, WorkspaceId
+from ketchup.ids import KeyId, RequestId, TaskId, WorkerId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.tasks.table import (
     Options,
@@ -80,6 +80,9 @@ class Lease:
     options: Options
     price: Credits
     tries: int
+    key_id: KeyId
+    environment: str
+    """`live` or `test`: of the key that the task was made with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +345,8 @@ def lease_of(row: Row[*tuple[Any, ...]]) -> Lease:
         options=msgspec.json.decode(row.options, type=Options),
         price=Credits(row.price),
         tries=row.tries,
+        key_id=KeyId(row.key_id),
+        environment=row.environment,
     )
 
 
@@ -411,6 +416,8 @@ LEASE_COLUMNS: Final = (
     task.c.tries,
     task.c.losses,
     task.c.vtime,
+    task.c.key_id,
+    task.c.environment,
 )
 _HELD_BY_THEM: Final[tuple[ColumnElement[bool], ...]] = (
     in_state(QueueState.LEASED),

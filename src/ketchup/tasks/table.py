@@ -103,6 +103,10 @@ task = Table(
     Column("submitted_at", BigInteger),
     Column("started_at", BigInteger),
     Column("finished_at", BigInteger),
+    # Of the key that it was made with, `live` or `test`: who may render it, and what it costs.
+    Column("environment", String(4), nullable=False, server_default="live"),
+    # Since when its customer wants it gone; what it said and showed is emptied then.
+    Column("deleted_at", BigInteger),
     CheckConstraint(
         "status IN ('pending', 'submitted', 'in_progress', 'success', 'failed')", name="status"
     ),
@@ -154,6 +158,16 @@ attempt = Table(
     Column("on_unknown", String(16), nullable=False, server_default="resubmit"),
     # What is in flight on each channel.
     partial_index("attempt_open", "channel", where=text("outcome IS NULL")),
+    sqlite_with_rowid=False,
+)
+
+erasure = Table(
+    "erasure",
+    metadata,
+    # A blob that is to be deleted because its task was. The row goes when the blob is gone.
+    Column("key", String(255), primary_key=True),
+    Column("task_id", String(40), nullable=False),
+    Index("erasure_of_task", "task_id"),
     sqlite_with_rowid=False,
 )
 

@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, null, select, update
 
 from ketchup.clock import Micros
-from ketchup.ids import TaskId, WorkspaceId
+from ketchup.ids import KeyId, TaskId, WorkspaceId
 from ketchup.tasks.queue import LEASE_COLUMNS, Lease, lease_of
 from ketchup.tasks.table import QueueState, Status, in_state, task
 from ketchup.tasks.turns import let_in, lock_turns
@@ -25,6 +25,9 @@ class Withdrawn:
 
     id: TaskId
     callback_url: str | None
+    model: str
+    key_id: KeyId
+    environment: str
 
 
 def lock_leased(conn: Connection, workspace_id: WorkspaceId, task_id: str) -> Lease | None:
@@ -52,7 +55,9 @@ def withdraw(
         turns.leave({workspace_id: 1})
     let_in(conn, turns)
     turns.store(conn)
-    return Withdrawn(TaskId(row.id), row.callback_url)
+    return Withdrawn(
+        TaskId(row.id), row.callback_url, row.model, KeyId(row.key_id), row.environment
+    )
 
 
 _OWN: Final = (task.c.id == bindparam("id"), task.c.workspace_id == bindparam("workspace"))
@@ -61,7 +66,14 @@ _LOCK_LEASED: Final = (
     select(*LEASE_COLUMNS).where(*_OWN, in_state(QueueState.LEASED)).with_for_update()
 )
 _LOCK_QUEUED: Final = (
-    select(task.c.id, task.c.queue_state, task.c.callback_url)
+    select(
+        task.c.id,
+        task.c.queue_state,
+        task.c.callback_url,
+        task.c.model,
+        task.c.key_id,
+        task.c.environment,
+    )
     .where(*_OWN, task.c.queue_state.in_(_QUEUED))
     .with_for_update(skip_locked=True)
 )

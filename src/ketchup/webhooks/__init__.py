@@ -17,8 +17,8 @@ Promises:
 - a slow receiver fills its own places, not everybody's: attempts in flight are bounded per origin;
 - no transaction is open during a post.
 
-Redelivery by hand, the signing secrets and the guard against inner addresses are not here: secrets
-and the poster are passed in.
+What customers see of their callbacks, and sending one again, is in `history`. The signing secrets
+and the guard against inner addresses are not here: secrets and the poster are passed in.
 """
 
 from __future__ import annotations
@@ -40,7 +40,17 @@ from ketchup.webhooks.deliveries import (
     delivery,
     delivery_attempt,
     enqueue,
+    forget,
     origin_of,
+)
+from ketchup.webhooks.history import (
+    REST_SECONDS,
+    Redelivery,
+    Shown,
+    Wanted,
+    find,
+    list_page,
+    redeliver,
 )
 from ketchup.webhooks.queue import (
     Attempted,
@@ -57,6 +67,7 @@ from ketchup.webhooks.queue import (
 from ketchup.webhooks.sender import Poster, Reply, Secrets, Sender, SenderSettings, Tally
 
 __all__ = [
+    "REST_SECONDS",
     "SCHEDULE",
     "Again",
     "Answered",
@@ -70,12 +81,15 @@ __all__ = [
     "Pending",
     "Poster",
     "Recording",
+    "Redelivery",
     "Reply",
     "Secrets",
     "Sender",
     "SenderSettings",
+    "Shown",
     "Tally",
     "Unanswered",
+    "Wanted",
     "bring_forward",
     "callback_body",
     "claim",
@@ -83,9 +97,13 @@ __all__ = [
     "delivery",
     "delivery_attempt",
     "enqueue",
+    "find",
+    "forget",
     "list_holders",
+    "list_page",
     "next_due",
     "origin_of",
     "record",
+    "redeliver",
     "requeue_lost",
 ]

@@ -25,11 +25,15 @@ from sqlalchemy import (
     Column,
     Connection,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     String,
     Table,
+    bindparam,
     insert,
+    null,
+    update,
 )
 
 from ketchup.clock import Micros
@@ -74,6 +78,8 @@ delivery: Final = Table(
     CheckConstraint("(worker_id IS NULL) = (claimed_at IS NULL)", name="leased_since"),
     CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="ended_since"),
     CheckConstraint("tries >= 0 AND tries <= attempt", name="tries_are_attempts"),
+    # A workspace's own list, newest first.
+    Index("delivery_of_workspace", "workspace_id", "id"),
     info={CHURNS: True},
     sqlite_with_rowid=False,
 )
@@ -122,6 +128,15 @@ def enqueue(conn: Connection, deliveries: Sequence[NewDelivery], now: Micros) ->
         conn.execute(insert(delivery), [_row(new, now) for new in deliveries])
 
 
+def forget(conn: Connection, task_id: str, now: Micros) -> None:
+    """Empty the body of a task's callback, because the task is deleted; one still owed is dead.
+
+    Whoever tries it just now loses its lease, and what comes of that is not kept.
+    """
+    conn.execute(_EMPTY, {"task": task_id})
+    conn.execute(_GIVE_UP, {"task": task_id, "now": now})
+
+
 def origin_of(url: str) -> str:
     """Return `scheme://host:port`: what counts as one receiver.
 
@@ -151,3 +166,18 @@ def _row(new: NewDelivery, now: Micros) -> dict[str, str | int | bytes]:
         "created_at": now,
         "body": new.body,
     }
+
+
+_OF_TASK: Final = delivery.c.task_id == bindparam("task")
+_EMPTY: Final = update(delivery).where(_OF_TASK).values(body=b"")
+_GIVE_UP: Final = (
+    update(delivery)
+    .where(_OF_TASK, delivery.c.state == DeliveryState.PENDING.value)
+    .values(
+        state=DeliveryState.DEAD.value,
+        next_at=null(),
+        worker_id=null(),
+        claimed_at=null(),
+        finished_at=bindparam("now"),
+    )
+)

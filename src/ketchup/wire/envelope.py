@@ -15,6 +15,7 @@ import msgspec
 from ketchup.errors import (
     Conflict,
     Forbidden,
+    Gone,
     InsufficientFunds,
     InvalidRequest,
     KetchupError,
@@ -119,6 +120,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 _STATUS: Final[dict[type[KetchupError], int]] = {
     InvalidRequest: 400,
     Forbidden: 403,
+    Gone: 410,
     Conflict: 409,
     TooLarge: 413,
 }

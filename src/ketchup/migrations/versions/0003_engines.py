@@ -1,4 +1,4 @@
-"""Channels and what an attempt cost, fingerprints, a workspace's own list of tasks. Only adds."""
+"""Channels and what an attempt cost, fingerprints, what customers see of their tasks. Only adds."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,9 +9,17 @@ branch_labels = None
 depends_on = None
 
 _ITS_ROWS_CHURN = (
-    "ALTER TABLE channel SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, "
+    "ALTER TABLE {table} SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, "
     "autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0)"
 )
+_IMAGES = {"sqlite": "json_array_length(result)", "postgresql": "json_array_length(result::json)"}
+_USED_BEFORE = """
+INSERT INTO usage (workspace_id, day, model, key_id, environment, status, tasks, images, credits)
+SELECT workspace_id, finished_at / 86400000000, model, key_id, 'live', status,
+    count(*), coalesce(sum({images}), 0), sum(consumed)
+FROM task WHERE finished_at IS NOT NULL
+GROUP BY workspace_id, finished_at / 86400000000, model, key_id, status
+"""
 
 
 def upgrade() -> None:
@@ -50,8 +58,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("channel_key")),
         sqlite_with_rowid=False,
     )
+    _add_what_customers_see()
     if op.get_bind().dialect.name == "postgresql":
-        op.execute(_ITS_ROWS_CHURN)
+        for table in ("channel", "usage"):
+            op.execute(_ITS_ROWS_CHURN.format(table=table))
     # What the code before this step writes no value for.
     for column in (
         sa.Column("images", sa.Integer(), server_default="1", nullable=False),
@@ -67,3 +77,37 @@ def upgrade() -> None:
         postgresql_where=sa.text("outcome IS NULL"),
     )
     op.execute("UPDATE schema_support SET oldest_code = '0002'")
+
+
+def _add_what_customers_see() -> None:
+    """Make what deletes tasks, knows their environment, sums them up and lists callbacks."""
+    op.add_column(
+        "task", sa.Column("environment", sa.String(4), server_default="live", nullable=False)
+    )
+    op.add_column("task", sa.Column("deleted_at", sa.BigInteger()))
+    op.create_table(
+        "erasure",
+        sa.Column("key", sa.String(length=255), nullable=False),
+        sa.Column("task_id", sa.String(length=40), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("erasure_key")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("erasure_of_task", "erasure", ["task_id"])
+    op.create_index("delivery_of_workspace", "delivery", ["workspace_id", "id"])
+    key = ("workspace_id", "day", "model", "key_id", "environment", "status")
+    op.create_table(
+        "usage",
+        sa.Column("workspace_id", sa.String(length=40), nullable=False),
+        sa.Column("day", sa.Integer(), nullable=False),
+        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("key_id", sa.String(length=40), nullable=False),
+        sa.Column("environment", sa.String(length=4), nullable=False),
+        sa.Column("status", sa.String(length=12), nullable=False),
+        sa.Column("tasks", sa.BigInteger(), nullable=False),
+        sa.Column("images", sa.BigInteger(), nullable=False),
+        sa.Column("credits", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint(*key, name=op.f("usage_key")),
+        sqlite_with_rowid=False,
+    )
+    images = _IMAGES[op.get_bind().dialect.name]
+    op.execute(_USED_BEFORE.format(images=images))

@@ -19,6 +19,8 @@ class Job:
     format: str
     """`png`, `jpeg` or `webp`."""
     references: tuple[bytes, ...] = ()
+    is_test: bool = False
+    """Whether the picture says that it is a test's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ def _job(request: ImageRequest, index: int) -> Job:
         scale=request.image_size.scale,
         format=request.output_format.value,
         references=tuple(reference.data for reference in request.references),
+        is_test=request.is_test,
     )
 
 

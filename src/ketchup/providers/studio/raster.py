@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import resvg_py
 from PIL import Image, ImageChops, ImageFilter, ImageOps
@@ -33,8 +33,16 @@ def _contrast(value: int) -> int:
 _CURVE = [_contrast(value) for value in range(256)]
 
 
-def rasterise(stage: Stage, size: tuple[int, int], image_format: str) -> bytes:
-    """Render the stage at `size` pixels and encode it as `png`, `jpeg` or `webp`."""
+def rasterise(
+    stage: Stage,
+    size: tuple[int, int],
+    image_format: str,
+    mark: Callable[[Image.Image], None] | None = None,
+) -> bytes:
+    """Render the stage at `size` pixels and encode it as `png`, `jpeg` or `webp`.
+
+    `mark` paints over what is done otherwise.
+    """
     scale = size[0] / stage.width
     plate = stage.plate
     picture = _column(stage.column, size, scale) if plate is None else _cover(plate, size)
@@ -48,6 +56,8 @@ def rasterise(stage: Stage, size: tuple[int, int], image_format: str) -> bytes:
         picture = _bloom(picture, stage.bloom)
     _vignette(picture, stage.vignette)
     picture = _grain(picture.point(_CURVE * 3), stage.stream("grain"))
+    if mark is not None:
+        mark(picture)
     return _encode(picture, image_format)
 
 

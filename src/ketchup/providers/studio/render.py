@@ -10,11 +10,13 @@ from ketchup.providers.studio.job import Job
 from ketchup.providers.studio.model import Stage
 from ketchup.providers.studio.prompt import parse
 from ketchup.providers.studio.raster import rasterise
+from ketchup.providers.studio.stamp import stamp
 
 
 def render(job: Job) -> bytes:
     """Draw the job and return the encoded file."""
-    return rasterise(stage(job), (job.width, job.height), job.format)
+    caption = stamp if job.is_test else None
+    return rasterise(stage(job), (job.width, job.height), job.format, caption)
 
 
 def stage(job: Job) -> Stage:

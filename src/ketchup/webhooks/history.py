@@ -1,0 +1,192 @@
+"""What a workspace sees of its callbacks: a list of them with every attempt, and one sent again.
+
+A page looks at a bounded number of rows, whatever it is asked to leave out. Why a receiver could
+not be reached is for the operator: it could tell a stranger what our network looks like inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, func, null, select, update
+
+from ketchup.clock import Micros, after
+from ketchup.ids import DeliveryId, TaskId, WorkspaceId
+from ketchup.webhooks.deliveries import DeliveryState, delivery, delivery_attempt
+
+LOOK_AT_MOST: Final = 1_000
+"""Deliveries that one page looks at when it leaves some out."""
+REST_SECONDS: Final = 10.0
+"""How long a delivery that has ended rests before it is sent again."""
+_UNREACHED: Final = "the address could not be reached"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which deliveries of a workspace to list, newest first."""
+
+    limit: int
+    before: str | None = None
+    """Only ids that sort before this one: where the page before has ended."""
+    task_id: str | None = None
+    state: DeliveryState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One attempt: the status that was answered, or a sentence for why none was."""
+
+    number: int
+    started_at: Micros
+    status_code: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A delivery as its workspace sees it."""
+
+    id: DeliveryId
+    task_id: TaskId
+    url: str
+    state: DeliveryState
+    created_at: Micros
+    next_at: Micros | None
+    """When it is tried next; None while it is being tried, and when it has ended."""
+    finished_at: Micros | None
+    attempts: tuple[Try, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some deliveries, and the id to go on `before`; None behind the last page."""
+
+    deliveries: tuple[Shown, ...]
+    following: str | None
+
+
+class Redelivery(StrEnum):
+    """What came of asking for another delivery."""
+
+    OWED = "owed"
+    ABSENT = "absent"  # or another workspace's
+    OPEN = "open"  # it has not ended
+    RESTING = "resting"  # it has ended just now
+    EMPTY = "empty"  # its task was deleted
+
+
+def list_page(
+    conn: Connection,
+    workspace_id: WorkspaceId,
+    wanted: Wanted,
+    *,
+    look_at_most: int = LOOK_AT_MOST,
+) -> Page:
+    """Return the newest deliveries that are wanted.
+
+    A page may have fewer than its limit, even none, while others follow.
+    """
+    c = delivery.c
+    span = select(*_SHOWN).where(c.workspace_id == workspace_id)
+    if wanted.before is not None:
+        span = span.where(c.id < wanted.before)
+    if wanted.task_id is not None:
+        span = span.where(c.task_id == wanted.task_id)
+    ordered = span.order_by(c.workspace_id.desc(), c.id.desc())
+    looked_at = ordered.limit(look_at_most).subquery()
+    statement = select(looked_at).order_by(looked_at.c.id.desc()).limit(wanted.limit + 1)
+    if wanted.state is not None:
+        statement = statement.where(looked_at.c.state == wanted.state.value)
+    rows = conn.execute(statement).all()
+    shown = _with_attempts(conn, rows[: wanted.limit])
+    if len(rows) > len(shown):
+        return Page(shown, shown[-1].id)
+    count, last = conn.execute(select(func.count(), func.min(looked_at.c.id))).one()
+    return Page(shown, last if count == look_at_most else None)
+
+
+def find(conn: Connection, workspace_id: WorkspaceId, delivery_id: str) -> Shown | None:
+    """Return one delivery; None when it is absent or belongs to another workspace."""
+    found = select(*_SHOWN).where(
+        delivery.c.id == delivery_id, delivery.c.workspace_id == workspace_id
+    )
+    shown = _with_attempts(conn, conn.execute(found).all())
+    return shown[0] if shown else None
+
+
+def redeliver(
+    conn: Connection, workspace_id: WorkspaceId, delivery_id: str, now: Micros
+) -> Redelivery:
+    """Owe a delivery that has ended once more, with its id, its bytes and a whole schedule.
+
+    The numbers of its attempts go on.
+    """
+    row = conn.execute(_LOCK, {"id": delivery_id, "workspace": workspace_id}).first()
+    if row is None:
+        return Redelivery.ABSENT
+    if row.state == DeliveryState.PENDING:
+        return Redelivery.OPEN
+    if not row.size:
+        return Redelivery.EMPTY
+    # A clock that was set back must not keep it for longer.
+    if after(now, -REST_SECONDS) < row.finished_at <= now:
+        return Redelivery.RESTING
+    conn.execute(_OWE, {"b_id": delivery_id, "now": now})
+    return Redelivery.OWED
+
+
+def _with_attempts(conn: Connection, rows: Sequence[Row[Any]]) -> tuple[Shown, ...]:
+    ids = [row.id for row in rows]
+    attempts: dict[str, list[Try]] = {one: [] for one in ids}
+    for row in conn.execute(_ATTEMPTS, {"ids": ids}) if ids else ():
+        error = None if row.error is None else _told(row.error)
+        attempts[row.delivery_id].append(Try(row.number, row.started_at, row.status_code, error))
+    return tuple(_shown(row, attempts[row.id]) for row in rows)
+
+
+def _shown(row: Row[Any], attempts: Iterable[Try]) -> Shown:
+    return Shown(
+        id=DeliveryId(row.id),
+        task_id=TaskId(row.task_id),
+        url=row.url,
+        state=DeliveryState(row.state),
+        created_at=Micros(row.created_at),
+        next_at=row.next_at,
+        finished_at=row.finished_at,
+        attempts=tuple(attempts),
+    )
+
+
+def _told(error: str) -> str:
+    return error if error.startswith(_TELLABLE) else _UNREACHED
+
+
+# What the sender itself says, which quotes nobody and tells nothing of our network.
+_TELLABLE: Final = ("the worker ", "no answer within ")
+_SHOWN: Final = tuple(
+    delivery.c[name]
+    for name in ("id", "task_id", "url", "state", "created_at", "next_at", "finished_at")
+)
+_ATTEMPTS: Final = (
+    select(delivery_attempt)
+    .where(delivery_attempt.c.delivery_id.in_(bindparam("ids", expanding=True)))
+    .order_by(delivery_attempt.c.delivery_id, delivery_attempt.c.number)
+)
+_LOCK: Final = (
+    select(delivery.c.state, delivery.c.finished_at, func.length(delivery.c.body).label("size"))
+    .where(delivery.c.id == bindparam("id"), delivery.c.workspace_id == bindparam("workspace"))
+    .with_for_update()
+)
+_OWE: Final = (
+    update(delivery)
+    .where(delivery.c.id == bindparam("b_id"))
+    .values(
+        state=DeliveryState.PENDING.value,
+        tries=0,
+        next_at=bindparam("now"),
+        finished_at=null(),
+    )
+)
