@@ -96,6 +96,8 @@ class Rules:
     lanes: frozenset[str]
     lease_seconds: float
     drain_seconds: float
+    verifies_per_minute: int
+    """Of one workspace; 0 for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,11 +271,7 @@ async def open_runtime(
                 rules=_run_rules(settings),
                 ended=ended,
                 ready=accepted,
-                finishing=(
-                    Finishing(finisher, _drawn_by_rules(engines))
-                    if settings.provenance.enabled
-                    else None
-                ),
+                finishing=Finishing(finisher, _drawn_by_rules(engines)),
             ),
             chores=Chores(database, store, authenticator, plans, clock, ready=accepted),
             accepted=accepted,
@@ -554,6 +552,7 @@ def _rules(settings: Settings) -> Rules:
         lanes=frozenset(worker.lanes),
         lease_seconds=worker.lease_seconds,
         drain_seconds=worker.drain_seconds,
+        verifies_per_minute=settings.provenance.verifies_per_minute,
     )
 
 

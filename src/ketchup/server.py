@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,7 +30,12 @@ def create_app(runtime: Runtime) -> App:
 
 
 def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
-    from ketchup.api import ApiDependencies, Waiters, create_api  # noqa: PLC0415 see above
+    from ketchup.api import (  # noqa: PLC0415 see above
+        ApiDependencies,
+        Verifying,
+        Waiters,
+        create_api,
+    )
 
     waiters = Waiters(runtime.clock)
     runtime.ended.listen(waiters.wake)
@@ -49,6 +54,7 @@ def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
             waiters=waiters,
             check_pace=None if pace is None else pace.check,
             finisher=runtime.finisher,
+            verifying=Verifying(_verify_pace(runtime)),
         ),
         beside=describe(runtime.catalog, runtime.rules.insufficient_credits_status),
     )
@@ -59,6 +65,14 @@ def _pace(runtime: Runtime) -> Pace | None:
     if not rules.polls_per_second:
         return None
     return Pace(rules.polls_per_second, rules.poll_burst, runtime.clock)
+
+
+def _verify_pace(runtime: Runtime) -> Callable[[Hashable], None] | None:
+    per_minute = runtime.rules.verifies_per_minute
+    if not per_minute:
+        return None
+    # A minute's worth may come at once: somebody who looks through a folder.
+    return Pace(per_minute / 60, per_minute, runtime.clock).check
 
 
 def _surface(runtime: Runtime, pace: Pace | None) -> Surface:

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ketchup import credits
-from ketchup.api import ApiDependencies, Waiters, create_api
+from ketchup.api import ApiDependencies, Verifying, Waiters, create_api
 from ketchup.clock import FrozenClock
 from ketchup.config import Settings
 from ketchup.credits import Held, HoldRequest
@@ -88,6 +88,7 @@ async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
             waiters=Waiters(clock),
             check_pace=None,
             finisher=finisher,
+            verifying=Verifying(),
         )
     )
     try:

@@ -18,9 +18,10 @@ from ketchup import __version__
 from ketchup.api import admin, customers, problems, provenance
 from ketchup.api.dependencies import ApiDependencies
 from ketchup.api.health import Readiness, health_routes
+from ketchup.api.verifying import Verifying
 from ketchup.api.waiting import Waiters
 
-__all__ = ["ApiDependencies", "Waiters", "create_api"]
+__all__ = ["ApiDependencies", "Verifying", "Waiters", "create_api"]
 
 
 def create_api(

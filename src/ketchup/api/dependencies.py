@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from ketchup.api.verifying import Verifying
 from ketchup.api.waiting import Waiters
 from ketchup.clock import Clock
 from ketchup.db import Database
@@ -35,6 +36,7 @@ class ApiDependencies:
     check_pace: Callable[[Hashable], None] | None
     """Counts one more question after the same thing; raises RateLimited. None never does."""
     finisher: Finisher
+    verifying: Verifying
 
 
 def dependencies_of(request: Request) -> ApiDependencies:
