@@ -349,7 +349,7 @@ def _credential(settings: Settings, folder: DataFolder, clock: Clock) -> Credent
     given = settings.provenance
     if (given.certificate is None) != (given.key is None):
         raise SettingsError(["provenance.certificate and provenance.key: one needs the other"])
-    if not given.enabled:
+    if not settings.provenance.enabled:
         return None
     # Imported late: it loads a library of cryptography that nobody else needs.
     from ketchup.provenance.signer import load, load_or_make  # noqa: PLC0415 as above

@@ -139,9 +139,10 @@ async def test_without_a_key_nothing_is_said(service: RunningService) -> None:
 
 async def test_a_form_with_the_picture_is_judged_like_the_picture(service: RunningService) -> None:
     _, data = await made(service)
-    form = {"file": ("boat.png", data, "image/png"), "note": (None, b"from the site")}
 
-    answer = await service.client.post("/v1/provenance/verify", files=form)
+    answer = await service.client.post(
+        "/v1/provenance/verify", data={"note": "from the site"}, files={"file": ("boat.png", data)}
+    )
     without = await service.client.post("/v1/provenance/verify", files={"other": data})
 
     assert (answer.status_code, answer.json()["verdict"]) == (200, "ours"), answer.text
