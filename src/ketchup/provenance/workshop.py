@@ -38,7 +38,7 @@ DONE: Final = b"D"
 FAILED: Final = b"F"
 
 _OPTIONS: Final[dict[ImageFormat, dict[str, int]]] = {
-    # Level 6, the default, takes three times as long and saves a tenth.
+    # Level 6, the default, takes three times as long and saves an eighth.
     ImageFormat.PNG: {"compress_level": 2},
     ImageFormat.JPEG: {"quality": 92},
     # Method 4, the default, takes twice as long and saves 5 %.
