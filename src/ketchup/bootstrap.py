@@ -99,6 +99,8 @@ class Rules:
     lanes: frozenset[str]
     lease_seconds: float
     drain_seconds: float
+    verifies_per_minute: int
+    """Of one workspace; 0 for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,11 +278,7 @@ async def open_runtime(
                 rules=_run_rules(settings),
                 ended=ended,
                 ready=accepted,
-                finishing=(
-                    Finishing(finisher, _drawn_by_rules(engines))
-                    if settings.provenance.enabled
-                    else None
-                ),
+                finishing=Finishing(finisher, _drawn_by_rules(engines)),
             ),
             eraser=eraser,
             chores=Chores(database, store, authenticator, plans, clock, eraser, ready=accepted),
@@ -360,7 +358,7 @@ def _credential(settings: Settings, folder: DataFolder, clock: Clock) -> Credent
     given = settings.provenance
     if (given.certificate is None) != (given.key is None):
         raise SettingsError(["provenance.certificate and provenance.key: one needs the other"])
-    if not given.enabled:
+    if not settings.provenance.enabled:
         return None
     # Imported late: it loads a library of cryptography that nobody else needs.
     from ketchup.provenance.signer import load, load_or_make  # noqa: PLC0415 as above
@@ -568,6 +566,7 @@ def _rules(settings: Settings) -> Rules:
         lanes=frozenset(worker.lanes),
         lease_seconds=worker.lease_seconds,
         drain_seconds=worker.drain_seconds,
+        verifies_per_minute=settings.provenance.verifies_per_minute,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,7 +35,13 @@ def create_app(runtime: Runtime) -> App:
 
 
 def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
-    from ketchup.api import ApiDependencies, Places, Waiters, create_api  # noqa: PLC0415 see above
+    from ketchup.api import (  # noqa: PLC0415 see above
+        ApiDependencies,
+        Places,
+        Verifying,
+        Waiters,
+        create_api,
+    )
 
     waiters, stream_waiters = Waiters(runtime.clock), Waiters(runtime.clock)
     for one in (waiters, stream_waiters):
@@ -61,6 +67,7 @@ def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
             streams=Places(),
             stream_waiters=stream_waiters,
             finisher=runtime.finisher,
+            verifying=Verifying(_verify_pace(runtime)),
         ),
         beside=describe(runtime.catalog, runtime.rules.insufficient_credits_status),
     )
@@ -71,6 +78,14 @@ def _pace(runtime: Runtime) -> Pace | None:
     if not rules.polls_per_second:
         return None
     return Pace(rules.polls_per_second, rules.poll_burst, runtime.clock)
+
+
+def _verify_pace(runtime: Runtime) -> Callable[[Hashable], None] | None:
+    per_minute = runtime.rules.verifies_per_minute
+    if not per_minute:
+        return None
+    # A minute's worth may come at once: somebody who looks through a folder.
+    return Pace(per_minute / 60, per_minute, runtime.clock).check
 
 
 def _surface(runtime: Runtime, pace: Pace | None) -> Surface:

@@ -79,6 +79,7 @@ class Service:
     role: Role = Role.SERVE
     clock: Clock = field(default_factory=SystemClock)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def stop(self) -> None:
         """Ask `run` to come to a graceful end. On the event loop only."""
@@ -121,7 +122,7 @@ class Service:
     ) -> None:
         stops: list[Callable[[], None]] = []
         async with _one_failure(), asyncio.TaskGroup() as group:
-            background = group.create_task(self._background(runtime, is_usable))
+            background = [group.create_task(self._background(runtime, is_usable))]
             if self.role is not Role.API:
                 worker = create_worker(runtime)
                 stops.append(worker.stop)
@@ -136,10 +137,13 @@ class Service:
             else:
                 ready(started)
                 self._settle()
+            if self.role is not Role.API and runtime.finisher.signs:
+                background.append(group.create_task(self._warm(runtime)))
             await self._stop.wait()
             for stop in stops:
                 stop()
-            background.cancel()
+            for task in background:
+                task.cancel()
 
     async def _background(self, runtime: Runtime, is_usable: bool) -> None:
         if not is_usable:
@@ -149,6 +153,11 @@ class Service:
             if self.role is Role.API:
                 # Where there is a worker, it is one of its chores.
                 group.create_task(_write_uses(runtime))
+
+    async def _warm(self, runtime: Runtime) -> None:
+        """Start what finishes pictures when the start is over: the first one need not wait."""
+        await self._settled.wait()
+        await runtime.finisher.warm()
 
     async def _try_store(self) -> bool:
         """Whether the database can be used now; False when its server does not answer yet."""
@@ -185,6 +194,7 @@ class Service:
         self._settle()
 
     def _settle(self) -> None:
+        self._settled.set()
         if self.loaded is not None:
             self.loaded()
 

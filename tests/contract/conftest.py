@@ -28,7 +28,12 @@ async def service(
         tmp_path_factory.mktemp("service"),
         database=module_database_url,
         providers={"studio": engine},
-        settings={"concurrency": 16, "webhooks.schedule": "0,0,0,0"},
+        # What customers download is what they get by default: signed.
+        settings={
+            "concurrency": 16,
+            "webhooks.schedule": "0,0,0,0",
+            "provenance.enabled": True,
+        },
     ) as running:
         yield running
 

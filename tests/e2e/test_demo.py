@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from ketchup.provenance.verify import State, verify
+
 DEADLINE_SECONDS = 60
 
 
@@ -34,6 +36,7 @@ def test_the_demo_renders_remixes_calls_back_and_exits_0(tmp_path: Path) -> None
     for picture in pictures:
         with Image.open(picture) as image:
             assert image.size == (1024, 1024)
+        assert verify(picture.read_bytes()).state is State.VALID
 
 
 def test_the_demo_leaves_nothing_else_behind(tmp_path: Path) -> None:

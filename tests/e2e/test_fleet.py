@@ -81,7 +81,7 @@ def test_a_worker_that_is_stopped_hands_over_what_renders_and_it_costs_no_try(
 
 
 def test_a_task_that_one_process_accepts_another_renders(empty: str, tmp_path: Path) -> None:
-    with deployed("pair", tmp_path, empty) as fleet:
+    with deployed("pair", tmp_path, empty, KETCHUP_PROVENANCE_ENABLED="true") as fleet:
         fleet.start()
         with client(fleet, fleet.new_key()) as customer:
             image = ended(customer, submit(customer))["result"][0]["image"]

@@ -26,6 +26,7 @@ from ketchup.clock import SystemClock
 from ketchup.config import Settings
 from ketchup.data_folder import DataFolder
 from ketchup.service import bind
+from tests.support.certificates import operators_certificate
 from tests.support.process import DEADLINE_SECONDS, ServerProcess
 
 # Each start takes a second, and five where the machine has much else to do.
@@ -342,3 +343,32 @@ def test_a_stop_while_it_starts_is_a_stop(tmp_path: Path) -> None:
         # Whether the handler stands already is a matter of luck: it stops, at once and for good.
         assert server.terminate() in {0, -signal.SIGTERM}
     assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("expired", "the certificate ended at"),
+        ("not begun", "the certificate begins at"),
+        ("another key", "the key is not that of the first certificate"),
+        ("not there", "cannot be read: No such file or directory"),
+    ],
+)
+def test_a_certificate_that_cannot_sign_ends_the_start_with_one_sentence(
+    tmp_path: Path, fault: str, sentence: str
+) -> None:
+    begins, ends = {"expired": (-9, -1), "not begun": (1, 9)}.get(fault, (-1, 9))
+    chain, key = operators_certificate(tmp_path, begins=begins, ends=ends)
+    if fault == "another key":
+        (tmp_path / "other").mkdir()
+        _, key = operators_certificate(tmp_path / "other")
+    elif fault == "not there":
+        chain.unlink()
+    environ = {"KETCHUP_PROVENANCE_CERTIFICATE": str(chain), "KETCHUP_PROVENANCE_KEY": str(key)}
+
+    ended = ketchup("serve", "--port", "0", "--data", "data", cwd=tmp_path, environ=environ)
+
+    assert ended.returncode == 3
+    (line,) = ended.stderr.splitlines()
+    assert sentence in line
+    assert "is ready" not in ended.stdout

@@ -16,19 +16,17 @@ from sqlalchemy import Connection, func, select
 from ketchup.clock import Micros, SystemClock
 from ketchup.db import Location
 from ketchup.ids import TaskId, WorkspaceId
-from ketchup.provenance import (
-    NEAR,
-    Fingerprint,
+from ketchup.provenance import NEAR, Fingerprint, PerceptualHash, distance
+from ketchup.provenance.log import (
+    PAGE,
     Logged,
-    PerceptualHash,
-    distance,
     find_by_pixels,
     find_by_sha256,
     find_near,
+    fingerprint_band,
     list_of_task,
     record,
 )
-from ketchup.provenance.log import PAGE, fingerprint_band
 from ketchup.provenance.mark import Claim, Marker, Source
 from ketchup.provenance.perception import NoFingerprint, fingerprint, perceptual_hash
 from ketchup.provenance.signer import load_or_make

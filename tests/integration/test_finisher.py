@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,11 +17,12 @@ from PIL import Image
 
 from ketchup.clock import SystemClock
 from ketchup.confined.children import ChildLost
-from ketchup.provenance import perception
+from ketchup.provenance import containers, perception
 from ketchup.provenance.finisher import Finisher, NotAPicture, Origin
-from ketchup.provenance.signer import Credential, load_or_make
+from ketchup.provenance.signer import Credential, load, load_or_make
 from ketchup.provenance.verify import State, verify
 from ketchup.providers.base import GeneratedImage, ImageFormat
+from tests.support.certificates import KINDS, operators_certificate
 from tests.support.pictures import encoded, noise, opened, photo
 
 ORIGIN = Origin("trainedAlgorithmicMedia", "google/gempix2", "0.1.0")
@@ -99,6 +103,96 @@ async def test_without_a_credential_a_picture_is_checked_and_not_signed() -> Non
         await finisher.close()
 
     assert (finished.image.data, finished.is_signed) == (given.data, False)
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+async def test_a_picture_that_cannot_be_signed_still_says_what_made_it(
+    credential: Credential, image_format: ImageFormat
+) -> None:
+    # Not a certificate that can be read: the library refuses to sign with it.
+    broken = dataclasses.replace(credential, chain=credential.chain[:200])
+    finisher = Finisher(broken, processes=1)
+    given = made(image_format)
+    try:
+        finished = await finisher.finish(given, image_format, ORIGIN)
+    finally:
+        await finisher.close()
+
+    data = finished.image.data
+    assert not finished.is_signed
+    assert finished.problem
+    report = verify(data)
+    assert (report.state, report.mark) == (State.NONE, "trainedAlgorithmicMedia")
+    assert opened(data).tobytes() == opened(given.data).tobytes()
+    assert finished.fingerprint == perception.fingerprint(data)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_operators_certificate_of_each_kind_signs_each_format(
+    tmp_path: Path, kind: str
+) -> None:
+    chain, key = operators_certificate(tmp_path, kind)
+    credential = load(chain, key, SystemClock())
+    finisher = Finisher(credential, processes=1)
+    try:
+        for image_format in FORMATS:
+            finished = await finisher.finish(made(image_format), image_format, ORIGIN)
+            report = verify(finished.image.data, [credential.anchor])
+            assert (report.state, report.signer) == (State.TRUSTED, "Acme"), report.problems
+    finally:
+        await finisher.close()
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+async def test_one_flipped_byte_of_what_is_stored_is_seen(
+    finisher: Finisher, image_format: ImageFormat
+) -> None:
+    data = (await finisher.finish(made(image_format), image_format, ORIGIN)).image.data
+    pixels = {ImageFormat.PNG: b"IDAT", ImageFormat.JPEG: b"\xff\xda", ImageFormat.WEBP: b"VP8 "}
+    at = data.rindex(pixels[image_format]) + 20
+    changed = bytearray(data)
+    changed[at] ^= 0x01
+
+    assert (await finisher.judge(data)).state == "trusted"
+    assert (await finisher.judge(bytes(changed))).state == "invalid"
+
+
+async def test_a_child_that_was_started_ahead_takes_the_first_picture(finisher: Finisher) -> None:
+    await finisher.warm()
+    await finisher.warm()
+    (child,) = finisher._children._idle
+
+    await finisher.finish(made(ImageFormat.PNG), ImageFormat.PNG, ORIGIN)
+
+    assert finisher._children._idle == [child]
+    assert child.jobs == 1
+
+
+async def test_strangers_pictures_do_not_keep_paid_ones_waiting(finisher: Finisher) -> None:
+    await finisher.judge(made(ImageFormat.PNG).data)
+    (judge,) = finisher._judge._idle
+    os.kill(judge.pid, signal.SIGSTOP)
+    hanging = [asyncio.create_task(finisher.judge(b"x")) for _ in range(5)]
+    try:
+        async with asyncio.timeout(20):
+            finished = await finisher.finish(made(ImageFormat.PNG), ImageFormat.PNG, ORIGIN)
+    finally:
+        os.kill(judge.pid, signal.SIGCONT)
+
+    assert finished.is_signed
+    assert {judged.state for judged in await asyncio.gather(*hanging)} == {"none"}
+
+
+def test_a_child_loads_neither_a_database_nor_cryptography_nor_an_event_loop() -> None:
+    script = Path(containers.__file__).with_name("workshop.py")
+    heavy = {"sqlalchemy", "cryptography", "asyncio", "pydantic", "structlog", "ketchup.db"}
+    code = f"import runpy, sys; runpy.run_path({str(script)!r}); print(*sys.modules)"
+
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert not heavy & set(loaded)
 
 
 async def test_an_engines_manifest_is_kept_as_the_parent(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,14 @@ import pytest_asyncio
 from PIL import Image
 
 from ketchup.clock import SystemClock
+from ketchup.confined.children import Children
 from ketchup.provenance.mark import Claim, Marker, Source
 from ketchup.provenance.signer import load_or_make
 from ketchup.provenance.verify import State, verify
-from ketchup.providers.base import ImageFormat
+from ketchup.providers.base import GeneratedImage, ImageFormat, ImageRequest, Progress
+from ketchup.providers.gemini import GeminiProvider, GeminiSettings
+from ketchup.testing import FakeUpstream, Fault
+from tests.support.customers import customer
 from tests.support.engines import ScriptedProvider
 from tests.support.pictures import encoded, noise, opened, photo
 from tests.support.service import RunningService, running_service
@@ -131,10 +137,110 @@ async def test_without_a_key_nothing_is_said(service: RunningService) -> None:
     assert answer.status_code == 401
 
 
-async def test_half_a_picture_fails_the_task_and_costs_nothing(tmp_path: Path) -> None:
-    half = encoded(noise(64, 64), "PNG")[:6000]
-    engines = {"studio": ScriptedProvider(half)}
-    async with running_service(tmp_path, providers=engines, settings=SIGNED) as service:
-        ended = await service.ended(await service.submit())
+async def test_a_form_with_the_picture_is_judged_like_the_picture(service: RunningService) -> None:
+    _, data = await made(service)
 
-    assert ended["status"] == "failed"
+    answer = await service.client.post(
+        "/v1/provenance/verify", data={"note": "from the site"}, files={"file": ("boat.png", data)}
+    )
+    without = await service.client.post("/v1/provenance/verify", files={"other": data})
+
+    assert (answer.status_code, answer.json()["verdict"]) == (200, "ours"), answer.text
+    assert without.status_code == 400
+    assert "`file`" in without.json()["detail"]
+
+
+async def test_who_verifies_too_often_is_told_when_to_come_back(tmp_path: Path) -> None:
+    settings = {**SIGNED, "provenance.verifies_per_minute": 2}
+    async with running_service(tmp_path, settings=settings) as service, customer(service) as other:
+        codes = [
+            (await service.client.post("/v1/provenance/verify", content=b"x")).status_code
+            for _ in range(2)
+        ]
+        refused = await service.client.post("/v1/provenance/verify", content=b"x")
+        others = await other.client.post("/v1/provenance/verify", content=b"x")
+
+    assert codes == [200, 200]
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert others.status_code == 200
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+async def test_half_a_picture_of_an_engine_fails_the_task_and_costs_nothing(
+    tmp_path: Path, output_format: str
+) -> None:
+    whole = encoded(noise(64, 64), FORMATS[output_format])
+    engines = {"studio": ScriptedProvider(whole[: len(whole) // 2])}
+    async with running_service(tmp_path, providers=engines, settings=SIGNED) as service:
+        ended = await service.ended(await service.submit(output_format=output_format))
+        left = (await service.client.get("/api/user")).json()["data"]["credit"]
+
+    assert (ended["status"], ended["result"]) == ("failed", None)
+    assert (ended["consumed"], left) == ("0.00000000", "100.00000000")
+
+
+async def test_half_a_picture_of_an_upstream_costs_nothing_and_all_credits_are_there(
+    tmp_path: Path,
+) -> None:
+    async with FakeUpstream() as upstream:
+        upstream.script(Fault.HALF_BASE64)
+        gemini = GeminiProvider(GeminiSettings("a-key", base_url=upstream.url))
+        async with running_service(
+            tmp_path, providers={"gemini": gemini}, settings=SIGNED
+        ) as service:
+            ended = await service.ended(await service.submit(output_format="jpeg"))
+            left = (await service.client.get("/api/user")).json()["data"]["credit"]
+
+    assert (ended["status"], ended["result"]) == ("failed", None)
+    assert (ended["consumed"], left) == ("0.00000000", "100.00000000")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_the_wished_format_is_kept_whatever_the_engine_gave(
+    tmp_path: Path, *, enabled: bool
+) -> None:
+    engines = {"studio": _Stubborn()}
+    settings = {"provenance.enabled": enabled}
+    async with running_service(tmp_path, providers=engines, settings=settings) as service:
+        ended = await service.ended(await service.submit(output_format="webp"))
+        answer = await service.client.get(_address(ended))
+
+    assert _address(ended).endswith(".webp")
+    assert answer.headers["content-type"] == "image/webp"
+    assert opened(answer.content).format == "WEBP"
+    assert verify(answer.content).state is (State.VALID if enabled else State.NONE)
+
+
+class _Stubborn:
+    """An engine that makes PNG, whatever is wished for."""
+
+    async def generate(
+        self, request: ImageRequest, *, progress: Progress, cancelled: asyncio.Event
+    ) -> Sequence[GeneratedImage]:
+        wished = replace(request, output_format=ImageFormat.PNG)
+        return await ScriptedProvider().generate(wished, progress=progress, cancelled=cancelled)
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+async def test_without_signatures_a_paid_picture_is_delivered_marked_and_the_operator_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], output_format: str
+) -> None:
+    async with running_service(tmp_path, settings=SIGNED) as service:
+        # As on a machine where no such process can be started any more.
+        await service.runtime.finisher._children.close()
+        service.runtime.finisher._children = Children(
+            Path("/nowhere"), processes=1, jobs_per_process=1, memory_bytes=1, cpu_seconds=1
+        )
+        pictures = [(await made(service, output_format=output_format))[1] for _ in range(2)]
+        left = (await service.client.get("/api/user")).json()["data"]["credit"]
+
+    for data in pictures:
+        report = verify(data)
+        assert (report.state, report.mark) == (State.NONE, "algorithmicMedia")
+        assert opened(data).format == FORMATS[output_format]
+    assert left == "99.00000000"
+    assert capsys.readouterr().out.count("PICTURES ARE STORED UNSIGNED") == 1

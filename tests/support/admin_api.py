@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ketchup import credits, tasks
-from ketchup.api import ApiDependencies, Places, Waiters, create_api
+from ketchup.api import ApiDependencies, Places, Verifying, Waiters, create_api
 from ketchup.clock import FrozenClock
 from ketchup.config import Settings
 from ketchup.credits import Held, HoldRequest
@@ -95,6 +95,7 @@ async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
             streams=Places(),
             stream_waiters=Waiters(clock),
             finisher=finisher,
+            verifying=Verifying(),
         )
     )
     try:

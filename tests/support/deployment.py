@@ -159,7 +159,12 @@ def deployed(
     """
     roles = ROLES[kind]
     ports = _free_ports(len(roles))
-    settings = {"KETCHUP_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}", **environ}
+    settings = {
+        "KETCHUP_PUBLIC_URL": f"http://127.0.0.1:{ports[0]}",
+        # Hundreds of starts, each with a child more to start: what is tested is the queue.
+        "KETCHUP_PROVENANCE_ENABLED": "false",
+        **environ,
+    }
     if database is not None:
         settings["KETCHUP_DATABASE"] = database
     deployment = Deployment(folder / "data", roles, database, settings, ports, command)

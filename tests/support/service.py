@@ -71,10 +71,13 @@ async def running_service(
 ) -> AsyncIterator[RunningService]:
     """Run a service on `data`. Loopback is open to egress; the engine is scripted unless given.
 
+    Pictures are stored as the engine gave them unless `provenance.enabled` is set: most tests are
+    about something else, and each service would start a child of its own.
+
     `database` is the URL of one on PostgreSQL; without it, it is the file in the folder.
     """
     flags = {"port": 0, "data": data, "concurrency": 2, "egress.allow": "127.0.0.0/8,::1/128"}
-    named = {**flags, "database": database, **(settings or {})}
+    named = {**flags, "provenance.enabled": False, "database": database, **(settings or {})}
     loaded = load({}, flags=named, folder=data).settings
     engines = {"studio": ScriptedProvider()} if providers is None else providers
     ready: asyncio.Future[Started] = asyncio.get_running_loop().create_future()

@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from ketchup.api.verifying import Verifying
 from ketchup.api.waiting import Places, Waiters
 from ketchup.clock import Clock
 from ketchup.db import Database
@@ -45,6 +46,7 @@ class ApiDependencies:
     stream_waiters: Waiters
     """Apart from `waiters`: who follows a stream takes no place from who asks once."""
     finisher: Finisher
+    verifying: Verifying
 
 
 def dependencies_of(request: Request) -> ApiDependencies:

@@ -12,16 +12,18 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Security
 from pydantic import BaseModel, Field
 
-from ketchup import provenance
 from ketchup.api.dependencies import Dependencies
+from ketchup.api.forms import FIELD, FORM, file_of
 from ketchup.api.keys import CustomerRoute, TaskReader, documented_scheme
 from ketchup.api.problems import DOCUMENTED
 from ketchup.confined.children import ChildLost
 from ketchup.db import Connection
 from ketchup.errors import InvalidRequest, TooLarge
 from ketchup.ids import TaskId, WorkspaceId
-from ketchup.provenance import Fingerprint, Logged
+from ketchup.provenance import Fingerprint
+from ketchup.provenance import log as fingerprints
 from ketchup.provenance.finisher import Judged
+from ketchup.provenance.log import Logged
 
 MAX_BYTES: Final = 20 * 1024 * 1024
 
@@ -77,27 +79,38 @@ class VerdictOut(BaseModel):
 async def task_provenance(task_id: str, caller: TaskReader, held: Dependencies) -> TaskOut:
     """Say what the pictures of a task are known by."""
     found = await held.database.read(
-        lambda conn: provenance.list_of_task(conn, caller.workspace_id, TaskId(task_id))
+        lambda conn: fingerprints.list_of_task(conn, caller.workspace_id, TaskId(task_id))
     )
     return TaskOut(task_id=task_id, images=[_picture(one.fingerprint) for one in found])
 
 
+_FORM: Final[dict[str, Any]] = {
+    "schema": {
+        "type": "object",
+        "required": [FIELD],
+        "properties": {FIELD: {"type": "string", "format": "binary"}},
+    }
+}
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "content": {f"image/{kind}": {} for kind in ("png", "jpeg", "webp")},
+        "content": {**{f"image/{kind}": {} for kind in ("png", "jpeg", "webp")}, FORM: _FORM},
     }
 }
 
 
 @routes.post("/verify", openapi_extra=_BODY)
 async def verify_provenance(request: Request, caller: TaskReader, held: Dependencies) -> VerdictOut:
-    """Say whether a picture, sent as the body of at most 20 MiB, was made here and not changed."""
-    data = await _bounded(request)
-    try:
-        judged = await held.finisher.judge(data)
-    except ChildLost as error:
-        raise InvalidRequest("the picture cannot be read") from error
+    """Say whether a picture was made here and not changed.
+
+    It is the body, or the file in a form's field `file`: at most 20 MiB.
+    """
+    with held.verifying.place(caller.workspace_id):
+        data = file_of(request.headers.get("content-type", ""), await _bounded(request))
+        try:
+            judged = await held.finisher.judge(data)
+        except ChildLost as error:
+            raise InvalidRequest("the picture cannot be read") from error
     prints = judged.fingerprint
     found = await held.database.read(lambda conn: _recognised(conn, prints)) if prints else None
     return _verdict(judged, found, caller.workspace_id)
@@ -117,11 +130,11 @@ _Match = tuple[str, int, list[Logged]]
 
 def _recognised(conn: Connection, prints: Fingerprint) -> _Match | None:
     """Look from strict to lenient, and stop at the first that finds any."""
-    if same := provenance.find_by_sha256(conn, prints.sha256):
+    if same := fingerprints.find_by_sha256(conn, prints.sha256):
         return "file", 0, same
-    if same := provenance.find_by_pixels(conn, prints.pixels):
+    if same := fingerprints.find_by_pixels(conn, prints.pixels):
         return "pixels", 0, same
-    near = provenance.find_near(conn, prints.phash)
+    near = fingerprints.find_near(conn, prints.phash)
     return ("likeness", near[0][0], [one for _, one in near]) if near else None
 
 

@@ -106,9 +106,8 @@ class Provenance(Group):
     """What stored pictures say about themselves, by a certificate of yours or one made in DATA."""
 
     enabled: kinds.Flag = Field(
-        default=False,
-        description="Whether pictures are decoded, brought into the wished format, signed and "
-        "logged before they are stored.",
+        default=True,
+        description="Whether pictures are decoded, signed and logged before they are stored.",
     )
     certificate: kinds.FilePath | None = Field(
         None, description="A certificate chain in PEM, the signing certificate first."
@@ -118,6 +117,11 @@ class Provenance(Group):
     )
     organisation: kinds.Text = Field(
         "Ketchup", description="Who signs, in a certificate that is made."
+    )
+    verifies_per_minute: kinds.Cap = Field(
+        60,
+        description="Pictures that a workspace may have verified, per minute and process; 0 for no "
+        "limit.",
     )
 
 

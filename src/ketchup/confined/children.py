@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -92,10 +92,11 @@ class Children:
         jobs_per_process: int,
         memory_bytes: int,
         cpu_seconds: int,
+        arguments: Sequence[str] = (),
     ) -> None:
         self._slots = asyncio.Semaphore(processes)
         self._idle: list[Child] = []
-        self._command = (str(script), str(memory_bytes), str(cpu_seconds))
+        self._command = (str(script), str(memory_bytes), str(cpu_seconds), *arguments)
         self._jobs_per_process = jobs_per_process
         self._closed = False
 
@@ -130,6 +131,12 @@ class Children:
                 raise
             await self._put_back(child)
             return done
+
+    async def warm(self) -> None:
+        """Start a child ahead of the first job, unless there is one. Raises Unavailable."""
+        async with self._slots:
+            if not self._idle and not self._closed:
+                await self._put_back(await _start(self._command))
 
     async def close(self) -> None:
         """End the idle children. May be called twice; a job under way ends its child itself."""

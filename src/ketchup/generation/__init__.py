@@ -14,7 +14,7 @@ No transaction is open while something is fetched, rendered or stored. Running a
 once; paying for it is exactly once, because only the attempt that still holds the lease can finish.
 """
 
-import ketchup.provenance  # noqa: F401 its tables are part of the schema
+import ketchup.provenance.log  # noqa: F401 its tables are part of the schema
 from ketchup.generation.cancel import CANCELLED, cancel
 from ketchup.generation.chores import Chores
 from ketchup.generation.erase import Eraser

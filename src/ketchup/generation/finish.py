@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from ketchup import credits, leases, provenance, tasks, telemetry, usage, webhooks
+from ketchup import credits, leases, tasks, telemetry, usage, webhooks
 from ketchup.clock import Micros
 from ketchup.credits import HoldMissing, Settlement
 from ketchup.db import Connection, IntegrityError
 from ketchup.ids import WorkerId
 from ketchup.money import Credits
-from ketchup.provenance import Fingerprint, Logged
+from ketchup.provenance import Fingerprint
+from ketchup.provenance import log as fingerprints
+from ketchup.provenance.log import Logged
 from ketchup.tasks import End, Lease, LeaseLost
 from ketchup.usage import Used
 from ketchup.webhooks import NewDelivery
@@ -44,7 +46,7 @@ def finish(conn: Connection, endings: Sequence[Ending], now: Micros) -> list[End
     usage.record(conn, [_used(ending) for ending in ended], now)
     webhooks.enqueue(conn, [d for ending in ended if (d := _delivery(ending))], now)
     if pictures := [one for ending in ended for one in _pictures(ending, now)]:
-        provenance.record(conn, pictures)
+        fingerprints.record(conn, pictures)
     return ends
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from ketchup.confined.children import Child, ChildLost, Children
+from ketchup.errors import Unavailable
 from ketchup.provenance.fingerprint import Fingerprint, PerceptualHash
 from ketchup.providers.base import GeneratedImage, ImageFormat
 
@@ -139,19 +141,41 @@ class Finisher:
     ) -> None:
         self._signing = _signing(credential) if credential else None
         self._seconds = seconds
+        # Certificates are for everybody to see, so they may stand on a command line.
+        arguments = (self._signing.algorithm, self._signing.chain) if self._signing else ()
         self._children = Children(
             _WORKSHOP,
             processes=processes,
             jobs_per_process=jobs_per_process,
             memory_bytes=memory_bytes,
             cpu_seconds=CPU_SECONDS,
+            arguments=arguments,
         )
+        # Strangers' pictures have one of their own: they never wait in front of paid ones.
+        self._judge = Children(
+            _WORKSHOP,
+            processes=1,
+            jobs_per_process=jobs_per_process,
+            memory_bytes=memory_bytes,
+            cpu_seconds=CPU_SECONDS,
+            arguments=arguments,
+        )
+
+    @property
+    def signs(self) -> bool:
+        """Whether there is a credential."""
+        return self._signing is not None
+
+    async def warm(self) -> None:
+        """Start a child ahead of the first picture. Raises nothing: that one tries again."""
+        with suppress(Unavailable):
+            await self._children.warm()
 
     async def finish(self, image: GeneratedImage, wished: ImageFormat, origin: Origin) -> Finished:
         """Make a picture what it is stored as. Raises NotAPicture, ChildLost or Unavailable."""
         asked = {"do": "finish", "format": image.format, "wished": wished}
         asked |= {"source": origin.source, "model": origin.model, "version": origin.version}
-        head, data = await self._run(asked, image.data, _Picture)
+        head, data = await self._run(self._children, asked, image.data, _Picture)
         if not 1 <= min(head.width, head.height) <= max(head.width, head.height) <= _MAX_SIDE:
             raise ChildLost("answers nonsense")
         made = GeneratedImage(data, head.format, head.width, head.height)
@@ -159,19 +183,18 @@ class Finisher:
 
     async def judge(self, data: bytes) -> Judged:
         """Read what a stranger's picture says. Raises ChildLost or Unavailable."""
-        head, _ = await self._run({"do": "judge"}, data, Judged)
+        head, _ = await self._run(self._judge, {"do": "judge"}, data, Judged)
         return head
 
     async def close(self) -> None:
         """End the idle children. May be called twice; a job under way ends its child itself."""
         await self._children.close()
+        await self._judge.close()
 
     async def _run(
-        self, asked: dict[str, str], data: bytes, kind: type[_Answer]
+        self, children: Children, asked: dict[str, str], data: bytes, kind: type[_Answer]
     ) -> tuple[_Answer, bytes]:
-        if self._signing:
-            asked = {**asked, "chain": self._signing.chain, "algorithm": self._signing.algorithm}
-        return await self._children.run(
+        return await children.run(
             partial(self._exchange, head=json.dumps(asked).encode(), data=data, kind=kind),
             seconds=self._seconds,
             answers=(NotAPicture,),

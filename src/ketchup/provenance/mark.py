@@ -14,20 +14,22 @@ file after the `Marker` was made and one picture of each format was signed.
 
 from __future__ import annotations
 
-import datetime as dt
 import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from c2pa import Builder, C2paError, C2paSignerInfo, C2paSigningAlg, Context, Settings, Signer
 
 from ketchup.provenance import containers, verify
-from ketchup.provenance.signer import Credential
 from ketchup.providers.base import ImageFormat
+
+if TYPE_CHECKING:
+    # It loads a library of cryptography, which a process without the key does not need.
+    from ketchup.provenance.signer import Credential
 
 _SCHEMA: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _UPSTREAM: Final = "upstream"
@@ -37,7 +39,6 @@ _SETTINGS: Final = {
     # What was signed is read back by tests; a reader per picture would double the time.
     "verify": {"verify_after_sign": False, **verify.OFFLINE},
 }
-_NEVER: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 Ask = Callable[[bytes], bytes]
 """Signs what is to be signed, in the format that COSE wants."""
 
@@ -65,23 +66,24 @@ class NotSigned(Exception):
     """The picture's file does not add up; `str(error)` is for the operator."""
 
 
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A credential for a process that must not have its key: it asks for each signature."""
+
+    chain: str
+    algorithm: str
+    ask: Ask
+
+
 class Marker:
     """Signs pictures with one credential. Safe for concurrent use."""
 
-    def __init__(self, credential: Credential, ask: Ask | None = None) -> None:
-        """Sign with the credential's key, or with `ask`, for a process that must not have it."""
-        if ask is None:
-            self._make_signer = partial(_with_key, credential)
+    def __init__(self, held: Credential | Remote) -> None:
+        if isinstance(held, Remote):
+            self._make_signer = partial(_with_question, held)
         else:
-            chain = credential.chain.decode()
-            self._make_signer = partial(_with_question, chain, credential.algorithm, ask)
+            self._make_signer = partial(_with_key, held)
         self._context = Context(Settings.from_dict(_SETTINGS))
-
-    @classmethod
-    def remote(cls, chain: str, algorithm: str, ask: Ask) -> Marker:
-        """Return one that knows the certificates only."""
-        public = Credential(chain.encode(), b"", algorithm, "", _NEVER)
-        return cls(public, ask)
 
     def sign(self, data: bytes, image_format: ImageFormat, claim: Claim) -> bytes:
         """Return the picture with its mark and manifest. Raises NotSigned."""
@@ -118,8 +120,8 @@ def _with_key(held: Credential) -> Signer:
     return Signer.from_info(C2paSignerInfo(held.algorithm.encode(), held.chain, held.key, None))
 
 
-def _with_question(chain: str, algorithm: str, ask: Ask) -> Signer:
-    return Signer.from_callback(ask, C2paSigningAlg[algorithm.upper()], chain)
+def _with_question(held: Remote) -> Signer:
+    return Signer.from_callback(held.ask, C2paSigningAlg[held.algorithm.upper()], held.chain)
 
 
 _PARENT: Final = {

@@ -21,7 +21,7 @@ import datetime as dt
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,20 +116,11 @@ class Signing:
                 return key.sign(message, salted, hashes.SHA256())
 
 
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """A credential that signs nothing that anybody will see."""
-
-    credential: Credential
-    sign: Callable[[bytes], bytes]
-
-
-def rehearsal(clock: Clock) -> Rehearsal:
-    """Make a credential in memory."""
+def rehearsal(clock: Clock) -> Credential:
+    """Make a credential in memory, for what nobody will see."""
     now = _now(clock)
     made = _renewed(None, now, "Rehearsal")
-    held = _credential([made.leaf, made.authority], made.leaf_key, now)
-    return Rehearsal(held, Signing(held).sign)
+    return _credential([made.leaf, made.authority], made.leaf_key, now)
 
 
 def load(chain_file: Path, key_file: Path, clock: Clock) -> Credential:
@@ -307,7 +298,9 @@ def _credential(chain: list[x509.Certificate], key: _Key, now: dt.datetime) -> C
     leaf = chain[0]
     if leaf.public_key() != key.public_key():
         raise ValueError("the key is not that of the first certificate")
-    if not leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc:
+    if now < leaf.not_valid_before_utc:
+        raise ValueError(f"the certificate begins at {leaf.not_valid_before_utc:%Y-%m-%d}")
+    if now >= leaf.not_valid_after_utc:
         raise ValueError(f"the certificate ended at {leaf.not_valid_after_utc:%Y-%m-%d}")
     _check_usage(leaf)
     return Credential(

@@ -15,11 +15,14 @@ crash.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    # Processes that only want to know what a format is do without an event loop.
+    import asyncio
 
 Progress = Callable[[float], None]
 """Told how much is done, from 0.0 to 1.0. Cheap, and safe to call from the event loop only."""
