@@ -8,15 +8,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import shutil
-import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from ketchup.clock import SystemClock
+from ketchup.config import load
+from ketchup.egress import Egress
+from ketchup.engines import build_engines
 from ketchup.providers.base import (
     AspectRatio,
     GeneratedImage,
@@ -161,7 +165,7 @@ async def test_what_cannot_be_loaded_is_an_operators_matter(
     await provider.close()
 
 
-def test_full_memory_is_recognized_by_what_torch_really_raises() -> None:
+async def test_full_memory_is_recognized_by_what_torch_really_raises() -> None:
     # In a process of its own: torch is loaded by the pipeline's process alone.
     program = textwrap.dedent(
         """
@@ -175,4 +179,32 @@ def test_full_memory_is_recognized_by_what_torch_really_raises() -> None:
         assert is_full(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."))
         """
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+    assert await asyncio.wait_for(process.wait(), DEADLINE) == 0
+
+
+async def test_a_channel_of_the_settings_reaches_the_pipeline(tmp_path: Path) -> None:
+    (tmp_path / "ketchup.toml").write_text(
+        textwrap.dedent(
+            f"""
+            [channels.gpu]
+            provider = "diffusers"
+            path = "{tiny_pipeline()}"
+            models = ["google/gempix2"]
+            sizes = ["32x48"]
+            steps = 3
+            device = "cpu"
+            """
+        )
+    )
+    settings = load({}, folder=tmp_path).settings
+    engines = build_engines(settings, Egress(SystemClock()), processes=1)
+    provider = engines["channels.gpu"]
+    assert isinstance(provider, LocalDiffusersProvider)
+    told: list[float] = []
+    (image,) = await rendered(provider, told=told.append)
+    for engine in engines.values():
+        await engine.close()
+
+    assert opened(image.data).size == (32, 48)
+    assert told == pytest.approx([1 / 3, 2 / 3, 1.0])
