@@ -194,9 +194,11 @@ async def test_the_pictures_of_a_task_share_a_call_and_have_seeds_of_their_own(
 
 async def test_edits_go_singly(stage: Stage) -> None:
     provider = stage.build(batch=4, batch_wait=0.0)
+    plain = ask(provider, "plain")
     await ask(provider, "edit", count=2, references=(REFERENCE,)).images()
+    await plain.images()
 
-    assert stage.calls() == [["edit"], ["edit"]]
+    assert stage.calls() == [["plain"], ["edit"], ["edit"]]
 
 
 async def test_a_call_that_does_not_fit_is_halved_and_that_is_remembered(stage: Stage) -> None:
@@ -216,17 +218,20 @@ async def test_a_picture_that_does_not_fit_alone_is_refused_with_a_sentence(stag
 
 
 async def test_a_member_that_is_cancelled_leaves_the_others_alone(stage: Stage) -> None:
-    provider = stage.build(batch=2, gated=True)
+    provider = stage.build(batch=2, gated=True, steps=20)
     gone, kept = ask(provider, "gone"), ask(provider, "kept")
     stage.let_through(1)
-    await kept.until_told(0.5)
+    await kept.until_told(0.05)
     gone.cancelled.set()
     with pytest.raises(Unavailable, match="cancelled"):
         await gone.images()
-    stage.let_through(1)
+    for step in range(2, 21):
+        stage.let_through(1)
+        await kept.until_told(step / 20)
 
     assert len(await kept.images()) == 1
-    assert gone.told == [0.5]
+    assert gone.told == [0.05]
+    assert stage.calls() == [["gone", "kept"]]
 
 
 async def test_a_call_that_nobody_wants_stops_at_its_next_step(stage: Stage) -> None:
@@ -254,21 +259,35 @@ async def test_a_call_that_nobody_wants_stops_at_its_next_step(stage: Stage) -> 
     assert provider.pid == pid
 
 
-async def test_what_is_cancelled_while_it_waits_is_never_drawn(stage: Stage) -> None:
-    provider = stage.build(batch_wait=0.0, gated=True)
+async def test_what_is_cancelled_while_the_weights_are_loaded_is_never_drawn(
+    stage: Stage,
+) -> None:
+    provider = stage.build(batch=2)
+    gone, kept = ask(provider, "gone"), ask(provider, "kept")
+    async with asyncio.timeout(DEADLINE):
+        while provider.pid is None:
+            await asyncio.sleep(0.001)
+    gone.answer.cancel()
+    await kept.images()
+
+    assert stage.calls() == [["kept"]]
+
+
+async def test_what_is_cancelled_while_it_waits_takes_nobodys_place(stage: Stage) -> None:
+    provider = stage.build(batch=2, batch_wait=0.0, gated=True)
     first = ask(provider, "first")
     stage.let_through(1)
     await first.until_told(0.5)
-    waits = ask(provider, "waits")
+    gone, others = ask(provider, "gone"), [ask(provider, "a"), ask(provider, "b")]
     await asyncio.sleep(0)
-    waits.cancelled.set()
+    gone.cancelled.set()
     with pytest.raises(Unavailable, match="cancelled"):
-        await waits.images()
+        await gone.images()
     stage.let_through(100)
-    await first.images()
-    await ask(provider, "last").images()
+    for one in (first, *others):
+        await one.images()
 
-    assert stage.calls() == [["first"], ["last"]]
+    assert stage.calls() == [["first"], ["a", "b"]]
 
 
 async def test_a_process_that_dies_fails_its_call_and_is_replaced(stage: Stage) -> None:
