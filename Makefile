@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOCAL := .venv-local
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo serve check fix test test-inside test-outside torture gallery docs bench clean
+.PHONY: help install lock demo serve check fix test test-inside test-outside test-local torture gallery docs bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make .venv and install the locked requirements (instant when nothing changed)
 
@@ -23,6 +24,7 @@ $(STAMP): requirements/uv.lock.txt requirements/dev.lock pyproject.toml
 lock: ## Resolve the requirements anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade pyproject.toml -o requirements/runtime.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade pyproject.toml --group dev --group bench -o requirements/dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade --overrides requirements/without-torch.txt --constraints requirements/dev.lock pyproject.toml --extra local --group dev --group bench -o requirements/local.lock
 	echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade - -o requirements/uv.lock.txt
 
 demo: install ## Run the whole service once, in a temporary folder, and save the pictures to ./demo-output
@@ -46,10 +48,20 @@ test: install ## Every test, with short forms of the fault tests; two runs side 
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-inside test-outside
 
 test-inside:
-	$(BIN)/pytest -q -m "not torture" tests/unit tests/architecture tests/contract tests/integration
+	$(BIN)/pytest -q -m "not torture" tests/unit tests/architecture tests/contract tests/integration tests/local
 
 test-outside:
 	$(BIN)/pytest -q -m "not torture" tests/simulation tests/e2e tests/faults
+
+test-local: install $(LOCAL)/.installed ## The engine for local weights, with torch for the CPU (some hundred megabytes, once)
+	$(LOCAL)/bin/pytest -q tests/local tests/contract/test_providers.py -k "local or diffusers"
+
+$(LOCAL)/.installed: requirements/local.lock pyproject.toml
+	@$(LOCAL)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(LOCAL)
+	@$(BIN)/uv pip install --quiet --python $(LOCAL)/bin/python --no-deps --require-hashes -r requirements/local.lock
+	@$(LOCAL)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(BIN)/uv pip install --quiet --python $(LOCAL)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
 
 torture: install ## The long forms of the fault tests and the simulation, and every part of the benchmark
 	$(BIN)/pytest -q -m torture --timeout 1800 tests/faults tests/simulation tests/e2e
@@ -64,4 +76,4 @@ bench: install ## Measure what is promised about speed, beside what others do (h
 	$(BIN)/python -m bench
 
 clean: ## Remove what `make` made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+	rm -rf $(VENV) $(LOCAL) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output

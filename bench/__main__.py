@@ -16,7 +16,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from bench import accept, arena, fair, growth, latency, pipeline, recovery, report, servers, startup
+from bench import (
+    accept,
+    arena,
+    fair,
+    growth,
+    latency,
+    local,
+    pipeline,
+    recovery,
+    report,
+    servers,
+    startup,
+)
 from bench.arena import Queue
 from bench.contestants import Cores, Name
 from bench.pipeline import Pictures
@@ -110,6 +122,11 @@ def _recovery(options: argparse.Namespace, folder: Path, up: Servers, _: Cores) 
     return recovery.part(recovery.measure(plan, _queues(options, up), up, folder / "recovery"))
 
 
+def _local(options: argparse.Namespace, _: Path, __: Servers, ___: Cores) -> Part:
+    plan = local.Plan(rounds=options.rounds, pictures=options.local)
+    return local.part(local.measure(plan))
+
+
 def _queues(options: argparse.Namespace, up: Servers) -> list[Queue]:
     return [queue for queue in arena.taking_part(up) if queue.short in options.queues]
 
@@ -138,6 +155,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--singles", type=int, help="tasks of the other tenant (20)")
     parser.add_argument("--kills", type=int, help="workers to kill (5)")
     parser.add_argument("--lease", type=float, help="seconds that a worker may be silent (15)")
+    parser.add_argument("--local", type=int, help="pictures by local weights in a round (32)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to a file")
     options = parser.parse_args()
     options.many_tasks = options.tasks
@@ -163,6 +181,7 @@ _AMOUNTS: Final[dict[str, tuple[object, object]]] = {
     "singles": (20, 5),
     "kills": (5, 1),
     "lease": (15.0, 3.0),
+    "local": (32, 8),
 }
 PARTS: Final[dict[str, Callable[[argparse.Namespace, Path, Servers, Cores], Part]]] = {
     "start": _start,
@@ -172,6 +191,7 @@ PARTS: Final[dict[str, Callable[[argparse.Namespace, Path, Servers, Cores], Part
     "growth": _growth,
     "fair": _fair,
     "recovery": _recovery,
+    "local": _local,
 }
 
 

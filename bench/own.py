@@ -21,8 +21,9 @@ from bench.orders import Setup, Submit, setup_from_arguments, take_orders, until
 from bench.prepare import settings_for
 from bench.rows import MODEL, PROMPT
 from ketchup import bootstrap, ids, telemetry
-from ketchup.bootstrap import STUDIO, Runtime
+from ketchup.bootstrap import Runtime
 from ketchup.config import Settings
+from ketchup.engines import STUDIO
 from ketchup.generation import Accepted, GenerationRequest
 from ketchup.ids import KeyId, WorkspaceId
 from ketchup.service import Role, Service, Started, bind, event_loop_runner, settle_memory

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ from ketchup.db import (
     metadata,
 )
 from ketchup.egress import Egress, EgressError
+from ketchup.engines import DIFFUSERS, GEMINI, OPENAI, STUDIO, build_engines, built_as
 from ketchup.generation import (
     Chores,
     Engines,
@@ -52,7 +53,7 @@ from ketchup.generation import (
 from ketchup.generation.routing import Channel, Unknown
 from ketchup.ids import WorkerId, WorkspaceId, name_bits
 from ketchup.provenance.finisher import Finisher
-from ketchup.providers.base import AnswerLost, Provider
+from ketchup.providers.base import Provider
 from ketchup.providers.catalog import Catalog, catalog_from
 from ketchup.references import Decoder, References
 from ketchup.storage import Bucket, BucketStorage, DiskStorage, Storage, reference_key
@@ -64,16 +65,11 @@ if TYPE_CHECKING:
 
 log = telemetry.logger(__name__)
 
-STUDIO: Final = "studio"
-GEMINI: Final = "gemini"
-OPENAI: Final = "openai"
 _AUTO: Final = "auto"
 _Providers: TypeAlias = Mapping[str, Provider]
 _Served: TypeAlias = dict[str, list[Channel]]
 _MAKERS: Final = {"google": GEMINI, "openai": OPENAI}
 _KEYS: Final = {GEMINI: "GEMINI_API_KEY", OPENAI: "OPENAI_API_KEY"}
-_NO_KEY: Final = "none"
-"""Sent to servers that want no key: an empty one would be no header."""
 # A request to Google or OpenAI that nobody knows the end of may have been paid; one to our own
 # renderer costs time.
 _POLICIES: Final = {
@@ -81,8 +77,6 @@ _POLICIES: Final = {
     GEMINI: Unknown.FAIL_AND_RELEASE,
     OPENAI: Unknown.FAIL_AND_RELEASE,
 }
-_PICTURE_BYTES: Final = 64 * 1024 * 1024
-_PICTURE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +364,7 @@ def _credential(settings: Settings, folder: DataFolder, clock: Clock) -> Credent
 
 def _engines(settings: Settings, egress: Egress, providers: _Providers | None) -> Engines:
     if providers is None:
-        providers = _built_in(settings, egress)
+        providers = build_engines(settings, egress, processes=_concurrency(settings) or 1)
     catalog = catalog_from(
         {
             name: model.model_copy(update={"provider": _engine_of(name, model, providers)})
@@ -407,9 +401,10 @@ def _serving(settings: Settings, providers: _Providers, environment: str) -> _Se
 
 
 def _channel(name: str, given: ChannelSettings, providers: _Providers) -> Channel:
-    is_paid = given.cost or (given.base_url is None and given.provider != STUDIO)
+    is_ours = given.base_url is not None or given.provider in {STUDIO, DIFFUSERS}
+    is_paid = given.cost or not is_ours
     by_default = Unknown.FAIL_AND_RELEASE if is_paid else Unknown.RESUBMIT
-    own = _built_as(name)
+    own = built_as(name)
     return Channel(
         name=name,
         # A test brings its own engines, under the names of their kinds.
@@ -420,84 +415,6 @@ def _channel(name: str, given: ChannelSettings, providers: _Providers) -> Channe
         images_per_minute=given.images_per_minute,
         cost=given.cost,
         unknown=by_default if given.unknown == _AUTO else Unknown(given.unknown),
-    )
-
-
-def _built_as(channel: str) -> str:
-    return f"channels.{channel}"
-
-
-def _built_in(settings: Settings, egress: Egress) -> _Providers:
-    # Imported late: a benchmark or a test that brings its own engine does not pay for them.
-    from ketchup.providers.studio import StudioProvider  # noqa: PLC0415 as above
-
-    providers: dict[str, Provider] = {STUDIO: StudioProvider(processes=_concurrency(settings) or 1)}
-    if key := _revealed(settings.gemini.api_key):
-        from ketchup.providers.gemini import GeminiProvider, GeminiSettings  # noqa: PLC0415 as above
-
-        gemini = settings.gemini
-        providers[GEMINI] = GeminiProvider(
-            GeminiSettings(key, base_url=gemini.base_url, api_version=gemini.api_version)
-        )
-    if key := _revealed(settings.openai.api_key):
-        from ketchup.providers.openai_images import (  # noqa: PLC0415 as above
-            OpenAIImagesProvider,
-            OpenAISettings,
-        )
-
-        providers[OPENAI] = OpenAIImagesProvider(
-            OpenAISettings(key, base_url=settings.openai.base_url), fetch=_fetcher(egress)
-        )
-    for name, given in settings.channels.items():
-        if given.provider == STUDIO:
-            providers[_built_as(name)] = providers[STUDIO]
-        else:
-            build = _google if given.provider == GEMINI else _openai
-            providers[_built_as(name)] = build(given, egress)
-    return providers
-
-
-def _google(given: ChannelSettings, _egress: Egress) -> Provider:
-    from ketchup.providers.gemini import (  # noqa: PLC0415 as above
-        GOOGLE,
-        GOOGLE_MODELS,
-        GeminiProvider,
-        GeminiSettings,
-    )
-
-    named = {model: names for model, names in given.models.items() if names}
-    return GeminiProvider(
-        GeminiSettings(
-            _revealed(given.key) or _NO_KEY,
-            base_url=given.base_url or GOOGLE,
-            models={**GOOGLE_MODELS, **named},
-        )
-    )
-
-
-def _openai(given: ChannelSettings, egress: Egress) -> Provider:
-    from ketchup.providers.openai_images import (  # noqa: PLC0415 as above
-        OPENAI as OPENAI_URL,
-    )
-    from ketchup.providers.openai_images import (  # noqa: PLC0415 as above
-        Knows,
-        OpenAIImagesProvider,
-        OpenAISettings,
-    )
-
-    sizes = [size.split("x") for size in given.sizes]
-    return OpenAIImagesProvider(
-        OpenAISettings(
-            _revealed(given.key) or _NO_KEY,
-            base_url=given.base_url or OPENAI_URL,
-            models={model: names[0] for model, names in given.models.items() if names},
-            knows=frozenset(Knows(word) for word in given.knows),
-            image_field=given.image_field,
-            sizes=[(int(width), int(height)) for width, height in sizes],
-            per_request=given.per_request,
-            extra=given.extra,
-        ),
-        fetch=_fetcher(egress),
     )
 
 
@@ -514,21 +431,6 @@ def _no_engine(model: str, provider: str, providers: _Providers) -> str:
         return f"models.{model}.provider: {provider} has no key; set {_KEYS[provider]}"
     known = ", ".join(sorted(providers))
     return f"models.{model}.provider: {provider} is unknown; there is {known}"
-
-
-def _fetcher(egress: Egress) -> Callable[[str], Awaitable[bytes]]:
-    """Read the pictures that an engine answers with an address for, under the guard."""
-
-    async def fetch(url: str) -> bytes:
-        try:
-            fetched = await egress.get(
-                url, max_bytes=_PICTURE_BYTES, deadline_seconds=_PICTURE_SECONDS
-            )
-        except EgressError as error:
-            raise AnswerLost(f"the picture cannot be fetched: {error.detail}") from error
-        return fetched.data
-
-    return fetch
 
 
 def _sender_maker(

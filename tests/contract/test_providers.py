@@ -27,13 +27,16 @@ from ketchup.providers.base import (
     Unavailable,
 )
 from ketchup.providers.gemini import GeminiProvider, GeminiSettings
+from ketchup.providers.local_diffusers import LocalDiffusersProvider, LocalSettings, Weights
 from ketchup.providers.openai_images import OpenAIImagesProvider, OpenAISettings
 from ketchup.providers.studio import StudioProvider
 from ketchup.providers.upstream import Bounds
 from ketchup.testing import FakeUpstream, Fault, Held, Limited
 from tests.support.pictures import encoded, opened, photo
+from tests.support.tiny_pipeline import needs_torch, tiny_pipeline
 
-DEADLINE = 30.0
+# Torch alone takes seconds to load, and on a busy machine many.
+DEADLINE = 100.0
 REFERENCES = tuple(
     ReferenceImage(encoded(photo(), name), ImageFormat(name.lower()), 120, 80)
     for name in ("PNG", "JPEG", "WEBP")
@@ -70,8 +73,15 @@ def studio(_url: str, _bounds: Bounds) -> Provider:
     return StudioProvider(processes=1)
 
 
+def diffusers(_url: str, _bounds: Bounds) -> Provider:
+    weights = Weights(str(tiny_pipeline()), is_folder=True, device="cpu", steps=2)
+    return LocalDiffusersProvider(LocalSettings(weights, sizes=[(96, 64)], batch=2))
+
+
 across_the_network = pytest.mark.parametrize("build", [gemini, openai])
-everyone = pytest.mark.parametrize("build", [gemini, openai, studio])
+everyone = pytest.mark.parametrize(
+    "build", [gemini, openai, studio, pytest.param(diffusers, marks=needs_torch)]
+)
 
 
 @pytest_asyncio.fixture

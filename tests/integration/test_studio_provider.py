@@ -24,6 +24,7 @@ from ketchup.providers.base import (
     Unavailable,
 )
 from ketchup.providers.studio import StudioProvider
+from tests.support.process import until_gone
 
 DEADLINE = 30.0
 
@@ -132,7 +133,7 @@ async def test_a_process_that_died_while_idle_is_not_noticed(studio: StudioProvi
     first = await _render(studio, _request())
     (pid,) = studio.pids()
     os.kill(pid, signal.SIGKILL)
-    await _until_gone(pid)
+    await until_gone(pid)
     again = await _render(studio, _request())
     assert again == first
 
@@ -246,7 +247,7 @@ def test_no_renderer_outlives_a_server_killed_with_9(tmp_path: Path) -> None:
         assert _alive(pid)
         server.kill()
         server.wait()
-        asyncio.run(_until_gone(pid))
+        asyncio.run(until_gone(pid))
 
 
 def _environment() -> dict[str, str]:
@@ -264,16 +265,3 @@ def _alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
-
-
-async def _until_gone(pid: int) -> None:
-    """Wait for the end of a process that need not be a child of this one."""
-    try:
-        process = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    gone = asyncio.Event()
-    asyncio.get_running_loop().add_reader(process, gone.set)
-    await asyncio.wait_for(gone.wait(), DEADLINE)
-    asyncio.get_running_loop().remove_reader(process)
-    os.close(process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import select
@@ -171,3 +172,16 @@ def _descendants(pid: int) -> list[int]:
 
 def _log(data: Path) -> Path:
     return data.parent / f"{data.name}.log"
+
+
+async def until_gone(pid: int) -> None:
+    """Wait for the end of a process that need not be a child of this one."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    gone = asyncio.Event()
+    asyncio.get_running_loop().add_reader(process, gone.set)
+    await asyncio.wait_for(gone.wait(), DEADLINE_SECONDS)
+    asyncio.get_running_loop().remove_reader(process)
+    os.close(process)

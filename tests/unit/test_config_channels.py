@@ -50,3 +50,25 @@ def test_a_wrong_channel_is_told_in_one_sentence(tmp_path: Path, lines: str, tol
     with pytest.raises(SettingsError) as caught:
         load({}, folder=tmp_path)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("", "a needs a path or a pipeline, and not both"),
+        ('path = "/x"\npipeline = "a/b"', "a needs a path or a pipeline, and not both"),
+        ('pipeline = "klein"', "expected an owner and a name"),
+        ('path = "/x"\ndevice = "cuda:x"', "expected auto, cpu, mps, cuda"),
+        ('path = "/x"\nbatch = 0', "expected a whole number, 1 to 64"),
+        ('path = "/x"\noffload = "disk"', "expected none, model or sequential"),
+    ],
+)
+def test_a_wrong_channel_of_local_weights_is_told_in_one_sentence(
+    tmp_path: Path, lines: str, told: str
+) -> None:
+    text = '[channels.a]\nprovider = "diffusers"\nmodels = ["google/gempix2"]\n'
+    (tmp_path / "ketchup.toml").write_text(text + lines)
+
+    with pytest.raises(SettingsError) as caught:
+        load({}, folder=tmp_path)
+    assert told in str(caught.value)

@@ -286,7 +286,10 @@ ChannelName = Annotated[
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"),
     Accepts("a name of letters, digits and _ -"),
 ]
-ProviderName = Annotated[Literal["gemini", "openai", "studio"], Accepts("gemini, openai or studio")]
+ProviderName = Annotated[
+    Literal["gemini", "openai", "diffusers", "studio"],
+    Accepts("gemini, openai, diffusers or studio"),
+]
 EnvironmentName = Annotated[Literal["live", "test"], Accepts("live or test")]
 UnknownPolicy = Annotated[
     Literal["auto", "resubmit", "fail_and_release"], Accepts("auto, resubmit or fail_and_release")
@@ -302,6 +305,29 @@ PixelSizes = Annotated[
 PerRequest = Annotated[int, _Whole, Field(ge=1, le=10), Accepts("a whole number, 1 to 10")]
 Extra = Annotated[
     dict[str, Any], BeforeValidator(_numbers), Accepts("a table, such as { steps = 8 }")
+]
+HubId = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}$"),
+    Accepts("an owner and a name, such as black-forest-labs/FLUX.2-klein-4B"),
+]
+Device = Annotated[
+    str,
+    Field(pattern=r"^(auto|cpu|mps|(cuda|xpu)(:[0-9]{1,2})?)$"),
+    Accepts("auto, cpu, mps, cuda or one of several, such as cuda:1"),
+]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"],
+    Accepts("auto, float32, bfloat16 or float16"),
+]
+Offload = Annotated[Literal["none", "model", "sequential"], Accepts("none, model or sequential")]
+Guidance = Annotated[
+    float, _Whole, Field(ge=0, le=100, allow_inf_nan=False), Accepts("a number, 0 to 100")
+]
+Steps = Annotated[int, _Whole, Field(ge=1, le=1000), Accepts("a whole number, 1 to 1000")]
+Batch = Annotated[int, _Whole, Field(ge=1, le=64), Accepts("a whole number, 1 to 64")]
+BatchWait = Annotated[
+    float, _Whole, Field(ge=0, le=10, allow_inf_nan=False), Accepts("seconds, 0 to 10")
 ]
 Form = Annotated[ResultForm, Accepts("url or data")]
 ModelId = Annotated[

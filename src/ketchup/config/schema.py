@@ -294,10 +294,45 @@ class ChannelSettings(Group):
         ("output_format",), description="openai: fields that this server takes."
     )
     image_field: kinds.Text = Field("image[]", description="openai: the name of a reference.")
-    sizes: kinds.PixelSizes = Field((), description="openai: the only sizes; by default any.")
+    sizes: kinds.PixelSizes = Field(
+        (), description="openai, diffusers: the only sizes; by default any."
+    )
     per_request: kinds.PerRequest = Field(10, description="openai: images per request.")
     extra: kinds.Extra = Field(
         default_factory=dict, description="openai: fields that go into every request."
+    )
+    path: kinds.Folder | None = Field(
+        None, description="diffusers: the folder of the pipeline; nothing is downloaded then."
+    )
+    pipeline: kinds.HubId | None = Field(
+        None, description="diffusers: the pipeline's id on the hub, in place of a path."
+    )
+    device: kinds.Device = Field(
+        "auto", description="diffusers: where it runs; `auto` is a GPU if there is one."
+    )
+    dtype: kinds.Dtype = Field(
+        "auto", description="diffusers: kind of number; `auto` is bfloat16, float32 on a CPU."
+    )
+    offload: kinds.Offload = Field(
+        "none",
+        description="diffusers: what waits in the machine's memory while it is not used: whole "
+        "models, or every layer, which needs the least and takes the longest.",
+    )
+    compile: kinds.Flag = Field(
+        default=False,
+        description="diffusers: compile the model; the first call of each size takes longer.",
+    )
+    steps: kinds.Steps | None = Field(
+        None, description="diffusers: steps per image; by default the pipeline's own."
+    )
+    guidance: kinds.Guidance | None = Field(
+        None, description="diffusers: how closely the prompt is kept to; by default its own."
+    )
+    batch: kinds.Batch = Field(
+        1, description="diffusers: images that one call draws at most; `concurrency` bounds it too."
+    )
+    batch_wait: kinds.BatchWait = Field(
+        0.02, description="diffusers: how long the first image of a call waits for others."
     )
 
 
@@ -486,8 +521,8 @@ class Settings(BaseSettings):
             for model in channel.models:
                 if models is not None and model not in models:
                     raise ValueError(f"{name} serves {model}, and there is no such model")
-            if channel.key is None and channel.base_url is None and channel.provider != "studio":
-                raise ValueError(f"{name} has no key; set key or key_env, or a base_url of yours")
+            if fault := _fault_of(channel):
+                raise ValueError(f"{name} {fault}")
         return channels
 
     @field_validator("default_plan")
@@ -514,6 +549,18 @@ class Settings(BaseSettings):
         host = _WILDCARDS.get(self.host, self.host)
         port = self.port if bound_port is None else bound_port
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _fault_of(channel: ChannelSettings) -> str | None:
+    match channel.provider:
+        case "studio":
+            return None
+        case "diffusers":
+            is_one = (channel.path is None) != (channel.pipeline is None)
+            return None if is_one else "needs a path or a pipeline, and not both"
+        case _:
+            is_open = channel.key is not None or channel.base_url is not None
+            return None if is_open else "has no key; set key or key_env, or a base_url of yours"
 
 
 def _insist_on_plan(name: str, info: ValidationInfo, place: tuple[str, ...]) -> None:

@@ -149,6 +149,21 @@ class ImageRequest:
     """Whether a key for tests asks. Who draws by rules says so in the picture."""
 
 
+def size_of(request: ImageRequest, sizes: Sequence[tuple[int, int]] = ()) -> tuple[int, int]:
+    """Return (width, height) in pixels: of `sizes` the nearest in shape, if there are only these.
+
+    `auto` is the shape of the first reference, or square.
+    """
+    ratio = request.aspect_ratio
+    if ratio is None and request.references:
+        ratio = nearest_ratio(request.references[0].width, request.references[0].height)
+    width, height = dimensions(ratio or AspectRatio.SQUARE, request.image_size)
+    if not sizes:
+        return width, height
+    wanted = width / height
+    return min(sizes, key=lambda side: max(side[0] / side[1] / wanted, wanted * side[1] / side[0]))
+
+
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
     """One rendered picture."""

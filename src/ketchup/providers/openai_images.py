@@ -21,15 +21,13 @@ import msgspec
 
 from ketchup.providers.base import (
     AnswerLost,
-    AspectRatio,
     GeneratedImage,
     ImageRequest,
     Misconfigured,
     Progress,
     ProviderError,
     Refused,
-    dimensions,
-    nearest_ratio,
+    size_of,
 )
 from ketchup.providers.upstream import (
     Answer,
@@ -156,7 +154,7 @@ class OpenAIImagesProvider:
 
     def _fields(self, request: ImageRequest, first: int, count: int) -> dict[str, Any]:
         settings = self._settings
-        width, height = _size(request, settings.sizes)
+        width, height = size_of(request, settings.sizes)
         fields: dict[str, Any] = {
             "model": settings.models.get(request.model, request.model.removeprefix(_MAKER)),
             "prompt": request.prompt.encode("utf-8", "replace").decode(),
@@ -186,17 +184,6 @@ class OpenAIImagesProvider:
         if picture.url is not None:
             return checked(await self._fetch(picture.url), bounds)
         raise AnswerLost("a picture without data and without an address")
-
-
-def _size(request: ImageRequest, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    ratio = request.aspect_ratio
-    if ratio is None and request.references:
-        ratio = nearest_ratio(request.references[0].width, request.references[0].height)
-    width, height = dimensions(ratio or AspectRatio.SQUARE, request.image_size)
-    if not sizes:
-        return width, height
-    wanted = width / height
-    return min(sizes, key=lambda side: max(side[0] / side[1] / wanted, wanted * side[1] / side[0]))
 
 
 def _form(fields: Mapping[str, Any], request: ImageRequest, name: str) -> tuple[bytes, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,3 +21,16 @@ async def unless(cancelled: asyncio.Event, work: Coroutine[Any, Any, T], error: 
         task.cancel()
         stop.cancel()
         await asyncio.gather(task, stop, return_exceptions=True)
+
+
+async def together(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all at once; the first failure cancels the others, and none is left behind."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            # A second cancel would interrupt the ending of its process.
+            if not task.cancelling():
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
-from ketchup.providers.base import (
-    AspectRatio,
-    GeneratedImage,
-    ImageRequest,
-    Progress,
-    Unavailable,
-    dimensions,
-    nearest_ratio,
-)
+from ketchup.providers.base import GeneratedImage, ImageRequest, Progress, Unavailable, size_of
 from ketchup.providers.studio.job import Job
 from ketchup.providers.studio.pool import Pool
-from ketchup.providers.waiting import unless
-
-T = TypeVar("T")
+from ketchup.providers.waiting import together, unless
 
 
 class StudioProvider:
@@ -46,7 +35,7 @@ class StudioProvider:
             return GeneratedImage(data, request.output_format, job.width, job.height)
 
         stopped = Unavailable("The task was cancelled while it rendered.")
-        return await unless(cancelled, _together([render(job) for job in jobs]), stopped)
+        return await unless(cancelled, together([render(job) for job in jobs]), stopped)
 
     async def close(self) -> None:
         """End every process."""
@@ -58,7 +47,7 @@ class StudioProvider:
 
 
 def _job(request: ImageRequest, index: int) -> Job:
-    width, height = dimensions(_ratio(request), request.image_size)
+    width, height = size_of(request)
     return Job(
         # A lone surrogate has no UTF-8 form, and so could not cross to the other process.
         prompt=request.prompt.encode("utf-8", "replace").decode(),
@@ -70,24 +59,3 @@ def _job(request: ImageRequest, index: int) -> Job:
         references=tuple(reference.data for reference in request.references),
         is_test=request.is_test,
     )
-
-
-def _ratio(request: ImageRequest) -> AspectRatio:
-    if request.aspect_ratio is not None:
-        return request.aspect_ratio
-    if request.references:
-        return nearest_ratio(request.references[0].width, request.references[0].height)
-    return AspectRatio.SQUARE
-
-
-async def _together(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all at once; the first failure cancels the others, and none is left behind."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            # A second cancel would interrupt the ending of its process.
-            if not task.cancelling():
-                task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
