@@ -74,6 +74,8 @@ def _aloft(stage: Stage, singles: Sequence[_Single], nearest: Setting) -> list[P
     """Hang them in the air or water, the first one large, the others ever farther away."""
     chance, unit, placed = stage.stream("aloft"), stage.unit, []
     sink = 0.12 * stage.height if nearest.surface is Surface.DEEP else 0.0
+    # A title takes the uppermost part of the sky.
+    sink += 0.16 * stage.height if stage.lettering else 0.0
     for number, one in enumerate(singles):
         aside, down = _ALOFT[number % len(_ALOFT)]
         scale = chance.uniform(0.62, 0.74) * 0.86**number if number else 1.0
