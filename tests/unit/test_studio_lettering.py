@@ -25,7 +25,7 @@ def _document(prompt: str) -> str:
         ('a sign that says "OPEN"', "OPEN"),
         ("ein Schild mit der Aufschrift „Grüß Gott“", "Grüß Gott"),
         ("ein Schild mit »Straße«", "Straße"),
-        ("een bord met ‘Welkom’", "Welkom"),
+        ("een bord met \u2018Welkom\u2019", "Welkom"),
         ("a boat 'Ahoy'", "Ahoy"),
         ("城と「ようこそ」", "ようこそ"),
         ("『海へ』という本", "海へ"),

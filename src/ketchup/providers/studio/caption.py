@@ -46,9 +46,10 @@ def _painted(stage: Stage, data: str, size: float) -> None:
         face, edge = mix(stage.light.ambient, _NIGHT, 0.4), _CREAM
     else:
         face, edge = stage.ink or _CREAM, mix(mix(sky, stage.light.ambient, 0.6), _NIGHT, 0.55)
-    if stage.style in {Style.PLAIN, Style.WATERCOLOUR}:
-        with canvas.moved(0, size * 0.055):
-            canvas.line(data, edge, size * 0.12, alpha=0.55)
+    if stage.style is not Style.LINE:
+        if stage.style is not Style.PAPER:
+            with canvas.moved(0, size * 0.055):
+                canvas.line(data, edge, size * 0.12, alpha=0.55)
         canvas.line(data, edge, size * 0.1)
     canvas.path(data, face)
 
@@ -58,7 +59,7 @@ def _glowing(stage: Stage, data: str, size: float) -> None:
     gas = _gas(stage)
     # The strokes are ours to draw: the canvas of tubes would bend a second tube round each.
     canvas, stroke = stage.canvas, Canvas.line
-    wide = size / 160
+    wide = max(size / 110, 1.2 * stage.unit)
     if not isinstance(canvas, Tubes):
         canvas.path(data, mix(gas, "#0c0616", 0.8), alpha=0.55)
     for width, alpha, colour in (

@@ -64,17 +64,26 @@ def _paint_scene(
 ) -> None:
     nearest = order[-1]
     if stage.style is Style.NEON and nearest.name == WALL:
-        nearest = hang(stage, nearest)
+        nearest = hang(stage, nearest, _stature(scene))
     else:
         _paint_place(stage, order)
+    stage.canvas.main = True
     if references:
         exhibit.place(stage, scene, references, nearest)
     else:
         paint_placed(stage, arrange(stage, scene.subjects, nearest), nearest)
+    stage.canvas.main = False
     if nearest.front:
         nearest.front(stage)
     if stage.lettering and not _carried(scene):
+        stage.canvas.main = True
         paint_title(stage, alone=nearest.name == WALL and not (scene.subjects or references))
+        stage.canvas.main = False
+
+
+def _stature(scene: Scene) -> float:
+    known = catalogue.subjects()
+    return max((known[mention.name].stature for mention in scene.subjects), default=1.0)
 
 
 def _boarded(scene: Scene, nearest: Setting, references: Sequence[Reference]) -> Scene:

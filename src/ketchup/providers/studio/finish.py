@@ -17,6 +17,9 @@ from ketchup.providers.studio.wishes import Style
 
 WALL: Final = "bricks"
 """The setting that tubes hang in."""
+_HUNG: Final = 0.47
+_HUNG_UNDER_WORDS: Final = 0.38
+"""The stature of a sign on the wall, alone and with words above it."""
 _SKY_SHEETS: Final = 5
 _GROUND_SHEETS: Final = 6
 
@@ -33,16 +36,18 @@ def lit_for(scene: Scene) -> Scene:
     return scene
 
 
-def hang(stage: Stage, wall: Setting) -> Setting:
+def hang(stage: Stage, wall: Setting, tallest: float) -> Setting:
     """Paint the wall that tubes hang on, and return it as a place for them.
 
-    The wall is painted as it is, by night; what hangs on it has its colours as by day.
+    The wall is painted as it is, by night; what hangs on it has its colours as by day, and one size
+    whatever it shows: `tallest` is the largest stature among it.
     """
     tubes, stage.canvas = stage.canvas, Canvas(stage.width, stage.height, prefix="w")
     wall.paint(stage)
     tubes.lay_over(stage.canvas)
     stage.canvas, stage.light = tubes, light_of(Time.DAY, Weather.CLEAR)
-    return replace(wall, surface=Surface.TABLE, stand=-0.42, scale=1.3)
+    size = (_HUNG_UNDER_WORDS if stage.lettering else _HUNG) / tallest
+    return replace(wall, surface=Surface.TABLE, stand=-0.32, scale=size, hung=True)
 
 
 def finish(stage: Stage) -> None:

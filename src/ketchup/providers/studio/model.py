@@ -153,6 +153,8 @@ class Setting:
     """Where on the ground things stand, when it is a table."""
     scale: float = 0.85
     """How large things are on a table."""
+    hung: bool = False
+    """Whether everything hangs on its wall, and nothing stands or flies."""
     time: Time | None = None
     """The light it has whatever the prompt says."""
     parts: tuple[str, ...] = ()

@@ -171,10 +171,13 @@ def _lexicon() -> Mapping[str, Meanings]:
 
 
 def _entries() -> Iterator[tuple[str, Kind, str]]:
+    places = {word for setting in catalogue.settings().values() for word in setting.words}
     for subject in catalogue.subjects().values():
         for word in subject.words:
             yield word, Kind.SUBJECT, subject.name
-            yield plural(word), Kind.SUBJECTS, subject.name
+            # A flower is a thing, flowers are a meadow.
+            if plural(word) not in places:
+                yield plural(word), Kind.SUBJECTS, subject.name
         yield from ((word, Kind.SUBJECTS, subject.name) for word in subject.plurals)
         yield from ((part, Kind.PART, part) for part in subject.parts)
     for setting in catalogue.settings().values():

@@ -31,6 +31,8 @@ DARK: Final[Colour] = "#161019"
 
 _SOLID: Final = 0.42
 """The opacity from which something is a thing and not a gleam on one."""
+_BLACK: Final = 0.27
+"""The lightness under which a pen fills a shape instead of outlining it."""
 _FINE: Final = 14
 """How many pieces a shape has that is a texture: grass, leaves, flakes."""
 
@@ -158,12 +160,11 @@ class Inked(_Flat):
         colour, seen = self._mean(fill, alpha)
         if not data or seen < _SOLID:
             return
-        light = lightness(colour)
-        if light < 0.3:  # noqa: PLR2004 - nearly black
-            self._filled(data, INK)
+        if lightness(colour) < _BLACK:
+            self._filled(data, self._ink())
             return
         fine = data.count("M") > _FINE
-        self._stroked(data, INK, 2.2 if fine else 4.6)
+        self._stroked(data, self._ink(), 2.0 if fine else self._nib())
         self._filled(data, PAPER)
 
     @override
@@ -173,11 +174,18 @@ class Inked(_Flat):
         if not data or seen < 0.3:  # noqa: PLR2004 - hardly there
             return
         wide = width * self._grown() / self._unit
-        if wide < 5 or lightness(mean) < 0.3:  # noqa: PLR2004 - a pen's width; nearly black
-            self._stroked(data, INK, min(max(wide * 0.8, 1.4), 9))
+        if wide < self._nib() or lightness(mean) < _BLACK:
+            self._stroked(data, self._ink(), min(max(wide * 0.8, 1.4), 9))
             return
-        self._stroked(data, INK, wide + 4.6)
+        self._stroked(data, self._ink(), wide + self._nib())
         self._stroked(data, PAPER, wide)
+
+    def _nib(self) -> float:
+        return 6.2 if self.main else 4.0
+
+    def _ink(self) -> Colour:
+        """Return a thinner ink for what is only around."""
+        return INK if self.main else mix(INK, PAPER, 0.42)
 
 
 class Tubes(_Flat):

@@ -31,6 +31,8 @@ class Canvas:
     def __init__(self, width: float, height: float, *, prefix: str = "n") -> None:
         self.width = width
         self.height = height
+        self.main = False
+        """Whether what is painted now is what the picture is of, and not around it."""
         self._shapes: list[str] = []
         self._definitions: dict[str, str] = {}
         self._gradients: dict[str, str] = {}

@@ -85,7 +85,7 @@ NUMBERS: Final[dict[str, int]] = {
 TIMES: Final[dict[Time, str]] = {
     Time.NEON: "neon cyberpunk synthwave vaporwave retrowave futuristic ネオン",
     Time.DAWN: "dawn sunrise morning daybreak sonnenaufgang morgen morgens morgendämmerung "
-    "zonsopgang ochtend 朝 夜明け 日の出",
+    "morgengrauen zonsopgang ochtend 朝 夜明け 日の出",
     Time.GOLDEN: "golden_hour golden_light warm_light late_afternoon goldene_stunde gouden_uur",
     Time.SUNSET: "sunset sundown evening sonnenuntergang abend abends zonsondergang avond "
     "夕日 夕焼け 夕方",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ketchup.providers.studio.colour import deeper, mix
 from ketchup.providers.studio.model import Setting, Stage, Surface, Wash
 from ketchup.providers.studio.svg import num
+from ketchup.providers.studio.wishes import Style
 
 _ROWS = 26
 
@@ -32,9 +33,39 @@ def paint(stage: Stage) -> None:
         for x in range(-8, 9)
     )
     canvas.line(joints, stage.shade("#4c4742", 0, -0.4), 2.4 * unit, alpha=0.6)
-    lamp = (stage.width * (0.5 + stage.side * 0.22), base * 0.3)
-    glow = Wash(lamp, (700 * unit, 620 * unit), "#ffe2b0", 0.22 * stage.light.glow)
-    stage.before.append(glow)
+    if stage.light.lamps and stage.style is not Style.NEON:
+        _lamp(stage, base)
+    else:
+        lamp = (stage.width * (0.5 + stage.side * 0.22), base * 0.3)
+        glow = Wash(lamp, (700 * unit, 620 * unit), "#ffe2b0", 0.22 * stage.light.glow)
+        stage.before.append(glow)
+
+
+def _lamp(stage: Stage, base: float) -> None:
+    """Hang a lamp on the wall, whose light falls on the wall and the pavement."""
+    canvas, unit = stage.canvas, stage.unit
+    x, y = stage.width * (0.5 + stage.side * 0.03), base * 0.26
+    iron = stage.shade("#2c2a30", 0, -0.2)
+    canvas.line(
+        f"M{num(x)} {num(y - 70 * unit)}Q{num(x)} {num(y - 96 * unit)} {num(x - 30 * unit)}"
+        f" {num(y - 96 * unit)}",
+        iron,
+        6 * unit,
+    )
+    canvas.path(
+        f"M{num(x - 62 * unit)} {num(y)}Q{num(x - 54 * unit)} {num(y - 66 * unit)} {num(x)}"
+        f" {num(y - 70 * unit)}Q{num(x + 54 * unit)} {num(y - 66 * unit)} {num(x + 62 * unit)}"
+        f" {num(y)}Z",
+        iron,
+    )
+    canvas.ellipse((x, y), (46 * unit, 11 * unit), "#ffe9b8")
+    for radii, share, alpha in (
+        ((360, 520), 0.5, 0.5),
+        ((170, 150), 0.1, 0.5),
+        ((420, 90), 0, 0.4),
+    ):
+        down = y + (base * 1.12 - y if not share else 520 * share * unit)
+        stage.before.append(Wash((x, down), (radii[0] * unit, radii[1] * unit), "#ffc97a", alpha))
 
 
 def _courses(stage: Stage, brick: str, base: float) -> None:
