@@ -40,7 +40,7 @@ def test_what_is_quoted_is_lettered(prompt: str, expected: str) -> None:
 
 
 def test_quoted_words_are_not_drawn_as_things() -> None:
-    assert parse('a sign that says "no dogs, no cats"').subjects == (Mention("sign"),)
+    assert parse('a sign that says "dogs and cats"').subjects == (Mention("sign"),)
 
 
 def test_a_prompt_in_quotation_marks_is_still_a_prompt() -> None:
@@ -82,6 +82,10 @@ def test_what_has_no_outline_is_not_drawn_at_all(quoted: str) -> None:
 
 def test_unseen_characters_fall_out_of_what_is_drawn() -> None:
     assert legible("O\u202eP\x00E\u200bN\n\tnow") == "OPEN now"
+
+
+def test_a_quotation_of_which_little_could_be_drawn_is_not_drawn() -> None:
+    assert legible("ok \u0645\u0631\u062d\u0628\u0627") == ""
 
 
 def test_a_long_quotation_is_cut_at_a_word() -> None:

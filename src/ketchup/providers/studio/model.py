@@ -187,6 +187,8 @@ class Subject:
     """Whether several of them come in several hues."""
     lamp: float = 0.0
     """How far its own light reaches in the dark, as a share of its height."""
+    season: Season | None = None
+    """The season it brings along when the prompt names none."""
     lettered: bool = False
     """Whether words that the prompt quotes are written on it."""
 

@@ -274,7 +274,7 @@ class _Reader:
         return Scene(
             time=_first(self._times, Time.NEON),
             weather=min(self._weathers, key=list(vocabulary.WEATHERS).index, default=None),
-            season=self._seasons[0] if self._seasons else None,
+            season=self._season(),
             settings=tuple(dict.fromkeys(self._settings)),
             subjects=tuple(_mention(noun) for noun in self._nouns),
             arrangement=Arrangement.BASKET if "basket" in names else arrangement,
@@ -284,6 +284,12 @@ class _Reader:
             style=self._style(),
             edits=tuple(dict.fromkeys(self._edits)),
         )
+
+    def _season(self) -> Season | None:
+        """Return the season named first, or what a subject brings along: a snowman, snow."""
+        known = catalogue.subjects()
+        brought = (known[noun.name].season for noun in self._nouns)
+        return next(filter(None, (*self._seasons, *brought)), None)
 
     def _style(self) -> Style:
         """Return the style named first; a "neon cat" is made of tubes, a neon city lit by them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ketchup.providers.studio.light import Season
 from ketchup.providers.studio.model import Pen, Place, Subject
 
 _COAT = (
@@ -82,6 +83,7 @@ SUBJECT = Subject(
     metres=0.9,
     breadth=0.8,
     draw=draw,
+    season=Season.WINTER,
     plurals=("pinguine", "pinguïns"),
     many=5,
 )

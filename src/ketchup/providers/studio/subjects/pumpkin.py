@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ketchup.providers.studio.colour import mix
+from ketchup.providers.studio.light import Season
 from ketchup.providers.studio.model import Pen, Place, Subject
 
 _RIBS = ((-46, 26, 40), (46, 26, 40), (-30, 30, 46), (30, 30, 46), (-14, 30, 48), (14, 30, 48))
@@ -83,6 +84,7 @@ SUBJECT = Subject(
     metres=0.5,
     breadth=1.35,
     draw=draw,
+    season=Season.AUTUMN,
     plurals=("kürbisse", "pompoenen"),
     lamp=1.2,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ketchup.providers.studio.light import Season
 from ketchup.providers.studio.model import Pen, Place, Subject
 
 
@@ -83,6 +84,7 @@ SUBJECT = Subject(
     metres=1.7,
     breadth=0.85,
     draw=draw,
+    season=Season.WINTER,
     plurals=("snowmen", "schneemänner", "sneeuwpoppen"),
     parts=("scarf", "hat"),
 )
