@@ -118,14 +118,20 @@ class PaperCut(_Flat):
         if not data or seen < _SOLID:
             return
         fine = data.count("M") > _FINE
-        if not fine:
-            self._stroked(data, "#150c1c", 10, 0.07)
-        for reach, dark in ((3, 0.2),) if fine else ((11, 0.1), (7, 0.13), (3, 0.2)):
-            with self._shifted(reach):
-                self._filled(data, "#150c1c", dark)
+        if fine:
+            with self._shifted(3):
+                self._filled(data, "#150c1c", 0.2)
+        else:
+            self._rim(data)
         self._filled(data, self._sheet(colour))
         if not fine:
             self._stroked(data, mix(self._sheet(colour), WHITE, 0.35), 0.9, 0.6)
+
+    def _rim(self, data: str) -> None:
+        """Lay a soft shadow as a stroke: only its rim is seen, and to fill it would cost more."""
+        for reach, dark in ((4.6, 0.15), (1.8, 0.22)):
+            with self._shifted(reach):
+                self._stroked(data, "#150c1c", 2 * reach, dark)
 
     @override
     def line(self, data: str, colour: Fill, width: float, *, alpha: float = 1) -> None:
