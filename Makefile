@@ -66,7 +66,7 @@ $(LOCAL)/.installed: requirements/local.lock pyproject.toml
 torture: install ## The long forms of the fault tests and the simulation, and every part of the benchmark
 	$(BIN)/pytest -q -m torture --timeout 1800 tests/faults tests/simulation tests/e2e
 
-gallery: install ## Render the sixteen gallery pictures under docs/gallery
+gallery: install ## Render the thirty-two gallery pictures under docs/gallery
 	$(BIN)/python -m docs.gallery
 
 docs: install ## Generate docs/configuration.md from the settings

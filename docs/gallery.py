@@ -1,4 +1,4 @@
-"""Renders the gallery: sixteen prompts, as `make gallery` keeps them under docs/gallery.
+"""Renders the gallery: thirty-two prompts, as `make gallery` keeps them under docs/gallery.
 
 Each picture is rendered as the server renders it, at 1024 pixels as PNG, which is what the printed
 times measure; what is kept is a smaller WebP. The references that some prompts need are drawn
@@ -59,6 +59,22 @@ ENTRIES: Final = (
     Entry("silence", "The sound of silence in indigo and gold"),
     Entry("basket", "Put them in a basket in a flower meadow", 0, ("bottle", "soap", "cup")),
     Entry("print", "Put this on the table by the window", 0, ("photograph",)),
+    Entry("open-late", 'A neon sign of a cup of coffee, "OPEN LATE"'),
+    Entry("swan", "Ein Schwan auf einem See im Morgengrauen, Aquarell"),
+    Entry("train", "A steam train in the mountains at sunset, paper cut"),
+    Entry("owl", "An owl in a forest, line art"),
+    Entry("postcard", "Ein Leuchtturm am Meer bei Sonnenuntergang „Grüße vom Meer“"),
+    Entry("hills", 'A wooden sign that says "This way to the hills" in the countryside'),
+    Entry("book", 'A blue book titled "The Quiet Sea" on a table by the window at dusk'),
+    Entry("snowman", "雪の森の雪だるま、夜"),
+    Entry("elephants", "Two elephants in the desert at sunset"),
+    Entry("penguins", "Three penguins by the sea in winter"),
+    Entry("plane", "Een rood vliegtuig boven de zee bij zonsopgang"),
+    Entry("birthday", 'A birthday cake with pink icing, "Alles Gute!"'),
+    Entry("sunflowers", "Five sunflowers on a hill at golden hour, watercolour"),
+    Entry("pumpkin", "A pumpkin in a field at night, halloween"),
+    Entry("framed", "Put it in a gold frame", 0, ("photograph",)),
+    Entry("added", "Add two red boats and make it warmer", 0, ("sea",)),
 )
 
 
@@ -84,6 +100,8 @@ def reference(name: str) -> bytes:
     """Draw one reference image, as a customer would send it."""
     if name == "photograph":
         return render(Job("mountains at sunset", 1, 1264, 848, 1, "jpeg"))
+    if name == "sea":
+        return render(Job("the sea by day", 4, 1024, 1024, 1, "jpeg"))
     if name == "soap":
         return _soap()
     return _packshot(name, {"bottle": "#158a90", "cup": "#d8503f"}[name])

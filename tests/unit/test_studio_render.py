@@ -15,7 +15,7 @@ from PIL import Image
 import ketchup
 from ketchup.providers.base import AspectRatio, ImageSize, dimensions
 from ketchup.providers.studio import catalogue, cutout, placing
-from ketchup.providers.studio.arrange import Placed
+from ketchup.providers.studio.arrange import Placed, arrange
 from ketchup.providers.studio.colour import rgb
 from ketchup.providers.studio.compose import compose
 from ketchup.providers.studio.job import Job
@@ -218,6 +218,20 @@ def test_night_has_stars_and_lit_windows_and_day_has_not() -> None:
     assert _stage("a house at night").light.lamps
     assert _stage("a house at night").light.stars
     assert not _stage("a house at noon").light.lamps
+
+
+def test_a_snowman_brings_its_snow_unless_a_season_was_named() -> None:
+    assert _stage("a snowman").growth.snow
+    assert not _stage("a snowman in summer").growth.snow
+
+
+def test_things_that_stand_together_do_not_reach_beyond_the_picture() -> None:
+    scene = _stage("two elephants")
+    nearest = catalogue.settings()["desert"]
+    placed = arrange(scene, parse("two elephants").subjects, nearest)
+    for one in placed:
+        half = one.height * one.subject.breadth / 2
+        assert half * 0.9 < one.foot[0] < SIDE - half * 0.9
 
 
 @pytest.mark.parametrize("prompt", ["a teal bottle on a plain white background", "a cup, isolated"])

@@ -8,6 +8,9 @@ Rendering happens in processes of its own (`pool`, `worker`), because resvg hold
 lock. Importing this package loads neither resvg nor Pillow.
 
     prompt -> Scene -> compose -> Stage (canvas + washes) -> raster -> PNG, JPEG or WebP
+
+A style is the kind of canvas that the scene is painted on (`styles`, `finish`); watercolour is what
+`raster` does at the end. A photograph from edge to edge is edited as pixels (`retouch`, `restyle`).
 """
 
 from ketchup.providers.studio.provider import StudioProvider

@@ -22,6 +22,9 @@ _ALOFT: Final = (
 """Places in the air: sideways from the middle towards the light, and down the sky."""
 _ON_LAND: Final = (0.56, 0.69, 0.49, 0.76, 0.61)
 _ON_WATER: Final = (0.25, 0.46, 0.15, 0.34, 0.6)
+_ROOM: Final = 0.9
+"""The share of the width that things standing together may take."""
+_PAIR: Final = 2
 _SMALL: Final = 3.0
 """Metres under which a thing steps nearer when it stands beside large ones."""
 
@@ -67,6 +70,8 @@ def _measure(stage: Stage) -> float:
 
 
 def _flies(subject: Subject, nearest: Setting) -> bool:
+    if nearest.hung:
+        return False
     return subject.place is Place.SKY or nearest.surface in {Surface.VOID, Surface.DEEP}
 
 
@@ -74,6 +79,8 @@ def _aloft(stage: Stage, singles: Sequence[_Single], nearest: Setting) -> list[P
     """Hang them in the air or water, the first one large, the others ever farther away."""
     chance, unit, placed = stage.stream("aloft"), stage.unit, []
     sink = 0.12 * stage.height if nearest.surface is Surface.DEEP else 0.0
+    # A title takes the uppermost part of the sky.
+    sink += 0.16 * stage.height if stage.lettering else 0.0
     for number, one in enumerate(singles):
         aside, down = _ALOFT[number % len(_ALOFT)]
         scale = chance.uniform(0.62, 0.74) * 0.86**number if number else 1.0
@@ -89,23 +96,34 @@ def _on_ground(stage: Stage, singles: Sequence[_Single], nearest: Setting) -> li
     del nearest
     chance, total = stage.stream("ground"), len(singles)
     hero = max((one.subject for one in singles), key=lambda subject: subject.metres)
-    placed = []
-    for number, (one, x) in enumerate(zip(singles, _slots(stage, total), strict=True)):
-        share = _line(one.subject, hero, number) + chance.uniform(-0.03, 0.03)
+    shares = [
+        _line(one.subject, hero, i) + chance.uniform(-0.03, 0.03) for i, one in enumerate(singles)
+    ]
+    heights = []
+    for one, share in zip(singles, shares, strict=True):
         near = 0.55 + 0.75 * share if total > 1 else 1.0
         relative = (one.subject.metres / hero.metres) ** 0.36 / (1 + 0.06 * (total - 1))
-        height = hero.stature * _measure(stage) * relative * near
-        placed.append(one.at((x, stage.ground(share)), height))
-    return placed
+        heights.append(hero.stature * _measure(stage) * relative * near)
+    room = sum(h * one.subject.breadth for h, one in zip(heights, singles, strict=True))
+    # Two elephants are wider than the picture; what stands alone may reach beyond its edge.
+    fit = min(1.0, stage.width * _ROOM / room) if total > 1 else 1.0
+    slots = _slots(stage, singles, room * fit)
+    return [
+        one.at((x, stage.ground(share)), height * fit)
+        for one, x, share, height in zip(singles, slots, shares, heights, strict=True)
+    ]
 
 
-def _slots(stage: Stage, total: int) -> list[float]:
+def _slots(stage: Stage, singles: Sequence[_Single], room: float) -> list[float]:
     """Return where they stand from side to side, away from the light when there is one only."""
+    total = len(singles)
     if total == 1:
         return [stage.width * (0.5 - stage.side * 0.15)]
-    spread = min(stage.width * 0.74, 300 * stage.unit * total)
+    spread = max(min(stage.width * 0.74, 300 * stage.unit * total), room * 1.06)
     slots = [stage.width / 2 + (i - (total - 1) / 2) / total * spread for i in range(total)]
-    return slots[::-1] if stage.side > 0 else slots
+    # The second of two of a kind is turned round: so they look at each other.
+    pair = singles[0].mention is singles[-1].mention and total == _PAIR
+    return slots[::-1] if (stage.side > 0) is not pair else slots
 
 
 def _line(subject: Subject, hero: Subject, number: int) -> float:

@@ -13,14 +13,17 @@ from dataclasses import replace
 
 from ketchup.providers.studio import catalogue, exhibit
 from ketchup.providers.studio.arrange import arrange
+from ketchup.providers.studio.caption import paint_title
 from ketchup.providers.studio.cutout import Reference
+from ketchup.providers.studio.finish import WALL, finish, hang, lit_for
 from ketchup.providers.studio.light import GROWTHS, Season, Time, Weather, light_of
-from ketchup.providers.studio.model import Setting, Stage
+from ketchup.providers.studio.model import Setting, Stage, Surface
 from ketchup.providers.studio.placing import paint_placed
-from ketchup.providers.studio.prompt import Arrangement, Scene
+from ketchup.providers.studio.prompt import Arrangement, Mention, Scene
 from ketchup.providers.studio.sky import paint_sky
-from ketchup.providers.studio.svg import Canvas
+from ketchup.providers.studio.styles import canvas_for
 from ketchup.providers.studio.weather import paint_lightning, paint_weather
+from ketchup.providers.studio.wishes import Edit, Style
 
 _DIM = 0.4
 _OPEN_AIR = ("mountains", "sea", "countryside", "forest", "city", "garden")
@@ -30,25 +33,71 @@ def compose(
     scene: Scene, references: Sequence[Reference], size: tuple[float, float], seed: str
 ) -> Stage:
     """Paint the whole scene and return the stage it stands on."""
-    if references:
-        scene = _around(scene, references)
+    scene = _around(scene, references) if references else lit_for(scene)
     order = choose_settings(scene, random.Random(_digest(seed, "place")))
     nearest = order[-1]
+    scene = _boarded(scene, nearest, references)
     stage = set_stage(scene, nearest, size, seed)
     stage.crowd = _crowd(scene, references)
     if exhibit.fills_picture(scene, references):
-        exhibit.fill(stage, references[0])
+        _paint_photograph(stage, scene, references[0], nearest)
     else:
-        _paint_place(stage, order)
-        if references:
-            exhibit.place(stage, scene, references, nearest)
-        else:
-            paint_placed(stage, arrange(stage, scene.subjects, nearest), nearest)
-        if nearest.front:
-            nearest.front(stage)
+        _paint_scene(stage, scene, references, order)
     if nearest.sky or not scene.settings:
         paint_weather(stage)
+    finish(stage)
     return stage
+
+
+def _paint_photograph(stage: Stage, scene: Scene, reference: Reference, nearest: Setting) -> None:
+    exhibit.fill(stage, scene, reference)
+    if Edit.ADD in scene.edits and scene.subjects:
+        exhibit.add(stage, scene, nearest)
+    if stage.lettering:
+        paint_title(stage)
+    if Edit.FRAME in scene.edits:
+        exhibit.paint_frame(stage)
+
+
+def _paint_scene(
+    stage: Stage, scene: Scene, references: Sequence[Reference], order: Sequence[Setting]
+) -> None:
+    nearest = order[-1]
+    if stage.style is Style.NEON and nearest.name == WALL:
+        nearest = hang(stage, nearest, _stature(scene))
+    else:
+        _paint_place(stage, order)
+    stage.canvas.main = True
+    if references:
+        exhibit.place(stage, scene, references, nearest)
+    else:
+        paint_placed(stage, arrange(stage, scene.subjects, nearest), nearest)
+    stage.canvas.main = False
+    if nearest.front:
+        nearest.front(stage)
+    if stage.lettering and not _carried(scene):
+        stage.canvas.main = True
+        paint_title(stage, alone=nearest.name == WALL and not (scene.subjects or references))
+        stage.canvas.main = False
+
+
+def _stature(scene: Scene) -> float:
+    known = catalogue.subjects()
+    return max((known[mention.name].stature for mention in scene.subjects), default=1.0)
+
+
+def _boarded(scene: Scene, nearest: Setting, references: Sequence[Reference]) -> Scene:
+    """Bring a chalkboard for words that are quoted indoors: there is no sky to letter."""
+    indoors = nearest.surface is Surface.TABLE and not references
+    if not (indoors and scene.lettering) or _carried(scene):
+        return scene
+    return replace(scene, subjects=(*scene.subjects, Mention("board")))
+
+
+def _carried(scene: Scene) -> bool:
+    """Say whether something in the scene has the words written on it."""
+    known = catalogue.subjects()
+    return any(known[mention.name].lettered for mention in scene.subjects)
 
 
 def _crowd(scene: Scene, references: Sequence[Reference]) -> int:
@@ -59,6 +108,8 @@ def _crowd(scene: Scene, references: Sequence[Reference]) -> int:
 
 def _around(scene: Scene, references: Sequence[Reference]) -> Scene:
     """Choose a place and colours for references when the prompt names none."""
+    if exhibit.fills_picture(scene, references) and exhibit.edits(scene):
+        return replace(scene, settings=())
     outdoors = scene.time or scene.weather or scene.season
     settings = scene.settings or (() if outdoors else ("studio",))
     palette = scene.palette or tuple(tone for r in references for tone in r.colours())[:3]
@@ -117,7 +168,7 @@ def set_stage(scene: Scene, nearest: Setting, size: tuple[float, float], seed: s
     side = chance.choice((-1, 1))
     sun = (width * (0.5 + side * chance.uniform(0.14, 0.24)), horizon * (1 - light.altitude))
     return Stage(
-        canvas=Canvas(width, height),
+        canvas=canvas_for(scene.style, width, height),
         light=light,
         weather=weather,
         season=season,
@@ -130,6 +181,10 @@ def set_stage(scene: Scene, nearest: Setting, size: tuple[float, float], seed: s
         vignette=0.12 + 0.3 * light.darkness,
         bloom=0.22 + 0.3 * light.darkness,
         words=scene.words,
+        time=time,
+        lettering=scene.lettering,
+        ink=next(iter(scene.loose), None) if scene.lettering else None,
+        style=scene.style,
     )
 
 

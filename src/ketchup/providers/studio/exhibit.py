@@ -1,43 +1,125 @@
 """Places references in a scene: in a basket, in a row on the ground or table, or as a print.
 
 A photograph that could not be cut out is shown as one: alone and without a place to be, it fills
-the picture and takes on the light that the prompt asks for; otherwise it stands there as a framed
-print.
+the picture, is edited as the prompt asks (`retouch`), and things may be added to it; otherwise it
+stands there as a framed print.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from PIL import Image, ImageChops
 
+from ketchup.providers.studio import catalogue
+from ketchup.providers.studio.arrange import arrange
 from ketchup.providers.studio.colour import mix, rgb
 from ketchup.providers.studio.cutout import Reference
-from ketchup.providers.studio.model import Pen, Setting, Stage, Surface, Wash
+from ketchup.providers.studio.model import Pen, Place, Setting, Stage, Surface, Wash
+from ketchup.providers.studio.placing import paint_placed
 from ketchup.providers.studio.prompt import Arrangement, Scene
+from ketchup.providers.studio.restyle import restyled
+from ketchup.providers.studio.retouch import (
+    FRAME,
+    framed,
+    read_horizon,
+    read_light,
+    retouched,
+    shaped,
+    tone_at,
+)
 from ketchup.providers.studio.subjects import basket
 from ketchup.providers.studio.svg import num
+from ketchup.providers.studio.wishes import Edit, Style
 
 _BRIGHT = 0.1
 """Darkness below which a reference keeps its own colours."""
 
 
 def fills_picture(scene: Scene, references: Sequence[Reference]) -> bool:
-    """Say whether the only reference is a photograph to be shown from edge to edge."""
+    """Say whether the only reference is a photograph to be shown from edge to edge.
+
+    It is where no place is named for it to stand in, or where something is to be added to it.
+    """
     alone = len(references) == 1 and not references[0].free
-    return alone and not scene.settings and scene.arrangement is not Arrangement.BASKET
+    if not alone or scene.arrangement is Arrangement.BASKET:
+        return False
+    return Edit.ADD in scene.edits or not scene.settings
 
 
-def fill(stage: Stage, reference: Reference) -> None:
-    """Cover the picture with a photograph, cropped to fit, in the stage's light."""
+def edits(scene: Scene) -> bool:
+    """Say whether the prompt speaks of the reference as a picture, and not as a thing to place."""
+    return bool(scene.edits or scene.loose or scene.lettering or scene.style is not Style.PLAIN)
+
+
+def fill(stage: Stage, scene: Scene, reference: Reference) -> None:
+    """Cover the picture with a photograph, edited and cropped to fit, in the stage's light."""
     width, height = stage.width, stage.height
-    stage.plate = reference.image
+    colour = None if scene.lettering else next(iter(scene.loose), None)
+    photograph = restyled(retouched(reference.image, scene.edits, colour), scene.style)
+    if Edit.FRAME in scene.edits:
+        stage.plate = framed(photograph, width / height)
+    else:
+        stage.plate = shaped(photograph, width / height)
     light = stage.light
+    if scene.time is None and scene.weather is None:
+        return
     if light.darkness > _BRIGHT:
         stage.canvas.rect((0, 0, width, height), light.ambient, alpha=light.darkness * 0.85)
         stage.before.append(Wash(stage.sun, (width * 0.8, width * 0.8), light.sky[-1], 0.5))
     if light.murk:
         stage.canvas.rect((0, 0, width, height), light.haze, alpha=0.3 * light.murk)
+
+
+def add(stage: Stage, scene: Scene, nearest: Setting) -> None:
+    """Stand subjects on the photograph's ground, in its light unless another is asked for."""
+    if stage.plate is None:
+        return
+    stage.horizon = read_horizon(stage.plate) * stage.height
+    if scene.time is None:
+        stage.light, side = read_light(stage.plate)
+        stage.sun = (stage.width * (0.5 + 0.2 * side), stage.horizon * 0.4)
+    stage.tints.setdefault("sea", tone_at(stage.plate, 0.4, 0.75))
+    afloat = all(catalogue.subjects()[m.name].place is Place.WATER for m in scene.subjects)
+    surface = Surface.WATER if afloat else Surface.LAND
+    ground = replace(nearest, surface=surface)
+    paint_placed(stage, arrange(stage, scene.subjects, ground), ground)
+
+
+def paint_frame(stage: Stage) -> None:
+    """Paint the four bars of a wooden frame, mitred, lit from above."""
+    canvas, width, height = stage.canvas, stage.width, stage.height
+    bar = FRAME * min(width, height)
+    wood = stage.tint(Edit.FRAME, "#7a5238")
+    inner = (bar, bar, width - bar, height - bar)
+    shades = (
+        mix(wood, "#ffffff", 0.22),
+        mix(wood, "#000000", 0.3),
+        wood,
+        mix(wood, "#000000", 0.16),
+    )
+    top = f"M0 0H{num(width)}L{num(inner[2])} {num(bar)}H{num(bar)}Z"
+    bottom = f"M0 {num(height)}H{num(width)}L{num(inner[2])} {num(inner[3])}H{num(bar)}Z"
+    left = f"M0 0L{num(bar)} {num(bar)}V{num(inner[3])}L0 {num(height)}Z"
+    right = (
+        f"M{num(width)} 0L{num(inner[2])} {num(bar)}V{num(inner[3])}L{num(width)} {num(height)}Z"
+    )
+    for shape, shade in zip((top, bottom, left, right), shades, strict=True):
+        canvas.path(shape, shade)
+    for share, colour, alpha in (
+        (0.3, "#ffffff", 0.22),
+        (0.42, "#000000", 0.28),
+        (0.86, "#ffffff", 0.3),
+    ):
+        edge = bar * share
+        canvas.line(
+            f"M{num(edge)} {num(edge)}H{num(width - edge)}V{num(height - edge)}H{num(edge)}Z",
+            colour, bar * 0.05, alpha=alpha,
+        )  # fmt: skip
+    canvas.line(
+        f"M{num(bar)} {num(inner[3])}V{num(bar)}H{num(inner[2])}", "#000000", bar * 0.16, alpha=0.3
+    )
 
 
 def place(stage: Stage, scene: Scene, references: Sequence[Reference], nearest: Setting) -> None:

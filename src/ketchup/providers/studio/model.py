@@ -19,6 +19,7 @@ from PIL import Image
 from ketchup.providers.studio.colour import Colour, deeper, lightness, mix
 from ketchup.providers.studio.light import Growth, Light, Season, Time, Weather
 from ketchup.providers.studio.svg import Canvas, Fill, Point
+from ketchup.providers.studio.wishes import Style
 
 
 class Surface(StrEnum):
@@ -79,6 +80,12 @@ class Stage:
     """How many things will stand here."""
     plate: Image.Image | None = None
     """A photograph that takes the place of the column."""
+    time: Time = Time.DAY
+    lettering: str = ""
+    """Words to be drawn as letters."""
+    ink: Colour | None = None
+    """The colour that the prompt gives to the letters."""
+    style: Style = Style.PLAIN
 
     @property
     def width(self) -> float:
@@ -146,6 +153,8 @@ class Setting:
     """Where on the ground things stand, when it is a table."""
     scale: float = 0.85
     """How large things are on a table."""
+    hung: bool = False
+    """Whether everything hangs on its wall, and nothing stands or flies."""
     time: Time | None = None
     """The light it has whatever the prompt says."""
     parts: tuple[str, ...] = ()
@@ -173,11 +182,15 @@ class Subject:
     """Plurals that do not end in s."""
     parts: tuple[str, ...] = ()
     many: int = 3
+    """How many a plural without a number means."""
     varied: bool = False
     """Whether several of them come in several hues."""
     lamp: float = 0.0
     """How far its own light reaches in the dark, as a share of its height."""
-    """How many a plural without a number means."""
+    season: Season | None = None
+    """The season it brings along when the prompt names none."""
+    lettered: bool = False
+    """Whether words that the prompt quotes are written on it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,19 +10,21 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from functools import cache
-from typing import Final
+from typing import Final, TypeVar
 
 from ketchup.providers.studio import catalogue, vocabulary
 from ketchup.providers.studio.colour import Colour, mix
 from ketchup.providers.studio.light import Season, Time, Weather
+from ketchup.providers.studio.quotation import parted
+from ketchup.providers.studio.wishes import Edit, Style
 
 _MOST = 9
 _PATIENCE = 2
 _LONGEST_PHRASE = 4
-_LONGEST_CJK = 6
+_LONGEST_CJK = 8
 
 
 class Arrangement(Enum):
@@ -58,6 +60,18 @@ class Scene:
     palette: tuple[Colour, ...] = ()
     """Every colour named, in order, once each."""
     words: frozenset[str] = frozenset()
+    lettering: str = ""
+    """What the prompt quotes, as far as there are letters for it."""
+    style: Style = Style.PLAIN
+    edits: tuple[Edit, ...] = ()
+
+    @property
+    def loose(self) -> tuple[Colour, ...]:
+        """Return the colours that belong to no noun and no part: those of the whole picture."""
+        owned = {colour for _, colour in self.tints}
+        for mention in self.subjects:
+            owned |= {*mention.colours, *(colour for _, colour in mention.parts)}
+        return tuple(colour for colour in self.palette if colour not in owned)
 
     @property
     def empty(self) -> bool:
@@ -78,6 +92,8 @@ class Kind(Enum):
     TIME = auto()
     WEATHER = auto()
     SEASON = auto()
+    STYLE = auto()
+    EDIT = auto()
     ROW = auto()
     NEGATION = auto()
     JOIN = auto()
@@ -86,6 +102,8 @@ class Kind(Enum):
     UNKNOWN = auto()
 
 
+Named = TypeVar("Named", Time, Weather, Season, Style, Edit)
+
 Meanings = tuple[tuple[Kind, str], ...]
 """A word can mean two things at once: `snow` is a weather and a season."""
 
@@ -93,9 +111,10 @@ Meanings = tuple[tuple[Kind, str], ...]
 def parse(prompt: str) -> Scene:
     """Return the scene that the prompt describes."""
     reader = _Reader()
-    for text, meanings in _terms(prompt):
+    told, quoted = parted(prompt)
+    for text, meanings in _terms(told):
         reader.read(text, meanings)
-    return reader.scene()
+    return replace(reader.scene(), lettering=quoted)
 
 
 # A sentence's own punctuation ends the reach of an adjective.
@@ -152,10 +171,13 @@ def _lexicon() -> Mapping[str, Meanings]:
 
 
 def _entries() -> Iterator[tuple[str, Kind, str]]:
+    places = {word for setting in catalogue.settings().values() for word in setting.words}
     for subject in catalogue.subjects().values():
         for word in subject.words:
             yield word, Kind.SUBJECT, subject.name
-            yield plural(word), Kind.SUBJECTS, subject.name
+            # A flower is a thing, flowers are a meadow.
+            if plural(word) not in places:
+                yield plural(word), Kind.SUBJECTS, subject.name
         yield from ((word, Kind.SUBJECTS, subject.name) for word in subject.plurals)
         yield from ((part, Kind.PART, part) for part in subject.parts)
     for setting in catalogue.settings().values():
@@ -172,6 +194,8 @@ def _vocabulary_entries() -> Iterator[tuple[str, Kind, str]]:
     yield from _table(Kind.TIME, vocabulary.TIMES)
     yield from _table(Kind.WEATHER, vocabulary.WEATHERS)
     yield from _table(Kind.SEASON, vocabulary.SEASONS)
+    yield from _table(Kind.STYLE, vocabulary.STYLES)
+    yield from _table(Kind.EDIT, vocabulary.EDITS)
     for kind, table in (
         (Kind.ROW, vocabulary.ROW),
         (Kind.NEGATION, vocabulary.NEGATIONS),
@@ -182,9 +206,7 @@ def _vocabulary_entries() -> Iterator[tuple[str, Kind, str]]:
         yield from ((word, kind, "") for word in vocabulary.words(table))
 
 
-def _table(
-    kind: Kind, table: Mapping[Time, str] | Mapping[Weather, str] | Mapping[Season, str]
-) -> Iterator[tuple[str, Kind, str]]:
+def _table(kind: Kind, table: Mapping[Named, str]) -> Iterator[tuple[str, Kind, str]]:
     for name, text in table.items():
         yield from ((word, kind, name.value) for word in vocabulary.words(text))
 
@@ -226,6 +248,8 @@ class _Reader:
         self._times: list[Time] = []
         self._weathers: list[Weather] = []
         self._seasons: list[Season] = []
+        self._styles: list[Style] = []
+        self._edits: list[Edit] = []
         self._row = False
         self._words: set[str] = set()
 
@@ -250,14 +274,29 @@ class _Reader:
         return Scene(
             time=_first(self._times, Time.NEON),
             weather=min(self._weathers, key=list(vocabulary.WEATHERS).index, default=None),
-            season=self._seasons[0] if self._seasons else None,
+            season=self._season(),
             settings=tuple(dict.fromkeys(self._settings)),
             subjects=tuple(_mention(noun) for noun in self._nouns),
             arrangement=Arrangement.BASKET if "basket" in names else arrangement,
             tints=tuple(self._tints.items()),
             palette=tuple(dict.fromkeys(self._palette)),
             words=frozenset(self._words),
+            style=self._style(),
+            edits=tuple(dict.fromkeys(self._edits)),
         )
+
+    def _season(self) -> Season | None:
+        """Return the season named first, or what a subject brings along: a snowman, snow."""
+        known = catalogue.subjects()
+        brought = (known[noun.name].season for noun in self._nouns)
+        return next(filter(None, (*self._seasons, *brought)), None)
+
+    def _style(self) -> Style:
+        """Return the style named first; a "neon cat" is made of tubes, a neon city lit by them."""
+        if self._styles:
+            return self._styles[0]
+        tubes = Time.NEON in self._times and self._nouns and not self._settings
+        return Style.NEON if tubes else Style.PLAIN
 
     def _take(self, kind: Kind, name: str, text: str) -> None:
         match kind:
@@ -269,6 +308,8 @@ class _Reader:
                 self._tint(kind, name)
             case Kind.TIME | Kind.WEATHER | Kind.SEASON | Kind.ROW:
                 self._condition(kind, name)
+            case Kind.STYLE | Kind.EDIT:
+                self._wish(kind, name)
             case _:
                 self._glue(kind, text)
 
@@ -323,6 +364,15 @@ class _Reader:
             self._seasons.append(Season(name))
         else:
             self._row = True
+
+    def _wish(self, kind: Kind, name: str) -> None:
+        if kind is Kind.STYLE:
+            self._styles.append(Style(name))
+            return
+        self._edits.append(Edit(name))
+        if name == Edit.FRAME and self._pending:
+            self._tints[name] = self._pending[0]
+            self._settle()
 
     def _glue(self, kind: Kind, text: str) -> None:
         if kind is Kind.NEGATION:

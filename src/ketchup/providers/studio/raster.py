@@ -16,6 +16,8 @@ from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from ketchup.providers.studio.colour import Colour, mix, rgb
 from ketchup.providers.studio.model import Stage, Wash
+from ketchup.providers.studio.watercolour import painted
+from ketchup.providers.studio.wishes import Style
 
 _LARGE = 2048
 _GRAIN_TILE = 256
@@ -55,7 +57,11 @@ def rasterise(
     if stage.bloom:
         picture = _bloom(picture, stage.bloom)
     _vignette(picture, stage.vignette)
-    picture = _grain(picture.point(_CURVE * 3), stage.stream("grain"))
+    picture = picture.point(_CURVE * 3)
+    if stage.style is Style.WATERCOLOUR:
+        picture = painted(picture, stage.stream("water"))
+    else:
+        picture = _grain(picture, stage.stream("grain"))
     if mark is not None:
         mark(picture)
     return _encode(picture, image_format)

@@ -19,6 +19,8 @@ from ketchup.providers.studio.colour import Colour
 Point = tuple[float, float]
 Fill = str
 """A colour, or the `url(#…)` of a gradient made by the same canvas."""
+Matrix = tuple[float, float, float, float]
+"""What `moved` has done to directions so far: how (1, 0) and (0, 1) come to lie."""
 Stops = Sequence[tuple[float, Colour] | tuple[float, Colour, float]]
 """Offset, colour, and opacity when it is not 1."""
 
@@ -26,13 +28,17 @@ Stops = Sequence[tuple[float, Colour] | tuple[float, Colour, float]]
 class Canvas:
     """An SVG document in the making. Shapes paint in the order of the calls."""
 
-    def __init__(self, width: float, height: float) -> None:
+    def __init__(self, width: float, height: float, *, prefix: str = "n") -> None:
         self.width = width
         self.height = height
+        self.main = False
+        """Whether what is painted now is what the picture is of, and not around it."""
         self._shapes: list[str] = []
         self._definitions: dict[str, str] = {}
         self._gradients: dict[str, str] = {}
         self._names = 0
+        self._prefix = prefix
+        self._matrix: Matrix = (1, 0, 0, 1)
 
     def linear(self, stops: Stops, start: Point = (0, 0), end: Point = (0, 1)) -> Fill:
         """Return a linear gradient; the ends are shares of the box of what it fills."""
@@ -104,11 +110,13 @@ class Canvas:
     def moved(
         self, x: float, y: float, *, scale: Point = (1, 1), turn: float = 0
     ) -> Iterator[None]:
-        """Paint what follows moved to (x, y), scaled, and turned by degrees."""
+        """Paint what follows moved to (x, y), turned by degrees, and scaled."""
         spin = f" rotate({num(turn)})" if turn else ""
         size = f" scale({num(scale[0], 4)} {num(scale[1], 4)})" if scale != (1, 1) else ""
         self._add(f'<g transform="translate({num(x)} {num(y)}){spin}{size}">')
+        outer, self._matrix = self._matrix, _turned(self._matrix, scale, math.radians(turn))
         yield
+        self._matrix = outer
         self._add("</g>")
 
     @contextmanager
@@ -132,6 +140,11 @@ class Canvas:
         """Paint a named group once more: a reflection is the group, mirrored by `moved`."""
         self._add(f'<use href="#{name}"/>')
 
+    def lay_over(self, under: Canvas) -> None:
+        """Put everything here on top of what another canvas holds, which has another prefix."""
+        self._shapes = [*under._shapes, *self._shapes]
+        self._definitions |= under._definitions
+
     def document(self) -> str:
         """Return the whole SVG."""
         size = f'width="{num(self.width)}" height="{num(self.height)}"'
@@ -140,12 +153,23 @@ class Canvas:
         definitions = "".join(self._definitions.values())
         return f"{head}<defs>{definitions}</defs>{''.join(self._shapes)}</svg>"
 
+    def _grown(self) -> float:
+        """Return how much larger than in the picture's units things are painted now."""
+        a, b, c, d = self._matrix
+        return math.sqrt(abs(a * d - b * c)) or 1.0
+
+    def _inside(self, across: float, down: float) -> Point:
+        """Return a direction in the picture's units as one in those that hold now."""
+        a, b, c, d = self._matrix
+        whole = a * d - b * c or 1.0
+        return (across * d - down * c) / whole, (down * a - across * b) / whole
+
     def _add(self, shape: str) -> None:
         self._shapes.append(shape)
 
     def _name(self) -> str:
         self._names += 1
-        return f"n{self._names}"
+        return f"{self._prefix}{self._names}"
 
     def _define(self, head: str, stops: Stops, tail: str) -> Fill:
         body = "".join(_stop(*stop) for stop in stops)
@@ -155,6 +179,18 @@ class Canvas:
             kind, attributes = head.split(" ", 1)
             self._definitions[name] = f'{kind} id="{name}" {attributes}>{body}{tail}'
         return f"url(#{self._gradients[key]})"
+
+
+def _turned(matrix: Matrix, scale: Point, angle: float) -> Matrix:
+    a, b, c, d = matrix
+    cosine, sine = math.cos(angle), math.sin(angle)
+    right, down = (cosine * scale[0], sine * scale[0]), (-sine * scale[1], cosine * scale[1])
+    return (
+        a * right[0] + c * right[1],
+        b * right[0] + d * right[1],
+        a * down[0] + c * down[1],
+        b * down[0] + d * down[1],
+    )
 
 
 def num(value: float, digits: int = 2) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 
 from ketchup.providers.studio.colour import Colour
 from ketchup.providers.studio.light import Season, Time, Weather
+from ketchup.providers.studio.wishes import Edit, Style
 
 _COLOURS: Final[dict[Colour, str]] = {
     "#cf2f35": "red rot rood rode 赤い 赤 赤色",
@@ -84,7 +85,7 @@ NUMBERS: Final[dict[str, int]] = {
 TIMES: Final[dict[Time, str]] = {
     Time.NEON: "neon cyberpunk synthwave vaporwave retrowave futuristic ネオン",
     Time.DAWN: "dawn sunrise morning daybreak sonnenaufgang morgen morgens morgendämmerung "
-    "zonsopgang ochtend 朝 夜明け 日の出",
+    "morgengrauen zonsopgang ochtend 朝 夜明け 日の出",
     Time.GOLDEN: "golden_hour golden_light warm_light late_afternoon goldene_stunde gouden_uur",
     Time.SUNSET: "sunset sundown evening sonnenuntergang abend abends zonsondergang avond "
     "夕日 夕焼け 夕方",
@@ -116,6 +117,36 @@ SEASONS: Final[dict[Season, str]] = {
     Season.AUTUMN: "autumn autumnal fall herbst herfst 秋 紅葉",
     Season.WINTER: "winter wintry snow snowy snowing snowfall blizzard frozen frosty icy schnee "
     "verschneit verschneite verschneiten sneeuw besneeuwd besneeuwde 冬 雪",
+}
+
+STYLES: Final[dict[Style, str]] = {
+    Style.WATERCOLOUR: "watercolour watercolor watercolours watercolors aquarelle aquarell aquarel "
+    "wasserfarben waterverf 水彩 水彩画 水彩風",
+    Style.NEON: "neon_sign neon_light neon_lights neon_style neon_tube neon_tubes neon_art "
+    "neonschild neonlicht neonröhren leuchtreklame neonstil neonreclame neonbord neonstijl "
+    "ネオンサイン ネオン管 ネオン風",
+    Style.PAPER: "paper_cut papercut paper_cutout paper_cutouts paper_cut_out cut_paper paper_art "
+    "paper_craft papercraft layered_paper paper_collage scherenschnitt papierschnitt papierkunst "
+    "papier_kunst papierknipsel knipkunst papierstijl 切り絵 切り紙 ペーパークラフト",
+    Style.LINE: "line_art lineart line_drawing line_work outline_drawing ink_drawing pen_drawing "
+    "sketch coloring_page colouring_page strichzeichnung linienzeichnung tuschezeichnung skizze "
+    "ausmalbild lijntekening lijnkunst inkttekening schets kleurplaat 線画 ペン画 塗り絵 ぬりえ",
+}
+
+EDITS: Final[dict[Edit, str]] = {
+    Edit.WARMER: "warmer wärmer warm_tones warmere 暖かく 暖かい",
+    Edit.COOLER: "cooler colder kühler kälter koeler kouder 涼しく 冷たく",
+    Edit.BRIGHTER: "brighter lighter heller lichter helderder 明るく",
+    Edit.DARKER: "darker dunkler donkerder 暗く",
+    Edit.GREY: "in_black_and_white into_black_and_white to_black_and_white it_black_and_white "
+    "black_and_white_photo black_and_white_picture monochrome greyscale grayscale schwarzweiß "
+    "schwarz_weiß monochrom zwartwit zwart_wit monochroom 白黒 モノクロ",
+    Edit.SEPIA: "sepia セピア",
+    Edit.FRAME: "frame framed picture_frame rahmen gerahmt bilderrahmen einrahmen lijst "
+    "fotolijst ingelijst kader 額縁 フレーム",
+    Edit.ADD: "add insert füge ergänze hinzufügen voeg toevoegen 追加 足して 加えて",
+    Edit.RECOLOUR: "recolour recolor recoloured recolored colourise colorize tint tinted umfärben "
+    "färbe einfärben kleur inkleuren verkleur 色を変えて",
 }
 
 ROW: Final = (
