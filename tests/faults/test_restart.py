@@ -200,8 +200,8 @@ def test_a_stop_that_reaches_the_helpers_too_costs_no_try(operator: Operator) ->
         reference = base64.b64encode(encoded(Image.new("RGB", (64, 64), "teal"), "PNG")).decode()
         task_id = operator.submit(server, images=[f"data:image/png;base64,{reference}"])
         until(operator.begun)
-        # One decodes, one renders. A helper that has only just started still sets itself up.
-        until(lambda: len(helpers := _helpers(server)) == 2 and all(map(_ignores_term, helpers)))
+        # One decodes, one renders, one finishes. Who has only just started still sets itself up.
+        until(lambda: len(helpers := _helpers(server)) == 3 and all(map(_ignores_term, helpers)))
         for pid in _helpers(server):
             os.kill(pid, signal.SIGTERM)
         assert server.terminate() == 0

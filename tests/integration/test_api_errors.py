@@ -203,6 +203,7 @@ def test_every_kind_of_error_has_its_own_status() -> None:
         "Forbidden": 403,
         "NotFound": 404,
         "Conflict": 409,
+        "Gone": 410,
         "TooLarge": 413,
         "RateLimited": 429,
         "Unavailable": 503,

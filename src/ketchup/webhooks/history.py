@@ -131,8 +131,8 @@ def redeliver(
         return Redelivery.OPEN
     if not row.size:
         return Redelivery.EMPTY
-    # A clock that was set back must not keep it for longer.
-    if after(now, -REST_SECONDS) < row.finished_at <= now:
+    # Clocks differ a little, and one that was set back must not keep it for long.
+    if after(now, -REST_SECONDS) < row.finished_at < after(now, REST_SECONDS):
         return Redelivery.RESTING
     conn.execute(_OWE, {"b_id": delivery_id, "now": now})
     return Redelivery.OWED
