@@ -74,6 +74,8 @@ KINDS: Final[Sequence[Step]] = (
 _ENVIRON: Final = {
     "KETCHUP_LOG_LEVEL": "error",
     "KETCHUP_CONCURRENCY": "16",
+    # So that pictures can be compared byte for byte.
+    "KETCHUP_PROVENANCE_ENABLED": "false",
     # Whoever hangs or trickles is given up after this long.
     "KETCHUP_WORKER_TASK_TIMEOUT_SECONDS": "4",
 }

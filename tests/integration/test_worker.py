@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from ketchup import storage
 from ketchup.db import Location, PostgresUrl, SqliteFile
 from ketchup.generation import finish as finish_module
+from ketchup.generation import outcomes as outcomes_module
 from ketchup.generation import run as run_module
 from ketchup.providers.base import (
     AnswerLost,
@@ -338,8 +339,8 @@ _PAUSE: Final = """
         (Refused("The prompt was refused."), "The prompt was refused."),
         # Neither half of a character nor NUL can be kept by PostgreSQL, nor be sent as JSON.
         (Refused("No \ud83c tomatoes\0."), "No ? tomatoes?."),
-        (0, run_module.NO_IMAGES),
-        (2, run_module.NO_IMAGES),
+        (0, outcomes_module.NO_IMAGES),
+        (2, outcomes_module.NO_IMAGES),
     ],
 )
 async def test_what_cannot_get_better_fails_at_once_for_free_and_calls_back(

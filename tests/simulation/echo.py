@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from ketchup import tasks, webhooks
-from ketchup.clock import after
+from ketchup.clock import Micros, after
 from ketchup.db import Connection
 from ketchup.generation.finish import Ending, failed_end, finish
 from ketchup.ids import DeliveryId, RequestId, TaskId, WorkerId, WorkspaceId
@@ -106,4 +106,5 @@ def _lease(attempt: Attempt, row: Row) -> Lease:
         options=Options(),
         price=Credits(row["price"]),
         tries=row["tries"],
+        first_leased_at=Micros(row["submitted_at"]),
     )

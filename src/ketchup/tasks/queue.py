@@ -80,6 +80,7 @@ class Lease:
     options: Options
     price: Credits
     tries: int
+    first_leased_at: Micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +256,13 @@ def hand_back(conn: Connection, a: Attempt, now: Micros) -> bool:
     return True
 
 
+def find_never_twice(conn: Connection, a: Attempt) -> Lease | None:
+    """Return the lease of an attempt that was sent to a channel that is never asked twice."""
+    if not conn.execute(_NEVER_TWICE, {"ids": [a.task_id]}).first():
+        return None
+    return next((lease for lease in list_leases(conn, a.worker_id) if lease.attempt == a), None)
+
+
 def promote_due(conn: Connection, now: Micros) -> int:
     """Make delayed tasks ready whose time has come, and return how many.
 
@@ -342,6 +350,7 @@ def lease_of(row: Row[*tuple[Any, ...]]) -> Lease:
         options=msgspec.json.decode(row.options, type=Options),
         price=Credits(row.price),
         tries=row.tries,
+        first_leased_at=Micros(row.submitted_at),
     )
 
 
@@ -411,6 +420,7 @@ LEASE_COLUMNS: Final = (
     task.c.tries,
     task.c.losses,
     task.c.vtime,
+    task.c.submitted_at,
 )
 _HELD_BY_THEM: Final[tuple[ColumnElement[bool], ...]] = (
     in_state(QueueState.LEASED),

@@ -56,6 +56,9 @@ class FakeUpstream:
         """Every request that was understood, in the order in which they came."""
         self.rendered: Counter[str] = Counter()
         """How many pictures were drawn for a prompt: what would have been charged."""
+        self.most_at_once = 0
+        """How many pictures were drawn at the same time, at most."""
+        self._drawing = 0
         self._dialects = dialects if dialects is not None else (Gemini(), OpenAI())
         self._port = port
         self._chance = chance
@@ -157,7 +160,12 @@ class FakeUpstream:
         self.asked.append(asked)
         async with self._changed:
             self._changed.notify_all()
-        return await self._act(self._next_step(), dialect, asked, writer)
+        self._drawing += asked.count
+        self.most_at_once = max(self.most_at_once, self._drawing)
+        try:
+            return await self._act(self._next_step(), dialect, asked, writer)
+        finally:
+            self._drawing -= asked.count
 
     def _next_step(self) -> Step:
         if self._script:
