@@ -88,7 +88,8 @@ class State:
         """Return how it is after so many images were sent to it; 0 per minute is any number."""
         state = self
         if per_minute:
-            arrival = max(self.arrival_at, now) + images * _MINUTE // per_minute
+            # Rounded up: sixty seconds must not have room for one more.
+            arrival = max(self.arrival_at, now) - (-images * _MINUTE // per_minute)
             state = replace(state, arrival_at=arrival)
         if state.is_out:
             state = replace(state, closed_until=after(now, _pause(state.failures)))

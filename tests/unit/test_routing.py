@@ -100,6 +100,15 @@ def test_a_pause_grows_to_its_bound_and_an_upstream_cannot_ask_for_more() -> Non
     assert state.closed_until == NOW + LONGEST_PAUSE * SECOND
 
 
+def test_a_minute_has_no_room_for_one_more_by_rounding() -> None:
+    state, at = State(), NOW
+    for _ in range(7):
+        state = state.sent(1, 7, at)
+        at = Micros(state.arrival_at)
+
+    assert at >= NOW + 60 * SECOND
+
+
 def test_a_task_waits_so_long_for_channels_of_which_all_are_out() -> None:
     down, up = Route("m", [ONE]), Route("other", [TWO])
     state = State()

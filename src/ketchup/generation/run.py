@@ -36,6 +36,7 @@ from ketchup.clock import Clock, Micros, after
 from ketchup.db import Connection, Database
 from ketchup.errors import Unavailable
 from ketchup.generation import outcomes
+from ketchup.generation.alarm import Alarm
 from ketchup.generation.cancel import CANCELLED
 from ketchup.generation.finish import Ending, failed_end, finish, recover_lost
 from ketchup.generation.finishing import Finishing, Picture
@@ -163,6 +164,7 @@ class Runner:
         self._start = database.write_batcher(self._start_all, lane="run")
         self._finish = database.write_batcher(self._finish_all, lane="run")
         self._numbers: dict[WorkspaceId, int] = {}
+        self._due = Alarm()
 
     async def claim(self, worker_id: WorkerId, limit: int) -> list[Lease]:
         """Lease up to `limit` tasks to this worker."""
@@ -204,6 +206,13 @@ class Runner:
     async def sweep(self, worker_id: WorkerId, watch: Watch) -> int:
         """Take over from dead workers and make due tasks ready; 0 when there was nothing to do."""
         return await self._database.write(lambda conn: self._sweep(conn, worker_id, watch))
+
+    async def until_due(self, most: float) -> None:
+        """Wait until a task is due that was postponed here, or for so many seconds.
+
+        A channel's pace would otherwise be that of the sweeps.
+        """
+        await self._due.wait(most)
 
     async def take_over(self, worker_id: WorkerId) -> None:
         """Recover everything that other workers held: they are known to be dead."""
@@ -374,10 +383,12 @@ class Runner:
             self._ready()
 
     async def _postpone(self, lease: Lease, until: Micros) -> None:
-        def write(conn: Connection) -> bool:
-            return tasks.postpone(conn, lease.attempt, until, db.now(conn, self._clock))
+        def write(conn: Connection) -> float:
+            now = db.now(conn, self._clock)
+            tasks.postpone(conn, lease.attempt, until, now)
+            return (until - now) / 1e6
 
-        await self._tell(write)
+        self._due.set(await self._tell(write))
 
     async def _end(
         self,
