@@ -161,11 +161,10 @@ def record_failure(
 
 
 def take_out(conn: Connection, name: str, cause: str, now: Micros) -> bool:
-    """Take a channel out because of its settings; True when this cause is news."""
+    """Take a channel out because of its settings; True when it was not out for them before."""
     before = lock(conn, [name])[name]
-    cause = storable(cause)
-    store(conn, name, before.misconfigured(cause, now))
-    return before.taken_out != cause
+    store(conn, name, before.misconfigured(storable(cause), now))
+    return before.taken_out is None
 
 
 def record_success(conn: Connection, name: str) -> None:
