@@ -88,7 +88,10 @@ async def finds(service: RunningService, sql: str) -> bool:
 
 
 async def change(service: RunningService, sql: str) -> None:
-    await service.runtime.database.write(lambda conn: conn.execute(text(sql)) and None)
+    def write(conn: Connection) -> None:
+        conn.execute(text(sql))
+
+    await service.runtime.database.write(write)
 
 
 async def credit(service: RunningService) -> str:
