@@ -477,6 +477,7 @@ def _run_rules(settings: Settings) -> RunRules:
         max_tries=settings.worker.max_tries,
         max_losses=settings.worker.max_losses,
         timeout_seconds=settings.worker.task_timeout_seconds,
+        patience_seconds=settings.worker.patience_seconds,
     )
 
 

@@ -54,6 +54,8 @@ channel = Table(
     Column("failures", Integer, nullable=False),
     # Nobody asks it before this time; 0 when it is well.
     Column("closed_until", BigInteger, nullable=False),
+    # When that began; 0 when it is well. A pause that an upstream asked for is no such time.
+    Column("out_since", BigInteger, nullable=False),
     # Why it was taken out, for the operator; null unless its settings are wrong.
     Column("taken_out", Text),
     CheckConstraint("failures >= 0", name="counts_failures"),
@@ -69,6 +71,7 @@ class State:
     arrival_at: int = 0
     failures: int = 0
     closed_until: int = 0
+    out_since: int = 0
     taken_out: str | None = None
 
     @property
@@ -85,7 +88,8 @@ class State:
         """Return how it is after so many images were sent to it; 0 per minute is any number."""
         state = self
         if per_minute:
-            arrival = max(self.arrival_at, now) + images * _MINUTE // per_minute
+            # Rounded up: sixty seconds must not have room for one more.
+            arrival = max(self.arrival_at, now) - (-images * _MINUTE // per_minute)
             state = replace(state, arrival_at=arrival)
         if state.is_out:
             state = replace(state, closed_until=after(now, _pause(state.failures)))
@@ -97,13 +101,23 @@ class State:
         pause = _pause(failures) if failures >= FAILURES else 0.0
         pause = max(pause, min(retry_after or 0.0, LONGEST_PAUSE))
         until = after(now, pause) if pause else self.closed_until
-        return replace(self, failures=failures, closed_until=max(self.closed_until, until))
+        failed = replace(self, failures=failures, closed_until=max(self.closed_until, until))
+        return replace(failed, out_since=self._out_since(now) if failed.is_out else 0)
 
     def misconfigured(self, cause: str, now: Micros) -> State:
         """Return how it is once its key or its settings turned out to be wrong."""
         failures = max(self.failures + 1, FAILURES)
         until = after(now, _pause(failures))
-        return replace(self, failures=failures, closed_until=until, taken_out=cause)
+        return replace(
+            self,
+            failures=failures,
+            closed_until=until,
+            out_since=self._out_since(now),
+            taken_out=cause,
+        )
+
+    def _out_since(self, now: Micros) -> int:
+        return self.out_since if self.is_out else now
 
     def succeeded(self) -> State:
         """Return how it is after a success."""
@@ -147,11 +161,10 @@ def record_failure(
 
 
 def take_out(conn: Connection, name: str, cause: str, now: Micros) -> bool:
-    """Take a channel out because of its settings; True when this cause is news."""
+    """Take a channel out because of its settings; True when it was not out for them before."""
     before = lock(conn, [name])[name]
-    cause = storable(cause)
-    store(conn, name, before.misconfigured(cause, now))
-    return before.taken_out != cause
+    store(conn, name, before.misconfigured(storable(cause), now))
+    return before.taken_out is None
 
 
 def record_success(conn: Connection, name: str) -> None:
@@ -171,7 +184,7 @@ def _states(conn: Connection, query: Any, names: Iterable[str]) -> dict[str, Sta
 
 
 def _state(row: Row[*tuple[Any, ...]]) -> State:
-    return State(row.arrival_at, row.failures, row.closed_until, row.taken_out)
+    return State(row.arrival_at, row.failures, row.closed_until, row.out_since, row.taken_out)
 
 
 def _row(name: str, state: State) -> dict[str, object]:
@@ -180,6 +193,7 @@ def _row(name: str, state: State) -> dict[str, object]:
         "arrival_at": state.arrival_at,
         "failures": state.failures,
         "closed_until": state.closed_until,
+        "out_since": state.out_since,
         "taken_out": state.taken_out,
     }
 
@@ -189,8 +203,6 @@ _LOCK: Final = _LOOK.order_by(channel.c.name).with_for_update()
 _STORE: Final = (
     update(channel)
     .where(channel.c.name == bindparam("b_name"))
-    .values(
-        {key: bindparam(key) for key in ("arrival_at", "failures", "closed_until", "taken_out")}
-    )
+    .values({key: bindparam(key) for key in _row("", State()) if key != "name"})
 )
 _TAKEN_OUT: Final = select(channel.c.name).where(channel.c.taken_out.is_not(None))

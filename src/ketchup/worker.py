@@ -178,9 +178,9 @@ class Worker:
             sender.stop()
         helpers = [
             asyncio.create_task(
-                self._repeat(self._settings.sweep_seconds, lambda: self._sweep(worker_id, watch))
+                self._repeat(lambda: self._sweep(worker_id, watch), self._until_sweep)
             ),
-            asyncio.create_task(self._repeat(self._settings.chores_seconds, self._chores)),
+            asyncio.create_task(self._repeat(self._chores, self._until_chores)),
         ]
         labour = asyncio.create_task(self._labour(worker_id, sender))
         is_kept = False
@@ -305,7 +305,15 @@ class Worker:
             log.info("cancelled task let go", task_id=attempt.task_id)
             running[attempt].cancel()
 
-    async def _repeat(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    async def _until_sweep(self) -> None:
+        await self._runner.until_due(self._settings.sweep_seconds)
+
+    async def _until_chores(self) -> None:
+        await asyncio.sleep(self._settings.chores_seconds)
+
+    async def _repeat(
+        self, work: Callable[[], Awaitable[None]], pause: Callable[[], Awaitable[None]]
+    ) -> None:
         while True:
             try:
                 await work()
@@ -313,7 +321,7 @@ class Worker:
                 self._outage.tell("a chore waits for the store", error)
             except Exception:
                 log.exception("a chore failed")
-            await asyncio.sleep(seconds)
+            await pause()
 
     async def _pause(self, seconds: float) -> None:
         await _wait(self._stopping, seconds)

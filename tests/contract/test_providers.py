@@ -293,6 +293,21 @@ async def test_an_answer_of_no_use_may_have_been_charged(
     assert len(await rendered(provider)) == 1
 
 
+@pytest.mark.parametrize(
+    "fault", [Limited(header="1"), Fault.BAD_KEY, Fault.OVERLOADED], ids=["429", "key", "503"]
+)
+async def test_nothing_is_free_when_another_picture_of_the_task_was_rendered(
+    upstream: FakeUpstream, fault: Limited | Fault
+) -> None:
+    provider = gemini(upstream.url, Bounds())
+    upstream.script(None, fault, None)
+    error = await error_of(provider, dataclasses.replace(REQUEST, count=3))
+    await provider.close()
+
+    assert type(error) is AnswerLost
+    assert upstream.rendered == {"a cat": 2}
+
+
 @across_the_network
 async def test_an_answer_is_believed_by_its_content_and_not_by_its_type(
     provider: Provider, upstream: FakeUpstream
@@ -300,6 +315,18 @@ async def test_an_answer_is_believed_by_its_content_and_not_by_its_type(
     upstream.script(Fault.WRONG_TYPE)
 
     assert len(await rendered(provider)) == 1
+
+
+@across_the_network
+async def test_an_answer_that_comes_twice_is_not_taken_for_the_next_ones(
+    provider: Provider, upstream: FakeUpstream
+) -> None:
+    upstream.script(Fault.DUPLICATE)
+    await rendered(provider)
+    another = dataclasses.replace(REQUEST, aspect_ratio=AspectRatio.SQUARE)
+    [image] = await rendered(provider, another)
+
+    assert image.width == image.height
 
 
 @across_the_network
@@ -337,10 +364,16 @@ async def test_what_only_an_operator_can_mend_is_misconfigured(
 
 
 @across_the_network
-async def test_a_key_is_in_no_text(provider: Provider, upstream: FakeUpstream) -> None:
-    upstream.script(Fault.BAD_KEY)
+@pytest.mark.parametrize("fault", [Fault.BAD_KEY, Fault.ECHO, Fault.REDIRECT])
+async def test_a_key_is_in_no_text_whatever_the_upstream_repeats(
+    provider: Provider, upstream: FakeUpstream, fault: Fault
+) -> None:
+    upstream.script(fault)
 
-    assert "a key" not in str(await error_of(provider))
+    told = str(await error_of(provider))
+    assert "a key" not in told
+    assert ("***" in told) == (fault is not Fault.BAD_KEY)
+    assert upstream.asked[0].key == "a key"
     assert "a key" not in repr(GeminiSettings("a key"))
     assert "a key" not in repr(OpenAISettings("a key"))
 

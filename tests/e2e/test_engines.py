@@ -11,7 +11,9 @@ import pytest
 
 from ketchup.testing import FakeUpstream, Fault
 from tests.e2e.test_serve import KEY, ketchup
+from tests.support.deployment import deployed
 from tests.support.process import ServerProcess
+from tests.support.service import client_of
 
 pytestmark = pytest.mark.timeout(300)
 DEADLINE = 60.0
@@ -118,6 +120,36 @@ async def test_openais_models_are_rendered_by_openai(tmp_path: Path) -> None:
 
     assert data["status"] == "success"
     assert (upstream.asked[0].dialect, upstream.asked[0].key) == ("openai", "a-key")
+
+
+async def test_the_key_of_an_engine_is_in_no_log_and_in_no_journal(tmp_path: Path) -> None:
+    key = "canary-0123456789abcdef"
+    environ = {"KETCHUP_LOG_LEVEL": "debug", "GEMINI_API_KEY": key}
+    async with FakeUpstream() as upstream, asyncio.timeout(DEADLINE):
+        upstream.script(Fault.ECHO, Fault.ECHO, Fault.ECHO)
+        environ["GOOGLE_GEMINI_BASE_URL"] = upstream.url
+        with deployed("sqlite", tmp_path, None, **environ) as deployment:
+            await asyncio.to_thread(deployment.start)
+            theirs = await asyncio.to_thread(deployment.new_key)
+            async with client_of(deployment.addresses[0], theirs) as client:
+                # Whoever found it out elsewhere: the log has prompts.
+                body = {"model": "google/gempix2", "prompt": f"a boat called {key}"}
+                answer = await client.post("/api/image/gen", json=body)
+                task = answer.json()["data"]["task_id"]
+                data: dict[str, Any] = {"status": "pending"}
+                while data["status"] not in {"success", "failed"}:
+                    answer = await client.get("/api/task/query", params={"task_id": task})
+                    data = answer.json()["data"]
+                    await asyncio.sleep(0.05)
+            await asyncio.to_thread(deployment.stop)
+            journal = str(deployment.rows("SELECT * FROM attempt, channel"))
+            log = deployment.log
+
+    assert [asked.key for asked in upstream.asked] == [key] * 3
+    assert "a boat called" in log
+    assert "cannot serve ***" in log
+    assert "cannot serve ***" in journal
+    assert key not in log + journal
 
 
 def test_an_engine_that_is_named_and_has_no_key_stops_the_start(tmp_path: Path) -> None:

@@ -84,6 +84,17 @@ _LEASE = (
         ),
         ("UPDATE attempt SET outcome = NULL", "an attempt is open"),
         ("UPDATE attempt SET outcome = NULL", "a success has not exactly one successful attempt"),
+        ("UPDATE attempt SET outcome = NULL", "an attempt is open that nobody runs"),
+        ("UPDATE attempt SET outcome = NULL", "images are in flight"),
+        (
+            "UPDATE attempt SET number = number + 1",
+            "an attempt was sent after the one that ended its task",
+        ),
+        ("UPDATE attempt SET cost = -1", "an attempt was charged less than nothing"),
+        (
+            "INSERT INTO channel VALUES ('studio', 0, 5, 0, 'a wrong key')",
+            "a channel is out and no time says until when",
+        ),
         ("UPDATE delivery SET state = 'dead'", "a callback was given up"),
         (
             "INSERT INTO idempotency VALUES ('ws', 'key', x'00', 'ta', 1)",
@@ -108,6 +119,17 @@ def test_damage_in_the_database_is_found(
         db.executescript(damage)
 
     assert sentence in "\n".join(violations(data, promises, at_the_end=True))
+
+
+@pytest.mark.parametrize("cost", [0, 1, 80_000])
+def test_an_attempt_with_the_wrong_cost_is_found(sound: tuple[Path, Promises], cost: int) -> None:
+    data, promises = sound
+    with closing(sqlite3.connect(data / "ketchup.db")) as db:
+        db.execute("UPDATE attempt SET cost = ?, images = 1 WHERE outcome = 'success'", (cost,))
+        db.commit()
+
+    found = "\n".join(violations(data, promises, costs={"studio": 40_000}))
+    assert f"an attempt cost {cost} instead of 40000" in found
 
 
 def test_a_lost_image_is_found(sound: tuple[Path, Promises]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from random import Random
 
 import pytest
 from sqlalchemy import Connection
 
-from ketchup import tasks
+from ketchup import channels, tasks
 from ketchup.clock import Micros
 from ketchup.db import Location
 from ketchup.generation.routing import Channel, Route, Wait
@@ -69,3 +70,34 @@ def test_a_start_that_nobody_heard_of_is_not_counted_twice(conn: Connection) -> 
     assert tasks.images_in_flight(conn, ["narrow"]) == {"narrow": 1}
     tasks.finish(conn, [success(lease)], NOW)
     assert tasks.images_in_flight(conn, ["narrow"]) == {}
+
+
+@pytest.mark.parametrize(
+    "narrow",
+    [
+        Channel("narrow", "studio", images_in_flight=1),
+        Channel("narrow", "studio", images_per_minute=1),
+    ],
+    ids=["in flight", "per minute"],
+)
+def test_two_workers_that_start_at_the_same_time_keep_to_the_limit_together(
+    location: Location, narrow: Channel
+) -> None:
+    routes = [Route(MODEL.id, [narrow])]
+
+    def start_one(lease: tasks.Lease) -> object:
+        with engine.begin() as other:
+            return start(other, [Start(lease, routes)], NOW, Random(1))[0]
+
+    with open_engine(location) as engine, ThreadPoolExecutor(1) as worker:
+        with engine.begin() as conn:
+            register(conn, WORKER)
+            enqueue(conn, new_workspace(conn).id, 2)
+            first, second = tasks.claim(conn, WORKER, 2, NOW)
+            channels.lock(conn, ["narrow"])
+        with engine.begin() as conn:
+            assert isinstance(start(conn, [Start(first, routes)], NOW, Random(1))[0], Sent)
+            other = worker.submit(start_one, second)
+            # It cannot end before this transaction does; a second long it could.
+            wait([other], timeout=1.0)
+        assert isinstance(other.result(), Wait)

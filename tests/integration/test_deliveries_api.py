@@ -152,7 +152,9 @@ async def test_a_callback_is_listed_and_comes_again_with_the_same_id_and_bytes(
         path = f"/v1/deliveries/{first['id']}/redeliver"
 
         too_soon = await own.client.post(path)
-        assert (too_soon.status_code, too_soon.headers.get("Retry-After")) == (429, "10"), too_soon.text
+        assert (too_soon.status_code, too_soon.headers.get("Retry-After")) == (429, "10"), (
+            too_soon.text
+        )
         strangers = [await other.client.post(p) for p in (path, "/v1/deliveries/msg_x/redeliver")]
         assert [answer.status_code for answer in strangers] == [404, 404]
         assert (await other.client.get("/v1/deliveries")).json()["items"] == []

@@ -135,8 +135,10 @@ async def test_the_operator_reads_googles_own_words(
     [
         ((None, Fault.OVERLOADED), AnswerLost),
         ((Fault.OVERLOADED, Fault.PROMPT_BLOCKED), Refused),
-        ((Limited(), Fault.SVG), RateLimited),
-        ((Fault.BAD_KEY, Fault.PROMPT_BLOCKED), Misconfigured),
+        ((Limited(), Fault.SVG), AnswerLost),
+        ((Limited(), Fault.OVERLOADED), RateLimited),
+        ((Fault.BAD_KEY, Fault.PROMPT_BLOCKED), Refused),
+        ((Fault.BAD_KEY, Limited()), Misconfigured),
     ],
 )
 async def test_of_several_failures_the_one_that_says_most_is_told(

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from ketchup import storage
 from ketchup.db import Location, PostgresUrl, SqliteFile
 from ketchup.generation import finish as finish_module
+from ketchup.generation import outcomes as outcomes_module
 from ketchup.generation import run as run_module
 from ketchup.providers.base import (
     AnswerLost,
@@ -338,8 +339,8 @@ _PAUSE: Final = """
         (Refused("The prompt was refused."), "The prompt was refused."),
         # Neither half of a character nor NUL can be kept by PostgreSQL, nor be sent as JSON.
         (Refused("No \ud83c tomatoes\0."), "No ? tomatoes?."),
-        (0, run_module.NO_IMAGES),
-        (2, run_module.NO_IMAGES),
+        (0, outcomes_module.NO_IMAGES),
+        (2, outcomes_module.NO_IMAGES),
     ],
 )
 async def test_what_cannot_get_better_fails_at_once_for_free_and_calls_back(
@@ -361,7 +362,8 @@ async def test_what_cannot_get_better_fails_at_once_for_free_and_calls_back(
 async def test_a_bad_key_takes_the_channel_out_and_its_tasks_wait_for_the_probe(
     home: Home,
 ) -> None:
-    engine = ScriptedProvider(Misconfigured("401"), Misconfigured("401"))
+    # An upstream that numbers its answers is no news each time.
+    engine = ScriptedProvider(Misconfigured("401, no. 1"), Misconfigured("401, no. 2"))
     with capture_logs() as logs:
         async with home.served_by(engine) as service:
             data = await service.ended(await service.submit())
@@ -369,7 +371,9 @@ async def test_a_bad_key_takes_the_channel_out_and_its_tasks_wait_for_the_probe(
 
     assert data["status"] == "success"
     assert states == [(0, None)]
-    assert [entry["cause"] for entry in logs if entry["event"] == "CHANNEL TAKEN OUT"] == ["401"]
+    assert [entry["cause"] for entry in logs if entry["event"] == "CHANNEL TAKEN OUT"] == [
+        "401, no. 1"
+    ]
     assert home.rows("SELECT outcome, cost FROM attempt ORDER BY number") == [
         ("retry", 0),
         ("retry", 0),

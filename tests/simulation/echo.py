@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from ketchup import tasks, webhooks
-from ketchup.clock import after
+from ketchup.clock import Micros, after
 from ketchup.db import Connection
 from ketchup.generation.finish import Ending, failed_end, finish
 from ketchup.ids import DeliveryId, KeyId, RequestId, TaskId, WorkerId, WorkspaceId
@@ -108,4 +108,5 @@ def _lease(attempt: Attempt, row: Row) -> Lease:
         tries=row["tries"],
         key_id=KeyId(row["key_id"]),
         environment=row["environment"],
+        first_leased_at=Micros(row["submitted_at"]),
     )

@@ -21,6 +21,12 @@ async def nothing_held(admin: httpx2.AsyncClient, seconds: float) -> None:
                 await asyncio.sleep(0.05)
 
 
+async def audited(admin: httpx2.AsyncClient) -> None:
+    """The books of every workspace must be in order, and nothing may be held."""
+    for workspace in (await admin.get(_WORKSPACES)).json()["items"]:
+        assert float(await _held(admin, workspace["id"])) == 0
+
+
 async def _held(admin: httpx2.AsyncClient, workspace_id: str) -> str:
     audit = (await admin.get(f"{_WORKSPACES}/{workspace_id}/audit")).json()
     assert audit["consistent"] is True, audit

@@ -112,9 +112,17 @@ class Deployment:
             key: str = _made(operator, f"/workspaces/{workspace}/keys", name="theirs")["key"]
         return key
 
-    def violations(self, promises: Promises, *, at_the_end: bool = False) -> list[str]:
+    def violations(
+        self,
+        promises: Promises,
+        *,
+        at_the_end: bool = False,
+        costs: Mapping[str, int] | None = None,
+    ) -> list[str]:
         """Return all that is wrong. On SQLite the process must be gone."""
-        return violations(self.data, promises, at_the_end=at_the_end, database=self.database)
+        return violations(
+            self.data, promises, at_the_end=at_the_end, database=self.database, costs=costs or {}
+        )
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Ask the database. On SQLite the process must be gone."""

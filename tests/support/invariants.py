@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import psycopg
@@ -81,12 +82,26 @@ ALWAYS: Final[Mapping[str, str]] = {
     "a callback is leased to nobody": """
         SELECT id FROM delivery
         WHERE worker_id IS NOT NULL AND worker_id NOT IN (SELECT id FROM worker)""",
+    # Each takes room on its channel for ever.
+    "an attempt is open that nobody runs": """
+        SELECT a.task_id FROM attempt a LEFT JOIN task t ON t.id = a.task_id
+        WHERE a.outcome IS NULL
+            AND (t.queue_state IS DISTINCT FROM 'leased' OR t.attempt != a.number)""",
+    "an attempt was sent after the one that ended its task": """
+        SELECT a.task_id FROM attempt a JOIN task t ON t.id = a.task_id
+        WHERE t.status IN ('success', 'failed') AND a.number > t.attempt""",
+    "an attempt was charged less than nothing": "SELECT task_id FROM attempt WHERE cost < 0",
+    "a channel is out and no time says until when": """
+        SELECT name FROM channel WHERE taken_out IS NOT NULL AND closed_until = 0""",
 }
 """Each sentence with a query for what breaks it. True at every instant, also of a crash."""
 
 AT_THE_END: Final[Mapping[str, str]] = {
     "a task has not ended": "SELECT id FROM task WHERE status NOT IN ('success', 'failed')",
     "an attempt is open": "SELECT task_id FROM attempt WHERE outcome IS NULL",
+    "images are in flight": """
+        SELECT channel FROM attempt WHERE outcome IS NULL GROUP BY channel
+        HAVING SUM(images) != 0""",
     "a callback was given up": "SELECT id FROM delivery WHERE state = 'dead'",
 }
 """True besides when a server that had nothing left to do has stopped."""
@@ -107,15 +122,23 @@ class Promises:
             self.keyed.setdefault(key, set()).add(task_id)
 
 
+_NO_COSTS: Final[Mapping[str, int]] = MappingProxyType({})
+
 Rows = Callable[[str], Iterable[tuple[Any, ...]]]
 
 
 def violations(
-    data: Path, promises: Promises, *, at_the_end: bool = False, database: str | None = None
+    data: Path,
+    promises: Promises,
+    *,
+    at_the_end: bool = False,
+    database: str | None = None,
+    costs: Mapping[str, int] = _NO_COSTS,
 ) -> list[str]:
     """Return a sentence for everything that is wrong.
 
     The database is the one in the folder, whose server must be gone, or the one with this URL.
+    `costs` says what an image costs on a channel, in millionths.
     """
     opened = _one_moment(database) if database else _copy(data)
     with opened as rows:
@@ -127,6 +150,7 @@ def violations(
         return [
             *(f"{name}: {row[0]}" for name, sql in rules.items() for row in rows(sql)),
             *_broken(rows, promises),
+            *_miscalculated(rows, costs),
             *_missing_images(rows, data / "blobs"),
         ]
 
@@ -170,6 +194,16 @@ def _broken(rows: Rows, promises: Promises) -> Iterable[str]:
     for key, ids in promises.keyed.items():
         if len(ids) != 1:
             yield f"an idempotency key made several tasks: {key} {sorted(ids)}"
+
+
+def _miscalculated(rows: Rows, costs: Mapping[str, int]) -> Iterable[str]:
+    """An attempt was charged for all its images, or for none if that is proven."""
+    for task_id, channel, images, cost, outcome in rows(
+        "SELECT task_id, channel, images, cost, outcome FROM attempt"
+    ):
+        whole = costs.get(channel, 0) * images
+        if cost != whole and (cost != 0 or outcome in {"success", "unknown"}):
+            yield f"an attempt cost {cost} instead of {whole}: {task_id}"
 
 
 def _missing_images(rows: Rows, blobs: Path) -> Iterable[str]:

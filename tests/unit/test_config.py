@@ -384,7 +384,7 @@ def test_no_name_means_two_models(tmp_path: Path, alias: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "max_reference_images = 0",
+        "max_reference_images = -1",
         "max_reference_images = 15",
         'aspect_ratios = ["7:3"]',
         "aspect_ratios = []",

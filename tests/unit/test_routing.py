@@ -7,7 +7,7 @@ from random import Random
 
 from ketchup.channels import FAILURES, LONGEST_PAUSE, State
 from ketchup.clock import Micros
-from ketchup.generation.routing import Channel, Chosen, Route, choose
+from ketchup.generation.routing import Channel, Chosen, Route, choose, gives_up_at
 
 NOW = Micros(1_000_000_000)
 SECOND = 1_000_000
@@ -98,3 +98,30 @@ def test_a_pause_grows_to_its_bound_and_an_upstream_cannot_ask_for_more() -> Non
     for _ in range(100):
         state = state.failed(NOW, 1e9)
     assert state.closed_until == NOW + LONGEST_PAUSE * SECOND
+
+
+def test_a_minute_has_no_room_for_one_more_by_rounding() -> None:
+    state, at = State(), NOW
+    for _ in range(7):
+        state = state.sent(1, 7, at)
+        at = Micros(state.arrival_at)
+
+    assert at >= NOW + 60 * SECOND
+
+
+def test_a_task_waits_so_long_for_channels_of_which_all_are_out() -> None:
+    down, up = Route("m", [ONE]), Route("other", [TWO])
+    state = State()
+    for second in range(FAILURES + 3):
+        state = state.failed(Micros(NOW + second * SECOND), None)
+    out_since = NOW + (FAILURES - 1) * SECOND
+    assert state.out_since == out_since
+    states = {"one": state, "two": State()}
+
+    assert gives_up_at([down], states, NOW, 60.0) == out_since + 60 * SECOND
+    assert gives_up_at([down], states, Micros(NOW + 99 * SECOND), 60.0) == NOW + 159 * SECOND
+    assert gives_up_at([down, up], states, NOW, 60.0) is None
+
+    mended = state.misconfigured("401", Micros(NOW + 50 * SECOND))
+    assert mended.out_since == out_since
+    assert mended.succeeded().out_since == 0

@@ -41,6 +41,7 @@ WorkerConcurrencyOption = Annotated[
 LanesOption = Annotated[
     str | None, typer.Option(help="The kinds of work that it does; default images,webhooks.")
 ]
+_SHORTEST_KEY: Final = 8
 _FILES: Final = 65_536
 
 
@@ -215,8 +216,17 @@ def _configure_log(settings: Settings, folder: DataFolder) -> None:
         folder.admin_token(_token(settings)),
         *_database_password(settings),
         *_bucket_secret(settings),
+        *_engine_keys(settings),
     ]
     telemetry.configure(settings.log.level, settings.log.format, secrets=secrets)
+
+
+def _engine_keys(settings: Settings) -> list[str]:
+    given = [settings.gemini.api_key, settings.openai.api_key]
+    given += [channel.key for channel in settings.channels.values()]
+    keys = [key.get_secret_value() for key in given if key is not None]
+    # A shorter one is no secret, and would be found in every line.
+    return [key for key in keys if len(key) >= _SHORTEST_KEY]
 
 
 def _token(settings: Settings) -> str | None:

@@ -343,5 +343,5 @@ Served = Annotated[
     Field(min_length=1),
     Accepts("a list of model ids, or a table from each to the engine's name of it"),
 ]
-References = Annotated[int, _Whole, Field(ge=1, le=14), Accepts("a whole number, 1 to 14")]
+References = Annotated[int, _Whole, Field(ge=0, le=14), Accepts("a whole number, 0 to 14")]
 ImageCount = Annotated[int, _Whole, Field(ge=1, le=8), Accepts("a whole number, 1 to 8")]

@@ -71,6 +71,11 @@ class Worker(Group):
     task_timeout_seconds: kinds.Seconds = Field(
         300.0, description="How long one try at a task may take."
     )
+    patience_seconds: kinds.Seconds = Field(
+        1800.0,
+        description="How long a task waits while every channel of its model is out, for a wrong "
+        "key or because it fails; then it fails, and costs nothing.",
+    )
 
 
 class Storage(Group):

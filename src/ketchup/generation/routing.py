@@ -59,6 +59,8 @@ class Condition(Protocol):
     def closed_until(self) -> int: ...  # noqa: D102 as above
     @property
     def is_out(self) -> bool: ...  # noqa: D102 as above
+    @property
+    def out_since(self) -> int: ...  # noqa: D102 as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,13 @@ class Wait:
     until: Micros
 
 
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """All channels have been out for longer than the task may wait for one."""
+
+    detail: str
+
+
 def choose(
     routes: Sequence[Route],
     conditions: Mapping[str, Condition],
@@ -106,6 +115,19 @@ def choose(
         if not all(_is_away(conditions[c.name], now) for c in route.channels):
             break
     return Wait(min(waits))
+
+
+def gives_up_at(
+    routes: Sequence[Route], conditions: Mapping[str, Condition], since: Micros, patience: float
+) -> Micros | None:
+    """Return when a task that has waited since then stops waiting; None while a channel is well.
+
+    What counts is how long all of them have been out: a channel that is full is worth waiting for.
+    """
+    them = [conditions[channel.name] for route in routes for channel in route.channels]
+    if not all(one.is_out for one in them):
+        return None
+    return after(Micros(max(since, *(one.out_since for one in them))), patience)
 
 
 def _best(free: Sequence[Channel], tried: Collection[str], random: Random) -> Channel:

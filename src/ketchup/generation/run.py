@@ -14,7 +14,7 @@ import asyncio
 import os
 import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from types import MappingProxyType
@@ -35,13 +35,31 @@ from ketchup import (
 from ketchup.clock import Clock, Micros, after
 from ketchup.db import Connection, Database
 from ketchup.errors import Unavailable
+from ketchup.generation import outcomes
+from ketchup.generation.alarm import Alarm
 from ketchup.generation.cancel import CANCELLED
 from ketchup.generation.finish import Ending, failed_end, finish, recover_lost
 from ketchup.generation.finishing import Finishing, Picture
 from ketchup.generation.inputs import Inputs
+from ketchup.generation.outcomes import (
+    EXPECTED,
+    FREE,
+    NO_IMAGES,
+    Elsewhere,
+    Failed,
+    Gone,
+    NobodyKnows,
+    Outcome,
+    Retry,
+    Succeeded,
+    delivered,
+    judged,
+    unknown_end,
+    wasted,
+)
 from ketchup.generation.results import Results
-from ketchup.generation.routing import Channel, Route, Unknown, Wait
-from ketchup.generation.start import Sent, Start, start
+from ketchup.generation.routing import Channel, GivenUp, Route, Wait
+from ketchup.generation.start import Sent, Start, peek, start
 from ketchup.ids import Entropy, WorkerId, WorkspaceId
 from ketchup.leases import Watch
 from ketchup.provenance import Fingerprint
@@ -54,14 +72,11 @@ from ketchup.providers.base import (
     ImageSize,
     Misconfigured,
     Provider,
-    ProviderError,
     RateLimited,
     ReferenceImage,
     Refused,
 )
-from ketchup.providers.base import Unavailable as EngineUnavailable
 from ketchup.providers.catalog import Catalog
-from ketchup.references import ReferenceFailed, sniff
 from ketchup.storage import Storage
 from ketchup.tasks import Attempt, End, Lease, LeaseLost
 from ketchup.workspaces import Environment
@@ -69,10 +84,8 @@ from ketchup.workspaces import Environment
 T = TypeVar("T")
 log = telemetry.logger(__name__)
 
-NO_ANSWER: Final = "The engine did not answer; nothing was charged. Please try again."
 TRIED_TOO_OFTEN: Final = "The image could not be rendered; please try again later."
 MODEL_GONE: Final = "The model is no longer offered."
-NO_IMAGES: Final = "The model returned no image."
 
 
 _NO_PRINTS: Final[Mapping[str, Fingerprint]] = MappingProxyType({})
@@ -85,6 +98,8 @@ class RunRules:
     max_tries: int = 3
     max_losses: int = 10
     timeout_seconds: float = 300.0
+    patience_seconds: float = 1800.0
+    """How long a task waits while all channels that could render it are out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,46 +148,6 @@ class Engines:
         return [channel for channel in own if channel.provider in self.providers]
 
 
-@dataclass(frozen=True, slots=True)
-class _Succeeded:
-    images: Sequence[GeneratedImage]
-    channel: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Retry:
-    detail: str
-    retry_after: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Gone:
-    """The lease was lost; nothing may be written."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Unknown:
-    """It may have been rendered and charged, and its channel is never asked twice."""
-
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Elsewhere:
-    """Nothing was rendered or charged, and another channel may be asked at once."""
-
-    detail: str
-
-
-_Outcome = _Succeeded | _Failed | _Retry | _Gone | _Unknown | _Elsewhere | Wait
-
-
 class Runner:
     """Claims tasks and runs them. `ended` is called after each commit that ended a task."""
 
@@ -207,6 +182,7 @@ class Runner:
         self._start = database.write_batcher(self._start_all, lane="run")
         self._finish = database.write_batcher(self._finish_all, lane="run")
         self._numbers: dict[WorkspaceId, int] = {}
+        self._due = Alarm()
 
     async def claim(self, worker_id: WorkerId, limit: int) -> list[Lease]:
         """Lease up to `limit` tasks to this worker."""
@@ -235,17 +211,26 @@ class Runner:
         except Exception as error:
             # A task that stayed leased to a living worker would never run again.
             log.exception("the end of an attempt crashed", task_id=lease.attempt.task_id)
-            await self._retry(lease, _Retry(f"its end: {type(error).__name__}: {error}"))
+            await self._waste(lease, outcome, f"its end: {type(error).__name__}: {error}")
 
     async def hand_back(self, attempt: Attempt) -> None:
-        """Return an interrupted task to the queue, without using up a try."""
-        await self._database.write(
-            lambda conn: tasks.hand_back(conn, attempt, db.now(conn, self._clock))
-        )
+        """Return an interrupted task to the queue, without using up a try.
+
+        One that was sent to a channel that is never asked twice ends instead, and is free.
+        """
+        if await self._database.write(lambda conn: self._hand_back(conn, attempt)):
+            self._ended()
 
     async def sweep(self, worker_id: WorkerId, watch: Watch) -> int:
         """Take over from dead workers and make due tasks ready; 0 when there was nothing to do."""
         return await self._database.write(lambda conn: self._sweep(conn, worker_id, watch))
+
+    async def until_due(self, most: float) -> None:
+        """Wait until a task is due that was postponed here, or for so many seconds.
+
+        A channel's pace would otherwise be that of the sweeps.
+        """
+        await self._due.wait(most)
 
     async def take_over(self, worker_id: WorkerId) -> None:
         """Recover everything that other workers held: they are known to be dead."""
@@ -257,25 +242,32 @@ class Runner:
 
     # -- one attempt ------------------------------------------------------------------------------
 
-    async def _attempt(self, lease: Lease) -> _Outcome:
+    async def _attempt(self, lease: Lease) -> Outcome:
         routes = self._engines.routes(lease.model, lease.environment)
         if not routes:
-            return _Failed(MODEL_GONE, f"no channel for {lease.model}")
+            return Failed(MODEL_GONE, f"no channel for {lease.model}")
         try:
             async with asyncio.timeout(self._rules.timeout_seconds):
+                task = Start(lease, routes, self._rules.patience_seconds)
+                # Nobody fetches the references of a task that no channel takes yet.
+                if lease.images and (waits := await self._look(task)):
+                    return outcomes.not_sent(waits)
                 loaded = await self._inputs.load_all(lease.images)
-                started = await self._insist(lambda: self._start(Start(lease, routes)))
-        except _EXPECTED as error:
-            return _judged(error)
+                started = await self._insist(lambda: self._start(task))
+        except EXPECTED as error:
+            return judged(error)
         except Exception as error:
             # The top of the loop: one task's surprise must not stop the others.
             log.exception("attempt crashed", task_id=lease.attempt.task_id)
-            return _judged(error)
-        if isinstance(started, Wait):
-            return started
-        return await self._send(lease, loaded, started) if started else _Gone()
+            return judged(error)
+        if isinstance(started, Sent):
+            return await self._send(lease, loaded, started)
+        return outcomes.not_sent(started)
 
-    async def _send(self, lease: Lease, loaded: Sequence[ReferenceImage], sent: Sent) -> _Outcome:
+    async def _look(self, task: Start) -> Wait | GivenUp | None:
+        return await self._insist(lambda: self._database.read(lambda conn: self._peek(conn, task)))
+
+    async def _send(self, lease: Lease, loaded: Sequence[ReferenceImage], sent: Sent) -> Outcome:
         channel = sent.chosen.channel
         request = _image_request(lease, sent.chosen.model, tuple(loaded))
         provider, cancelled = self._engines.providers[channel.provider], asyncio.Event()
@@ -284,7 +276,7 @@ class Runner:
                 images = await provider.generate(
                     request, progress=_ignore_progress, cancelled=cancelled
                 )
-        except _EXPECTED as error:
+        except EXPECTED as error:
             return await self._learn(lease.attempt, sent, error)
         except Exception as error:
             # As above.
@@ -294,13 +286,13 @@ class Runner:
             cancelled.set()
         if not sent.was_well:
             await self._tell(lambda conn: channels.record_success(conn, channel.name))
-        return _delivered(images, request.count, channel.provider)
+        return delivered(images, request.count, sent)
 
-    async def _learn(self, attempt: Attempt, sent: Sent, error: Exception) -> _Outcome:
+    async def _learn(self, attempt: Attempt, sent: Sent, error: Exception) -> Outcome:
         """Remember what an error says about the channel, before the task goes anywhere."""
         channel = sent.chosen.channel
         if isinstance(error, Refused):
-            return _after(sent, error)
+            return outcomes.after(sent, error)
 
         def learn(conn: Connection) -> bool:
             now = db.now(conn, self._clock)
@@ -310,51 +302,51 @@ class Runner:
             else:
                 pause = error.retry_after if isinstance(error, RateLimited) else None
                 channels.record_failure(conn, channel.name, now, retry_after=pause)
-            if isinstance(error, _FREE):
+            if isinstance(error, FREE):
                 tasks.forget_cost(conn, attempt)
             return is_news
 
         if await self._tell(learn):
             log.error("CHANNEL TAKEN OUT", channel=channel.name, cause=str(error))
-        return _after(sent, error)
+        return outcomes.after(sent, error)
 
     async def _tell(self, write: Callable[[Connection], T]) -> T:
         return await self._insist(lambda: self._database.write(write))
 
     # -- its end ----------------------------------------------------------------------------------
 
-    async def _conclude(self, lease: Lease, outcome: _Outcome, bound: telemetry.Log) -> None:
+    async def _conclude(self, lease: Lease, outcome: Outcome, bound: telemetry.Log) -> None:
         match outcome:
-            case _Succeeded():
+            case Succeeded():
                 await self._succeed(lease, outcome, bound)
-            case _Failed(reason, detail):
+            case Failed(reason, detail):
                 bound.warning("task failed", reason=reason, detail=detail)
                 await self._fail(lease, reason, detail)
-            case _Retry():
+            case Retry():
                 bound.warning("attempt failed", detail=outcome.detail, tries=lease.tries + 1)
                 await self._retry(lease, outcome)
-            case _Unknown(detail):
+            case NobodyKnows(detail):
                 bound.warning("attempt's outcome is unknown", detail=detail)
-                await self._end(lease, _unknown_end(lease, db.storable(detail)), None)
-            case _Elsewhere(detail):
+                await self._end(lease, unknown_end(lease, db.storable(detail)), None)
+            case Elsewhere(detail):
                 bound.warning("attempt goes to another channel", detail=detail)
                 await self._change_channel(lease, db.storable(detail))
             case Wait(until):
                 bound.debug("no channel has room", until=until)
                 await self._postpone(lease, until)
-            case _Gone():
+            case Gone():
                 bound.warning("lease lost", attempt=lease.attempt.number)
             case _:
                 assert_never(outcome)
 
-    async def _succeed(self, lease: Lease, made: _Succeeded, bound: telemetry.Log) -> None:
+    async def _succeed(self, lease: Lease, made: Succeeded, bound: telemetry.Log) -> None:
         try:
             # What was rendered was paid for: a disk that is full for a moment is waited for.
             async with asyncio.timeout(self._rules.timeout_seconds):
                 pictures = await self._insist(partial(self._finish_pictures, lease, made))
                 keys = await self._store(lease, [picture.image for picture in pictures])
         except TimeoutError:
-            await self._retry(lease, _Retry("the images could not be stored"))
+            await self._waste(lease, made, "the images could not be stored")
             return
         except NotAPicture as error:
             await self._fail(lease, NO_IMAGES, f"an image cannot be decoded: {error}")
@@ -370,17 +362,25 @@ class Runner:
             # Another attempt's images count; nothing names these.
             await self._remove(keys)
 
-    async def _finish_pictures(self, lease: Lease, made: _Succeeded) -> list[Picture]:
+    async def _finish_pictures(self, lease: Lease, made: Succeeded) -> list[Picture]:
         if self._finishing is None:
             return [Picture(image, None) for image in made.images]
         wished = _wished_format(lease)
         return await self._finishing.finish_all(made.images, wished, made.channel, lease.model)
 
+    async def _waste(self, lease: Lease, outcome: Outcome, detail: str) -> None:
+        match wasted(outcome, detail):
+            case Failed(reason, _):
+                log.error("paid images are lost", task_id=lease.attempt.task_id, detail=detail)
+                await self._fail(lease, reason, detail)
+            case Retry() as again:
+                await self._retry(lease, again)
+
     async def _fail(self, lease: Lease, reason: str, detail: str) -> None:
         end = failed_end(lease, db.storable(reason), db.storable(detail))
         await self._end(lease, end, None)
 
-    async def _retry(self, lease: Lease, outcome: _Retry) -> None:
+    async def _retry(self, lease: Lease, outcome: Retry) -> None:
         tries = lease.tries + 1
         if tries >= self._rules.max_tries:
             await self._fail(lease, TRIED_TOO_OFTEN, outcome.detail)
@@ -401,10 +401,12 @@ class Runner:
             self._ready()
 
     async def _postpone(self, lease: Lease, until: Micros) -> None:
-        def write(conn: Connection) -> bool:
-            return tasks.postpone(conn, lease.attempt, until, db.now(conn, self._clock))
+        def write(conn: Connection) -> float:
+            now = db.now(conn, self._clock)
+            tasks.postpone(conn, lease.attempt, until, now)
+            return (until - now) / 1e6
 
-        await self._tell(write)
+        self._due.set(await self._tell(write))
 
     async def _end(
         self,
@@ -482,8 +484,24 @@ class Runner:
             return []
         return tasks.claim(conn, worker_id, limit, db.now(conn, self._clock))
 
-    def _start_all(self, conn: Connection, starts: Sequence[Start]) -> list[Sent | Wait | None]:
+    def _peek(self, conn: Connection, task: Start) -> Wait | GivenUp | None:
+        return peek(conn, task, db.now(conn, self._clock), self._random)
+
+    def _start_all(
+        self, conn: Connection, starts: Sequence[Start]
+    ) -> list[Sent | Wait | GivenUp | None]:
         return start(conn, starts, db.now(conn, self._clock), self._random)
+
+    def _hand_back(self, conn: Connection, attempt: Attempt) -> bool:
+        """Hand an attempt back, or end it; True when it was ended."""
+        now = db.now(conn, self._clock)
+        lease = tasks.find_never_twice(conn, attempt)
+        if lease is None:
+            tasks.hand_back(conn, attempt, now)
+            return False
+        end = unknown_end(lease, "its worker was stopped")
+        finish(conn, [Ending(lease, end, _callback(lease, end, None))], now)
+        return True
 
     def _finish_all(self, conn: Connection, endings: Sequence[Ending]) -> list[End | LeaseLost]:
         return finish(conn, endings, db.now(conn, self._clock))
@@ -506,50 +524,6 @@ class Runner:
         return recover_lost(
             conn, self._rules.max_losses, _failed_callback, db.now(conn, self._clock)
         )
-
-
-def _delivered(images: Sequence[GeneratedImage], wanted: int, channel: str) -> _Succeeded | _Failed:
-    """Say whether a provider kept its promise, as far as it costs nothing to see."""
-    if len(images) != wanted:
-        return _Failed(NO_IMAGES, f"{len(images)} images instead of {wanted}")
-    if any(sniff(image.data) is not image.format for image in images):
-        return _Failed(NO_IMAGES, "what was returned is not in the format that it is said to be")
-    return _Succeeded(images, channel)
-
-
-# What proves that nothing was rendered and charged.
-_FREE: Final = (EngineUnavailable, RateLimited, Misconfigured)
-
-
-def _after(sent: Sent, error: Exception) -> _Outcome:
-    """Say what becomes of a task whose channel raised this."""
-    if isinstance(error, Misconfigured) or (isinstance(error, _FREE) and sent.has_others):
-        return _Elsewhere(f"{type(error).__name__}: {error}")
-    judged = _judged(error)
-    is_settled = isinstance(error, (*_FREE, Refused))
-    if is_settled or sent.chosen.channel.unknown is Unknown.RESUBMIT:
-        return judged
-    return _Unknown(f"{type(error).__name__}: {error}")
-
-
-def _unknown_end(lease: Lease, detail: str) -> End:
-    return replace(failed_end(lease, NO_ANSWER, detail), is_unknown=True)
-
-
-_EXPECTED: Final = (ReferenceFailed, ProviderError, Unavailable, TimeoutError)
-
-
-def _judged(error: Exception) -> _Failed | _Retry:
-    """Say what an exception means for the task: whether another attempt could end better."""
-    match error:
-        case ReferenceFailed():
-            return _Failed(str(error), f"{error.problem.name}: {error.detail}")
-        case Refused():
-            return _Failed(error.reason, f"refused by the engine: {error}")
-        case RateLimited():
-            return _Retry(f"rate limited: {error}", error.retry_after)
-        case _:
-            return _Retry(f"{type(error).__name__}: {error}")
 
 
 def _image_request(

@@ -9,7 +9,16 @@ from random import Random
 from ketchup import channels, tasks
 from ketchup.clock import Micros
 from ketchup.db import Connection
-from ketchup.generation.routing import Channel, Chosen, Route, Unknown, Wait, choose
+from ketchup.generation.routing import (
+    Channel,
+    Chosen,
+    GivenUp,
+    Route,
+    Unknown,
+    Wait,
+    choose,
+    gives_up_at,
+)
 from ketchup.money import Credits
 from ketchup.tasks import Lease, LeaseLost, Sending
 
@@ -20,6 +29,8 @@ class Start:
 
     lease: Lease
     routes: Sequence[Route]
+    patience_seconds: float = float("inf")
+    """How long it waits while all their channels are out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +43,23 @@ class Sent:
     """Whether there are channels that this task has not tried."""
 
 
+def peek(conn: Connection, one: Start, now: Micros, random: Random) -> Wait | GivenUp | None:
+    """Say whether a start would have to wait now. Locks and writes nothing, so it may be wrong."""
+    room = _Room.seen(conn, {c for route in one.routes for c in route.channels})
+    decided = _decide(one, {}, room, now, random)
+    return None if isinstance(decided, Sent) else decided
+
+
 def start(
     conn: Connection, starts: Sequence[Start], now: Micros, random: Random
-) -> list[Sent | Wait | None]:
+) -> list[Sent | Wait | GivenUp | None]:
     """Choose a channel for each and write it to the journal; None where the lease was lost.
 
     Channels are locked before tasks, and only those with a limit or a failure.
     """
-    room = _Room.of(conn, {c for s in starts for route in s.routes for c in route.channels})
+    room = _Room.locked_by(conn, {c for s in starts for route in s.routes for c in route.channels})
     journal = tasks.sent_before(conn, [s.lease.attempt.task_id for s in starts])
-    decided: list[Sent | Wait] = []
+    decided: list[Sent | Wait | GivenUp] = []
     for one in starts:
         sent = journal.get(one.lease.attempt.task_id, {})
         decided.append(_decide(one, sent, room, now, random))
@@ -66,14 +84,17 @@ class _Room:
     locked: Collection[str]
 
     @classmethod
-    def of(cls, conn: Connection, them: Collection[Channel]) -> _Room:
-        names = {channel.name for channel in them}
-        limited = {channel.name for channel in them if channel.is_limited}
-        states = {name: channels.State() for name in names} | channels.look(conn, names)
-        locked = limited | {name for name, state in states.items() if not state.is_well}
+    def seen(cls, conn: Connection, them: Collection[Channel]) -> _Room:
+        return cls(_look(conn, them), _in_flight(conn, them), ())
+
+    @classmethod
+    def locked_by(cls, conn: Connection, them: Collection[Channel]) -> _Room:
+        states = _look(conn, them)
+        locked = _limited(them) | {name for name, state in states.items() if not state.is_well}
         if locked:
             states |= channels.lock(conn, locked)
-        return cls(states, tasks.images_in_flight(conn, limited) if limited else {}, locked)
+        # Behind the lock: what is in flight cannot become more from here.
+        return cls(states, _in_flight(conn, them), locked)
 
     def take(self, channel: Channel, images: int, now: Micros) -> None:
         self.in_flight[channel.name] = self.in_flight.get(channel.name, 0) + images
@@ -85,9 +106,23 @@ class _Room:
             channels.store(conn, name, self.states[name])
 
 
+def _limited(them: Collection[Channel]) -> set[str]:
+    return {channel.name for channel in them if channel.is_limited}
+
+
+def _look(conn: Connection, them: Collection[Channel]) -> dict[str, channels.State]:
+    names = {channel.name for channel in them}
+    return {name: channels.State() for name in names} | channels.look(conn, names)
+
+
+def _in_flight(conn: Connection, them: Collection[Channel]) -> dict[str, int]:
+    limited = _limited(them)
+    return tasks.images_in_flight(conn, limited) if limited else {}
+
+
 def _decide(
     one: Start, sent: Mapping[int, str], room: _Room, now: Micros, random: Random
-) -> Sent | Wait:
+) -> Sent | Wait | GivenUp:
     by_name = {c.name: Chosen(c, r.model) for r in reversed(one.routes) for c in r.channels}
     images = one.lease.options.n
     # A start is repeated when nobody heard of its commit: it is in the journal then.
@@ -96,12 +131,22 @@ def _decide(
         one.routes, room.states, room.in_flight, images, tried=sent.values(), now=now, random=random
     )
     if isinstance(chosen, Wait):
-        return chosen
+        return _wait(one, chosen, room, now)
     name = chosen.channel.name
     was_well = journalled is None and room.states[name].is_well
     if journalled is None:
         room.take(chosen.channel, images, now)
     return Sent(chosen, was_well, bool(by_name.keys() - {name, *sent.values()}))
+
+
+def _wait(one: Start, wait: Wait, room: _Room, now: Micros) -> Wait | GivenUp:
+    ends = gives_up_at(one.routes, room.states, one.lease.first_leased_at, one.patience_seconds)
+    if ends is None:
+        return wait
+    if ends <= now:
+        causes = (f"{name}: {state.taken_out or 'fails'}" for name, state in room.states.items())
+        return GivenUp(f"all channels are out ({', '.join(sorted(causes))})")
+    return Wait(min(wait.until, ends))
 
 
 def _sending(lease: Lease, channel: Channel) -> Sending:

@@ -135,13 +135,14 @@ class _Failure(msgspec.Struct):
 
 
 class GeminiProvider:
-    """See `Provider`. One pool of connections; safe for concurrent use."""
+    """See `Provider`. Safe for concurrent use."""
 
     def __init__(self, settings: GeminiSettings) -> None:
         self._settings = settings
         self._upstream = Upstream(
             settings.base_url,
             headers={"x-goog-api-key": settings.api_key},
+            key=settings.api_key,
             bounds=settings.bounds,
             proxy=settings.proxy,
         )

@@ -102,7 +102,7 @@ class _Failure(msgspec.Struct):
 
 
 class OpenAIImagesProvider:
-    """See `Provider`. One pool of connections; safe for concurrent use."""
+    """See `Provider`. Safe for concurrent use."""
 
     def __init__(self, settings: OpenAISettings, *, fetch: Fetch) -> None:
         self._settings = settings
@@ -110,6 +110,7 @@ class OpenAIImagesProvider:
         self._upstream = Upstream(
             settings.base_url,
             headers={"Authorization": f"Bearer {settings.api_key}"},
+            key=settings.api_key,
             bounds=settings.bounds,
             proxy=settings.proxy,
         )

@@ -10,7 +10,12 @@ What a failure says about the charge decides what may be done next:
     it was sent, and what came back is no whole answer        AnswerLost, TimedOut for the deadline
     a whole answer with an error status                       `refusal_of` and the engine's own map
 
-A request is sent once. Another try is the queue's matter, which knows what it may cost.
+A request is sent once. Another try is the queue's matter, which knows what it may cost. Each has a
+connection of its own: on one that is used again, an answer that comes twice would be taken for the
+next request's, which is somebody else's picture; and a request that meets the farewell of an idle
+connection would have an outcome that nobody knows.
+
+Our key is taken out of everything that an upstream says, before any of it is told.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import httpx2
 import msgspec
@@ -45,6 +51,12 @@ T = TypeVar("T")
 MEBIBYTE: Final = 1024 * 1024
 LONGEST_PAUSE: Final = 3600.0
 _TOLD: Final = 300
+_OK: Final = 200
+_MASK: Final = "***"
+# Characters of a key: fewer are no secret, and would be found in every text.
+_TOLD_APART: Final = 5
+# As many are in no picture's base64 by chance.
+_UNLIKELY: Final = 12
 _NOT_SENT: Final = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -65,7 +77,6 @@ class Bounds:
     pixels: int = 40_000_000
     """Of one picture; the largest that an engine sells have 17 million."""
     connections: int = 1000
-    idle_connections: int = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +107,7 @@ class Answer:
 
 
 class Upstream:
-    """The way to one engine: a pool of connections to one address, with the same headers always.
+    """The way to one engine: one address, with the same headers always, and `key` among them.
 
     Redirects are not followed, for they would carry the key elsewhere. Proxies are used when they
     are given, and never because of an environment variable.
@@ -107,18 +118,17 @@ class Upstream:
         base_url: str,
         *,
         headers: Mapping[str, str],
+        key: str,
         bounds: Bounds | None = None,
         proxy: str | None = None,
     ) -> None:
         self.bounds = bounds or Bounds()
         self._base_url = base_url.rstrip("/")
+        self._key = key
         self._client = httpx2.AsyncClient(
-            headers={**headers, "Accept-Encoding": "identity"},
+            headers={**headers, "Accept-Encoding": "identity", "Connection": "close"},
             timeout=httpx2.Timeout(None, connect=self.bounds.connect, pool=self.bounds.connect),
-            limits=httpx2.Limits(
-                max_connections=self.bounds.connections,
-                max_keepalive_connections=self.bounds.idle_connections,
-            ),
+            limits=httpx2.Limits(max_connections=self.bounds.connections),
             proxy=proxy,
             trust_env=False,
             follow_redirects=False,
@@ -142,7 +152,8 @@ class Upstream:
         except _NOT_SENT as error:
             raise Unavailable(f"not reached: {error!r}") from error
         except _NEVER_SENT as error:
-            raise Misconfigured(f"the request cannot be sent: {error!r}") from error
+            told = _masked(repr(error), self._key)
+            raise Misconfigured(f"the request cannot be sent: {told}") from error
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
             raise AnswerLost(f"the answer broke off: {error!r}") from error
 
@@ -158,9 +169,22 @@ class Upstream:
                 data += chunk
                 if len(data) > self.bounds.answer_bytes:
                     raise AnswerLost(f"the answer has more than {self.bounds.answer_bytes} bytes")
-            return Answer(response.status_code, response.headers, bytes(data))
+            return self._discreet(response, bytes(data))
         finally:
             await response.aclose()
+
+    def _discreet(self, response: httpx2.Response, body: bytes) -> Answer:
+        # Not from a picture: a short key can stand in its base64 by chance.
+        if response.status_code != _OK or len(self._key) >= _UNLIKELY:
+            body = _masked(body.decode("latin-1"), self._key).encode("latin-1")
+        fields = [(name, _masked(value, self._key)) for name, value in response.headers.items()]
+        return Answer(response.status_code, httpx2.Headers(fields), body)
+
+
+def _masked(text: str, key: str) -> str:
+    for form in (key, quote(key, safe="")) if len(key) >= _TOLD_APART else ():
+        text = text.replace(form, _MASK)
+    return text
 
 
 def failure_of(answer: Answer, message: str, retry_after: float | None = None) -> ProviderError:
@@ -211,19 +235,22 @@ async def all_of(call: Callable[[int], Coroutine[Any, Any, T]], count: int) -> l
     """Wait for every one of a task's calls, and raise what says most about them.
 
     None is given up because another failed: it would be charged all the same. A call that rendered
-    nothing says so for itself alone; when others have rendered, the answer as a whole is lost.
+    nothing says so for itself alone; when others may have rendered, the answer as a whole is lost.
     """
     works = [call(index) for index in range(count)]
     results = await asyncio.gather(*works, return_exceptions=True)
     errors = [result for result in results if isinstance(result, BaseException)]
     if not errors:
         return [result for result in results if not isinstance(result, BaseException)]
-    worst = min(errors, key=_rank)
-    if isinstance(worst, Unavailable) and len(errors) < count:
+    # What only says that its own call was free must not hide another one that was charged.
+    worst = min([e for e in errors if not isinstance(e, _FREE)] or errors, key=_rank)
+    if isinstance(worst, _FREE) and len(errors) < count:
         raise AnswerLost(f"{len(errors)} of {count} pictures are missing: {worst}") from worst
     raise worst
 
 
+# What proves that its own call was not charged.
+_FREE: Final = (Misconfigured, RateLimited, Unavailable)
 _RANKS: Final = (Misconfigured, Refused, RateLimited, AnswerLost, Unavailable)
 
 

@@ -83,6 +83,7 @@ class Lease:
     key_id: KeyId
     environment: str
     """`live` or `test`: of the key that the task was made with."""
+    first_leased_at: Micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +259,13 @@ def hand_back(conn: Connection, a: Attempt, now: Micros) -> bool:
     return True
 
 
+def find_never_twice(conn: Connection, a: Attempt) -> Lease | None:
+    """Return the lease of an attempt that was sent to a channel that is never asked twice."""
+    if not conn.execute(_NEVER_TWICE, {"ids": [a.task_id]}).first():
+        return None
+    return next((lease for lease in list_leases(conn, a.worker_id) if lease.attempt == a), None)
+
+
 def promote_due(conn: Connection, now: Micros) -> int:
     """Make delayed tasks ready whose time has come, and return how many.
 
@@ -347,6 +355,7 @@ def lease_of(row: Row[*tuple[Any, ...]]) -> Lease:
         tries=row.tries,
         key_id=KeyId(row.key_id),
         environment=row.environment,
+        first_leased_at=Micros(row.submitted_at),
     )
 
 
@@ -418,6 +427,7 @@ LEASE_COLUMNS: Final = (
     task.c.vtime,
     task.c.key_id,
     task.c.environment,
+    task.c.submitted_at,
 )
 _HELD_BY_THEM: Final[tuple[ColumnElement[bool], ...]] = (
     in_state(QueueState.LEASED),

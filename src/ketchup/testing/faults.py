@@ -19,6 +19,8 @@ class Fault(StrEnum):
     TEXT_ONLY = "text_only"
     EMPTY = "empty"
     BAD_KEY = "bad_key"
+    ECHO = "echo"
+    """500 with everything that it was sent, the key included."""
     MODEL_GONE = "model_gone"
     BROKEN = "broken"
     """500."""
@@ -33,6 +35,8 @@ class Fault(StrEnum):
     RESET_AFTER_RENDERING = "reset_after_rendering"
     TRUNCATED = "truncated"
     """Half of the body that was announced, and then a close."""
+    DUPLICATE = "duplicate"
+    """A right answer, twice."""
     TRICKLE = "trickle"
     """A byte now and then, without an end."""
     HUGE = "huge"
@@ -53,6 +57,7 @@ RENDERED = frozenset(
         Fault.GATEWAY_TIMEOUT,
         Fault.RESET_AFTER_RENDERING,
         Fault.TRUNCATED,
+        Fault.DUPLICATE,
         Fault.TRICKLE,
         Fault.HUGE,
         Fault.WRONG_TYPE,

@@ -15,7 +15,7 @@ from ketchup.testing import pictures
 from ketchup.testing.asked import Asked, Dialect
 from ketchup.testing.faults import RENDERED, Fault, Held, Limited, Slow, Step
 from ketchup.testing.gemini import Gemini
-from ketchup.testing.http import Answer, Request, read_request, reset
+from ketchup.testing.http import Answer, Request, json_answer, read_request, reset
 from ketchup.testing.openai import OpenAI
 
 HUGE_BYTES: Final = 300_000_000
@@ -56,6 +56,9 @@ class FakeUpstream:
         """Every request that was understood, in the order in which they came."""
         self.rendered: Counter[str] = Counter()
         """How many pictures were drawn for a prompt: what would have been charged."""
+        self.most_at_once = 0
+        """How many pictures were drawn at the same time, at most."""
+        self._drawing = 0
         self._dialects = dialects if dialects is not None else (Gemini(), OpenAI())
         self._port = port
         self._chance = chance
@@ -157,7 +160,12 @@ class FakeUpstream:
         self.asked.append(asked)
         async with self._changed:
             self._changed.notify_all()
-        return await self._act(self._next_step(), dialect, asked, writer)
+        self._drawing += asked.count
+        self.most_at_once = max(self.most_at_once, self._drawing)
+        try:
+            return await self._act(self._next_step(), dialect, asked, writer)
+        finally:
+            self._drawing -= asked.count
 
     def _next_step(self) -> Step:
         if self._script:
@@ -204,6 +212,10 @@ class FakeUpstream:
                 whole = dialect.pictures(asked, encoded)
                 writer.write(whole.head() + whole.body[: len(whole.body) // 2])
                 await writer.drain()
+            case Fault.DUPLICATE:
+                right = dialect.pictures(asked, encoded)
+                await _send(writer, right)
+                return await _send(writer, right)
             case Fault.TRICKLE:
                 await _trickle(writer, dialect.pictures(asked, encoded))
             case Fault.HUGE:
@@ -230,7 +242,10 @@ def _replaced(
         case Fault.HTML:
             return Answer(200, b"<!doctype html><title>Sign in</title>", "text/html")
         case Fault.REDIRECT:
-            return Answer(307, b"", headers={"location": asked.request.path})
+            location = f"{asked.request.path}?key={asked.key}"
+            return Answer(307, b"", headers={"location": location})
+        case Fault.ECHO:
+            return json_answer(500, {"error": {"message": f"cannot serve {asked.key}"}})
         case Fault.WRONG_TYPE:
             right = dialect.pictures(asked, encoded)
             return Answer(right.status, right.body, "text/plain")

@@ -53,6 +53,7 @@ def upgrade() -> None:
         sa.Column("arrival_at", sa.BigInteger(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("closed_until", sa.BigInteger(), nullable=False),
+        sa.Column("out_since", sa.BigInteger(), nullable=False),
         sa.Column("taken_out", sa.Text()),
         sa.CheckConstraint("failures >= 0", name=op.f("channel_counts_failures")),
         sa.PrimaryKeyConstraint("name", name=op.f("channel_key")),

@@ -1,0 +1,216 @@
+"""Channels that are never asked twice, and those that stay out: what was paid once is not paid again,
+nobody waits for ever, and the customer's credits are right."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from PIL import Image
+from sqlalchemy import Connection, text
+
+from ketchup.generation import outcomes
+from ketchup.providers.base import Misconfigured, Provider
+from tests.support.engines import ScriptedProvider
+from tests.support.invariants import Promises, rows_of, violations
+from tests.support.receiver import Answer, Receiver
+from tests.support.service import DEADLINE_SECONDS, RunningService, running_service
+
+CHANNEL: Final = """
+[channels.paid]
+provider = "gemini"
+key = "a-key"
+models = ["google/gempix2"]
+cost = "0.04"
+"""
+FULL: Final = "100.00000000"
+COSTS: Final = {"paid": 40_000}
+
+
+@dataclass
+class Home:
+    """Where a service lives whose model is rendered by the channel `paid`."""
+
+    data: Path
+    database_url: str | None
+
+    @asynccontextmanager
+    async def served_by(
+        self, engine: Provider, *, more: str = "", **settings: object
+    ) -> AsyncIterator[RunningService]:
+        self.data.mkdir(exist_ok=True)
+        (self.data / "ketchup.toml").write_text(CHANNEL + more)
+        named = {name.replace("__", "."): value for name, value in settings.items()}
+        engines = {"gemini": engine, "studio": ScriptedProvider()}
+        async with running_service(
+            self.data, providers=engines, settings=named, database=self.database_url
+        ) as service:
+            yield service
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Read what a service that has stopped left."""
+        with rows_of(self.data, self.database_url) as rows:
+            return list(rows(sql))
+
+    def wrong(self, task_id: str) -> list[str]:
+        """Return all that is wrong once everything has ended."""
+        promises = Promises({task_id})
+        return violations(
+            self.data, promises, at_the_end=True, database=self.database_url, costs=COSTS
+        )
+
+
+@pytest.fixture
+def home(tmp_path: Path, database_url: str | None) -> Home:
+    return Home(tmp_path / "data", database_url)
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            holds = condition()
+            if holds if isinstance(holds, bool) else await holds:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def finds(service: RunningService, sql: str) -> bool:
+    def read(conn: Connection) -> bool:
+        return conn.execute(text(sql)).first() is not None
+
+    return await service.runtime.database.read(read)
+
+
+async def change(service: RunningService, sql: str) -> None:
+    def write(conn: Connection) -> None:
+        conn.execute(text(sql))
+
+    await service.runtime.database.write(write)
+
+
+async def credit(service: RunningService) -> str:
+    left: str = (await service.client.get("/api/user")).json()["data"]["credit"]
+    return left
+
+
+async def test_what_a_stop_interrupts_is_not_sent_again_and_is_free(home: Home) -> None:
+    engine = ScriptedProvider(asyncio.Event())
+    async with home.served_by(engine, worker__drain_seconds=0) as service:
+        task_id = await service.submit()
+        await engine.started.wait()
+
+    assert home.wrong(task_id) == []
+    assert home.rows("SELECT status, reason FROM task") == [("failed", outcomes.NO_ANSWER)]
+    assert home.rows("SELECT outcome, cost FROM attempt") == [("unknown", 40_000)]
+    assert home.rows("SELECT balance, held FROM account") == [(100_000_000, 0)]
+
+
+async def test_what_a_stop_interrupts_before_it_was_sent_goes_back_to_the_queue(
+    home: Home,
+) -> None:
+    never = asyncio.Event()
+    async with (
+        Receiver(Answer(after=never)) as slow,
+        home.served_by(ScriptedProvider(), worker__drain_seconds=0) as service,
+    ):
+        await service.submit(images=[slow.url])
+        await slow.received(1)
+
+    assert home.rows("SELECT queue_state, tries, losses FROM task") == [("ready", 0, 0)]
+    assert home.rows("SELECT * FROM attempt") == []
+
+
+async def test_pictures_that_cannot_be_stored_in_time_are_not_rendered_again(home: Home) -> None:
+    engine = ScriptedProvider()
+    async with home.served_by(engine, worker__task_timeout_seconds=0.5) as service:
+        in_the_way = home.data / "blobs" / "fileSystem"
+        in_the_way.write_text("no folder can be made here")
+        task_id = await service.submit()
+        data = await service.ended(task_id)
+
+        assert data["status_reason"]["message"] == outcomes.NOT_STORED
+        assert len(engine.requests) == 1
+        assert await credit(service) == FULL
+    in_the_way.unlink()
+    assert home.wrong(task_id) == []
+    assert home.rows("SELECT outcome, cost FROM attempt") == [("failed", 40_000)]
+
+
+async def test_pictures_wait_for_a_disk_that_is_full_for_a_moment(home: Home) -> None:
+    engine = ScriptedProvider()
+    async with home.served_by(engine) as service:
+        in_the_way = home.data / "blobs" / "fileSystem"
+        in_the_way.write_text("no folder can be made here")
+        task_id = await service.submit()
+        await engine.started.wait()
+        in_the_way.unlink()
+
+        assert (await service.ended(task_id))["status"] == "success"
+        assert len(engine.requests) == 1
+    assert home.wrong(task_id) == []
+
+
+async def test_an_end_that_crashes_after_the_answer_is_not_rendered_again(home: Home) -> None:
+    gate = asyncio.Event()
+    engine = ScriptedProvider(gate)
+    async with home.served_by(engine) as service:
+        task_id = await service.submit()
+        await engine.started.wait()
+        # Nobody knows where its images belong.
+        await change(service, "UPDATE workspace SET id = 'moved ' || id")
+        gate.set()
+        await until(lambda: finds(service, "SELECT 1 FROM task WHERE status = 'failed'"))
+        await change(service, "UPDATE workspace SET id = substr(id, 7)")
+
+        assert len(engine.requests) == 1
+        assert await credit(service) == FULL
+    assert home.wrong(task_id) == []
+    assert home.rows("SELECT reason FROM task") == [(outcomes.NOT_STORED,)]
+
+
+async def test_a_task_does_not_wait_for_ever_for_a_key_that_nobody_mends(home: Home) -> None:
+    engine = ScriptedProvider(*[Misconfigured("401")] * 20)
+    async with (
+        Receiver() as receiver,
+        home.served_by(engine, worker__patience_seconds=2) as service,
+    ):
+        task_id = await service.submit(callback_url=receiver.url)
+        data = await service.ended(task_id)
+        await receiver.received(1)
+
+        assert data["status_reason"]["message"] == outcomes.CHANNELS_OUT
+        assert await credit(service) == FULL
+        # It is probed all the same: whoever comes later need not wait when it was mended.
+        assert len(engine.requests) >= 2
+        await until(lambda: finds(service, "SELECT 1 FROM delivery WHERE state = 'delivered'"))
+    assert home.wrong(task_id) == []
+
+
+async def test_the_references_of_a_task_that_waits_for_a_channel_are_fetched_once(
+    home: Home,
+) -> None:
+    gate = asyncio.Event()
+    engine = ScriptedProvider(gate)
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    shown = Answer(headers={"content-type": "image/png"}, body=picture.getvalue())
+    async with (
+        Receiver(otherwise=shown) as pictures,
+        home.served_by(engine, more="images_in_flight = 1\n") as service,
+    ):
+        first = await service.submit()
+        await engine.started.wait()
+        second = await service.submit(images=[pictures.url])
+        await until(lambda: finds(service, "SELECT 1 FROM task WHERE attempt > 2"))
+
+        assert pictures.requests == []
+        gate.set()
+        assert (await service.ended(first))["status"] == "success"
+        assert (await service.ended(second))["status"] == "success"
+        assert len(pictures.requests) == 1
