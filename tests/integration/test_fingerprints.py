@@ -81,14 +81,14 @@ def test_a_picture_that_was_encoded_again_still_looks_the_same(
 
     far = [distance(perceptual_hash(it), perceptual_hash(change(it))) for it in pictures]
 
-    assert len(far) == 16
+    assert len(far) == 32
     assert max(far) <= 2
 
 
 def test_no_two_pictures_of_the_gallery_look_the_same() -> None:
     hashes = [fingerprint(path.read_bytes()).phash for path in GALLERY]
 
-    assert min(itertools.starmap(distance, itertools.combinations(hashes, 2))) > 2 * NEAR
+    assert min(itertools.starmap(distance, itertools.combinations(hashes, 2))) > NEAR
 
 
 @pytest.mark.parametrize("image_format", list(ImageFormat))
