@@ -130,5 +130,5 @@ def _faults(random: Random) -> Faults:
         hangs=some(0.05),
         blobs=some(0.1),
         receivers=some(0.5),
-        gone=some(0.05),
+        gone=some(0.2),
     )
