@@ -4,6 +4,7 @@ nobody waits for ever, and the customer's credits are right."""
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from ketchup.generation import outcomes
 from ketchup.providers.base import Misconfigured, Provider
 from tests.support.engines import ScriptedProvider
 from tests.support.invariants import Promises, rows_of, violations
+from tests.support.pictures import png
 from tests.support.receiver import Answer, Receiver
 from tests.support.service import DEADLINE_SECONDS, RunningService, running_service
 
@@ -30,6 +32,7 @@ models = ["google/gempix2"]
 cost = "0.04"
 """
 FULL: Final = "100.00000000"
+DATA_URI: Final = "data:image/png;base64," + base64.b64encode(png(8, 8)).decode()
 COSTS: Final = {"paid": 40_000}
 
 
@@ -102,10 +105,11 @@ async def credit(service: RunningService) -> str:
 async def test_what_a_stop_interrupts_is_not_sent_again_and_is_free(home: Home) -> None:
     engine = ScriptedProvider(asyncio.Event())
     async with home.served_by(engine, worker__drain_seconds=0) as service:
-        task_id = await service.submit()
+        task_id = await service.submit(images=[DATA_URI])
         await engine.started.wait()
 
     assert home.wrong(task_id) == []
+    assert len(home.rows("SELECT key FROM erasure")) == 1
     assert home.rows("SELECT status, reason FROM task") == [("failed", outcomes.NO_ANSWER)]
     assert home.rows("SELECT outcome, cost FROM attempt") == [("unknown", 40_000)]
     assert home.rows("SELECT balance, held FROM account") == [(100_000_000, 0)]

@@ -95,6 +95,7 @@ async def cancel_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) 
 
     found = await api.database.write(work)
     api.ended()
+    await api.eraser.delete_references(task_id)
     return await _shown(caller, api, found)
 
 

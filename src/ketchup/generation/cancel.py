@@ -3,7 +3,8 @@
 A task that no worker has leaves the queue. One that a worker has is ended under the attempt that
 holds it, as its worker would: from then on that attempt has lost its lease, can write nothing any
 more, and its worker lets go of the engine at its next sweep. Either way the row, the hold, the turn
-and the callback change in one transaction, so cancel and finish cannot both have happened.
+and the callback change in one transaction, so cancel and finish cannot both have happened. The
+references that came with it are named there, and deleted behind it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from ketchup.clock import Micros
 from ketchup.credits import Settlement
 from ketchup.db import Connection
 from ketchup.errors import Conflict, NotFound, Unavailable
-from ketchup.generation.finish import Ending, failed_end, finish
+from ketchup.generation.finish import Ending, end_without_worker, failed_end
+from ketchup.generation.inputs import blobs_among
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import Credits
-from ketchup.tasks import End, Status, Withdrawn
+from ketchup.tasks import Status, Withdrawn
 from ketchup.usage import Used
 from ketchup.webhooks import NewDelivery
 
@@ -49,8 +51,8 @@ def _end_leased(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: 
     if lease is None:
         return False
     callback = _callback(lease.attempt.task_id) if lease.callback_url else None
-    [end] = finish(conn, [Ending(lease, failed_end(lease, CANCELLED, _BY_CUSTOMER), callback)], now)
-    return isinstance(end, End)
+    ending = Ending(lease, failed_end(lease, CANCELLED, _BY_CUSTOMER), callback)
+    return end_without_worker(conn, ending, now)
 
 
 def _end_queued(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: Micros) -> bool:
@@ -59,6 +61,7 @@ def _end_queued(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: 
         return False
     credits.settle(conn, [Settlement(left.id, workspace_id, Credits(0))], now)
     usage.record(conn, [_used(left, workspace_id)], now)
+    tasks.doom(conn, left.id, blobs_among(left.images))
     if left.callback_url is not None:
         owed = NewDelivery(left.id, workspace_id, left.callback_url, _callback(left.id))
         webhooks.enqueue(conn, [owed], now)

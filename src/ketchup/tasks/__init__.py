@@ -28,7 +28,7 @@ from ketchup.tasks.admission import (
     forget_keys,
     remember_keys,
 )
-from ketchup.tasks.erase import Erasure, erase, forget_doomed, list_doomed
+from ketchup.tasks.erase import Erasure, doom, erase, forget_doomed, list_doomed
 from ketchup.tasks.fairness import UNLIMITED, Allowance, Priority, RateLimit, TooDeep, TooSoon
 from ketchup.tasks.history import (
     History,
@@ -98,6 +98,7 @@ __all__ = [
     "Withdrawn",
     "change_channel",
     "claim",
+    "doom",
     "enqueue",
     "erase",
     "fill",
