@@ -119,6 +119,72 @@ def test_what_a_worker_has_is_ended_and_its_worker_can_end_it_no_more(conn: Conn
     assert wrong(conn) == []
 
 
+def test_what_somebody_charges_for_runs_to_its_end(conn: Connection) -> None:
+    workspace = new_workspace(conn).id
+    task_id = submitted(conn, workspace)
+    lease = claim_one(conn)
+    paid = tasks.Sending(lease.attempt, "paid", is_resubmitted=False)
+    tasks.start(conn, [paid], NOW)
+
+    with pytest.raises(Conflict, match="an engine that charges for it"):
+        cancel(conn, workspace, task_id, NOW)
+
+    assert status_of(conn, workspace, task_id) == (Status.IN_PROGRESS, None)
+    assert credits.find_account(conn, workspace).held == PRICE
+    finish(conn, [replace(ending(lease, success(lease)), callback=b"{}")], NOW)
+    assert status_of(conn, workspace, task_id) == (Status.SUCCESS, None)
+    assert wrong(conn) == []
+
+
+def test_what_nobody_charged_for_and_waits_for_another_try_can_be_cancelled(
+    conn: Connection,
+) -> None:
+    workspace = new_workspace(conn).id
+    task_id = submitted(conn, workspace)
+    lease = claim_one(conn)
+    tasks.start(conn, [tasks.Sending(lease.attempt, "paid", is_resubmitted=False)], NOW)
+    tasks.retry(conn, lease.attempt, NOW, "rate limited", NOW)
+    cancel(conn, workspace, task_id, NOW)
+    assert status_of(conn, workspace, task_id) == (Status.FAILED, CANCELLED)
+
+    task_id = submitted(conn, workspace)
+    lease = claim_one(conn)
+    cancel(conn, workspace, task_id, NOW)
+    # The start that comes behind it sends nothing.
+    late = tasks.Sending(lease.attempt, "paid", is_resubmitted=False)
+    assert tasks.start(conn, [late], NOW) == [LeaseLost(lease.attempt)]
+    assert wrong(conn) == []
+
+
+async def test_on_postgresql_a_cancel_waits_for_the_start_that_is_under_way(
+    postgres: PostgresPool,
+) -> None:
+    with postgres.migrated() as url, open_engine(PostgresUrl(url)) as engine:
+        with engine.begin() as conn:
+            register(conn, WORKER)
+            workspace = new_workspace(conn).id
+            task_id = submitted(conn, workspace)
+            lease = claim_one(conn)
+
+        def cancel_now() -> None:
+            with engine.begin() as conn:
+                cancel(conn, workspace, task_id, NOW)
+
+        def waits() -> bool:
+            with engine.connect() as conn:
+                return bool(conn.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+
+        with engine.begin() as starting:
+            paid = tasks.Sending(lease.attempt, "paid", is_resubmitted=False)
+            tasks.start(starting, [paid], NOW)
+            cancelling = asyncio.create_task(asyncio.to_thread(cancel_now))
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while not await asyncio.to_thread(waits):
+                    await asyncio.sleep(0.01)
+        with pytest.raises(Conflict, match="an engine that charges for it"):
+            await cancelling
+
+
 def test_what_has_ended_stays_as_it_is(conn: Connection) -> None:
     workspace = new_workspace(conn).id
     submitted(conn, workspace)

@@ -85,7 +85,8 @@ async def get_task(
 async def cancel_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) -> TaskDetail:
     """End a task before its images are there. It costs nothing, and its callback says so.
 
-    A task that has ended answers 409: of cancel and its end, one counts.
+    A task that has ended answers 409: of cancel and its end, one counts. So does one that an engine
+    renders which charges for it: that runs to its end.
     """
     checked(task_id)
 

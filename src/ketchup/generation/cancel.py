@@ -5,6 +5,10 @@ holds it, as its worker would: from then on that attempt has lost its lease, can
 more, and its worker lets go of the engine at its next sweep. Either way the row, the hold, the turn
 and the callback change in one transaction, so cancel and finish cannot both have happened. The
 references that came with it are named there, and deleted behind it.
+
+What a channel has that is never asked twice runs to its end: whoever renders it charges for it, and
+a cancel that came late enough would let customers have the operator pay for nothing, again and
+again.
 """
 
 from __future__ import annotations
@@ -25,14 +29,15 @@ from ketchup.usage import Used
 from ketchup.webhooks import NewDelivery
 
 CANCELLED: Final = "The task was cancelled."
+BEING_CHARGED: Final = "the task is being rendered by an engine that charges for it"
 _BY_CUSTOMER: Final = "cancelled by the customer"
 
 
 def cancel(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: Micros) -> None:
     """End a task as failed and give its credits back.
 
-    Raises NotFound, Conflict when it has ended, and Unavailable when it is changing hands just now:
-    nothing was written then.
+    Raises NotFound, Conflict when it has ended or can be ended no more, and Unavailable when it is
+    changing hands just now: nothing was written then.
     """
     if _end_leased(conn, workspace_id, task_id, now):
         return
@@ -50,6 +55,9 @@ def _end_leased(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: 
     lease = tasks.lock_leased(conn, workspace_id, task_id)
     if lease is None:
         return False
+    # Behind the lock, which a start takes too: it is sent now, or never under this lease.
+    if tasks.is_never_twice(conn, lease.attempt.task_id):
+        raise Conflict(BEING_CHARGED)
     callback = _callback(lease.attempt.task_id) if lease.callback_url else None
     ending = Ending(lease, failed_end(lease, CANCELLED, _BY_CUSTOMER), callback)
     return end_without_worker(conn, ending, now)
