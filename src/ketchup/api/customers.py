@@ -20,7 +20,7 @@ from ketchup.api.views import ModelList, ModelView, TaskDetail, TaskPage
 from ketchup.db import Connection
 from ketchup.errors import Gone, NotFound
 from ketchup.ids import could_be_an_id, task_id_floor
-from ketchup.tasks import History, Wanted
+from ketchup.tasks import History, Summary, Wanted
 from ketchup.workspaces import Caller
 
 routes: Final = APIRouter(
@@ -65,19 +65,18 @@ async def get_task(
 ) -> TaskDetail:
     """Show a task with what was asked for, its attempts, its cost and its images.
 
-    With `wait` it answers as soon as the task has ended, and as it is when the time is over. 503
-    says that too many wait already: ask without.
+    With `wait` it answers as soon as the task has ended, and as it is when the time is over. 429
+    says that the workspace has too many that wait already, 503 that all together have: ask without.
     """
     checked(task_id)
     if api.check_pace is not None:
         api.check_pace((caller.key_id, task_id))
 
-    async def look() -> History | None:
-        return await api.database.read(
-            lambda conn: tasks.find_history(conn, caller.workspace_id, task_id)
-        )
-
-    found = await api.waiters.until(look, _is_settled, request.is_disconnected, wait)
+    if wait:
+        await _wait(caller, api, request, task_id, wait)
+    found = await api.database.read(
+        lambda conn: tasks.find_history(conn, caller.workspace_id, task_id)
+    )
     return await _shown(caller, api, found)
 
 
@@ -110,9 +109,23 @@ async def delete_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) 
     await api.eraser.erase(caller.workspace_id, checked(task_id))
 
 
-def _is_settled(found: History | None) -> bool:
+async def _wait(
+    caller: Caller, api: ApiDependencies, request: Request, task_id: str, seconds: int
+) -> None:
+    """Wait for a task's end. What has ended needs no place."""
+
+    async def look() -> Summary | None:
+        return await api.look_at((caller.workspace_id, task_id))
+
+    if _is_settled(await look()):
+        return
+    with api.waits.place(caller.workspace_id):
+        await api.waiters.until(look, _is_settled, request.is_disconnected, seconds)
+
+
+def _is_settled(found: Summary | None) -> bool:
     """Whether waiting longer would show nothing else."""
-    return found is None or found.summary.finished_at is not None
+    return found is None or found.finished_at is not None
 
 
 async def _shown(caller: Caller, api: ApiDependencies, found: History | None) -> TaskDetail:
