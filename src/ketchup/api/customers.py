@@ -18,10 +18,10 @@ from ketchup.api.problems import DOCUMENTED
 from ketchup.api.shapes import TaskFilter
 from ketchup.api.views import ModelList, ModelView, TaskDetail, TaskPage
 from ketchup.db import Connection
-from ketchup.errors import Gone, NotFound
+from ketchup.errors import Forbidden, Gone, NotFound
 from ketchup.ids import could_be_an_id, task_id_floor
 from ketchup.tasks import History, Summary, Wanted
-from ketchup.workspaces import Caller
+from ketchup.workspaces import Caller, Environment
 
 routes: Final = APIRouter(
     prefix="/v1",
@@ -87,7 +87,7 @@ async def cancel_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) 
     A task that has ended answers 409: of cancel and its end, one counts. So does one that an engine
     renders which charges for it: that runs to its end.
     """
-    checked(task_id)
+    await check_may_change(caller, api, checked(task_id))
 
     def work(conn: Connection) -> History | None:
         generation.cancel(conn, caller.workspace_id, task_id, db.now(conn, api.clock))
@@ -106,7 +106,20 @@ async def delete_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) 
     What it cost stays in the books. One that has not ended answers 409; the same again is no error.
     503 says that it is gone, but an image may be there for a while: send it again.
     """
-    await api.eraser.erase(caller.workspace_id, checked(task_id))
+    await check_may_change(caller, api, checked(task_id))
+    await api.eraser.erase(caller.workspace_id, task_id)
+
+
+async def check_may_change(caller: Caller, api: ApiDependencies, task_id: str) -> None:
+    """Raise Forbidden when a key for tests would change a live task.
+
+    Such keys lie in test suites and their logs: what was paid for must not go with one that leaks.
+    """
+    if caller.environment is not Environment.TEST:
+        return
+    found = await api.look_at((caller.workspace_id, task_id))
+    if found is not None and found.environment != Environment.TEST:
+        raise Forbidden("a test key cannot change a live task")
 
 
 async def _wait(

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Security
 from pydantic import BaseModel, Field
 
 from ketchup import db, webhooks
+from ketchup.api.customers import check_may_change
 from ketchup.api.dependencies import Dependencies
 from ketchup.api.keys import CustomerRoute, TaskReader, TaskWriter, documented_scheme
 from ketchup.api.problems import DOCUMENTED
@@ -100,6 +101,11 @@ async def redeliver(
     if not could_be_an_id(delivery_id):
         raise NotFound(_NO_DELIVERY)
     api.check_redelivery(caller.workspace_id)
+    owed = await api.database.read(
+        lambda conn: webhooks.find(conn, caller.workspace_id, delivery_id)
+    )
+    if owed is not None:
+        await check_may_change(caller, api, owed.task_id)
 
     def work(conn: Connection) -> Shown:
         now = db.now(conn, api.clock)
