@@ -14,7 +14,7 @@ from fastapi import APIRouter, Path, Query, Request, Security
 from ketchup import db, generation, tasks
 from ketchup.api.dependencies import ApiDependencies, Dependencies
 from ketchup.api.keys import AnyCaller, CustomerRoute, TaskReader, TaskWriter, documented_scheme
-from ketchup.api.problems import DOCUMENTED
+from ketchup.api.problems import DOCUMENTED, documented
 from ketchup.api.shapes import TaskFilter
 from ketchup.api.views import ModelList, ModelView, TaskDetail, TaskPage
 from ketchup.db import Connection
@@ -29,6 +29,9 @@ routes: Final = APIRouter(
     dependencies=[Security(documented_scheme)],
     responses=DOCUMENTED,
 )
+
+ABSENT: Final = {HTTPStatus.NOT_FOUND: "No such task in this workspace."}
+UNSEEN: Final = {**ABSENT, HTTPStatus.GONE: "The task was deleted."}
 
 TaskIdIn = Annotated[str, Path(description="The id that creating the task answered with.")]
 
@@ -55,7 +58,13 @@ async def list_tasks(
     return await api.database.read(work)
 
 
-@routes.get("/tasks/{task_id}", tags=["tasks"])
+@routes.get(
+    "/tasks/{task_id}",
+    tags=["tasks"],
+    responses=documented(
+        {**UNSEEN, HTTPStatus.TOO_MANY_REQUESTS: "Asked too often, or too many wait already."}
+    ),
+)
 async def get_task(
     task_id: TaskIdIn,
     caller: TaskReader,
@@ -80,7 +89,16 @@ async def get_task(
     return await _shown(caller, api, found)
 
 
-@routes.post("/tasks/{task_id}/cancel", tags=["tasks"])
+@routes.post(
+    "/tasks/{task_id}/cancel",
+    tags=["tasks"],
+    responses=documented(
+        {
+            **ABSENT,
+            HTTPStatus.CONFLICT: "It has ended, or an engine renders it that charges for it.",
+        }
+    ),
+)
 async def cancel_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) -> TaskDetail:
     """End a task before its images are there. It costs nothing, and its callback says so.
 
@@ -99,7 +117,12 @@ async def cancel_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) 
     return await _shown(caller, api, found)
 
 
-@routes.delete("/tasks/{task_id}", tags=["tasks"], status_code=HTTPStatus.NO_CONTENT)
+@routes.delete(
+    "/tasks/{task_id}",
+    tags=["tasks"],
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=documented({**ABSENT, HTTPStatus.CONFLICT: "It has not ended."}),
+)
 async def delete_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) -> None:
     """Delete a task that has ended, with its prompt, its images and its references, for good.
 

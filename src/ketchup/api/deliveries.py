@@ -13,7 +13,7 @@ from ketchup import db, webhooks
 from ketchup.api.customers import check_may_change
 from ketchup.api.dependencies import Dependencies
 from ketchup.api.keys import CustomerRoute, TaskReader, TaskWriter, documented_scheme
-from ketchup.api.problems import DOCUMENTED
+from ketchup.api.problems import DOCUMENTED, documented
 from ketchup.api.shapes import DeliveryFilter, TimeOut
 from ketchup.db import Connection
 from ketchup.errors import Conflict, Gone, NotFound, RateLimited
@@ -88,7 +88,17 @@ async def list_deliveries(
 
 
 @routes.post(
-    "/deliveries/{delivery_id}/redeliver", tags=["deliveries"], status_code=HTTPStatus.ACCEPTED
+    "/deliveries/{delivery_id}/redeliver",
+    tags=["deliveries"],
+    status_code=HTTPStatus.ACCEPTED,
+    responses=documented(
+        {
+            HTTPStatus.NOT_FOUND: "No such callback in this workspace.",
+            HTTPStatus.CONFLICT: "It is still owed, or was tried too often.",
+            HTTPStatus.GONE: "Its task was deleted.",
+            HTTPStatus.TOO_MANY_REQUESTS: "It has just ended, or too many are sent again.",
+        }
+    ),
 )
 async def redeliver(
     delivery_id: DeliveryIdIn, caller: TaskWriter, api: Dependencies
