@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 
 from ketchup.generation import outcomes
 from ketchup.generation.cancel import BEING_CHARGED
-from ketchup.providers.base import Misconfigured, Provider
+from ketchup.providers.base import Misconfigured, Provider, RateLimited
 from tests.support.engines import ScriptedProvider
 from tests.support.invariants import Promises, rows_of, violations
 from tests.support.pictures import png
@@ -131,6 +131,27 @@ async def test_a_cancel_that_comes_too_late_is_refused_and_the_pictures_are_paid
         assert (await service.ended(task_id))["status"] == "success"
         assert await credit(service) == "99.50000000"
     assert home.wrong(task_id) == []
+
+
+async def test_the_operator_sees_what_each_attempt_cost(home: Home) -> None:
+    engine = ScriptedProvider(RateLimited("429", retry_after=0.01))
+    async with home.served_by(engine) as service:
+        task_id = await service.submit(prompt="a very private boat")
+        assert (await service.ended(task_id))["status"] == "success"
+        answer = await service.admin.get(f"/admin/v1/tasks/{task_id}")
+
+        task = answer.json()
+        assert (task["status"], task["consumed"]) == ("success", "0.500000")
+        assert [
+            (one["number"], one["channel"], one["outcome"], one["images"], one["cost"])
+            for one in task["attempts"]
+        ] == [(1, "paid", "retry", 1, "0.000000"), (2, "paid", "success", 1, "0.040000")]
+        assert "429" in task["attempts"][0]["detail"]
+        assert "private" not in answer.text
+        for absent in ("ta1", "ta" + "0" * 34):
+            assert (await service.admin.get(f"/admin/v1/tasks/{absent}")).status_code == 404
+        stranger = await service.client.get(f"/admin/v1/tasks/{task_id}")
+        assert stranger.status_code == 401
 
 
 async def test_what_a_stop_interrupts_before_it_was_sent_goes_back_to_the_queue(

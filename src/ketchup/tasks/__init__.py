@@ -15,7 +15,7 @@ worker: zero rows means that the task is not ours any more. There is no way to s
 
 `table` has the rows, `admission` lets tasks in, `fairness` and `turns` say whose are next, `queue`
 moves them, `withdraw` takes them out, `erase` empties them, `queries` reads them, `history` for
-whoever looks back.
+whoever looks back, `journal` for the operator.
 """
 
 from ketchup.tasks.admission import (
@@ -40,6 +40,7 @@ from ketchup.tasks.history import (
     find_summaries,
     list_page,
 )
+from ketchup.tasks.journal import Journal, find_journal
 from ketchup.tasks.queries import Task, get_many
 from ketchup.tasks.queue import (
     Attempt,
@@ -80,6 +81,7 @@ __all__ = [
     "Fingerprint",
     "History",
     "IdempotencyKey",
+    "Journal",
     "Lease",
     "LeaseLost",
     "NewTask",
@@ -104,6 +106,7 @@ __all__ = [
     "erase",
     "fill",
     "find_history",
+    "find_journal",
     "find_keys",
     "find_never_twice",
     "find_summaries",
