@@ -14,6 +14,8 @@ import typer
 
 from ketchup import cli
 from ketchup.config.fields import leaves, variable
+from ketchup.generation import cancel, finish, outcomes, run
+from ketchup.references import Problem
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "ketchup"
@@ -84,6 +86,19 @@ def test_every_command_line_that_is_shown_would_be_taken(page: Path) -> None:
     for line in _COMMAND.findall("\n".join(blocks)):
         words = [word for word in shlex.split(line, comments=True) if word != "&"]
         _parse(typer.main.get_command(cli.app), words[words.index("ketchup") + 1 :])
+
+
+def test_the_api_page_names_every_sentence_for_a_failed_task_and_no_other() -> None:
+    said = {
+        value
+        for module in (cancel, finish, outcomes, run)
+        for name, value in vars(module).items()
+        if name.isupper() and name[0] != "_" and isinstance(value, str) and value.endswith(".")
+    }
+    said |= {problem.value for problem in Problem}
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    table = page.partition("### Why a task fails\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == said
 
 
 def _parse(command: Any, words: list[str]) -> None:  # noqa: ANN401 typer has a click of its own

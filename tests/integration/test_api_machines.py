@@ -84,6 +84,7 @@ async def test_the_document_covers_what_there_is_and_needs_no_token(api: AdminAp
     assert sorted(operations(document)) == [
         ("/admin/v1/keys/{key_id}", "DELETE"),
         ("/admin/v1/plans", "GET"),
+        ("/admin/v1/tasks/{task_id}", "GET"),
         ("/admin/v1/workspaces", "GET"),
         ("/admin/v1/workspaces", "POST"),
         ("/admin/v1/workspaces/{workspace_id}", "GET"),

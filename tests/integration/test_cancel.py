@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from ketchup import credits, tasks
 from ketchup.clock import after
 from ketchup.db import Database, Location, PostgresUrl, SqliteFile
 from ketchup.errors import Conflict, NotFound, Unavailable
-from ketchup.generation import CANCELLED, cancel
+from ketchup.generation import CANCELLED, cancel, recover
 from ketchup.generation.finish import finish
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.tasks import Allowance, LeaseLost, Status
@@ -29,6 +30,7 @@ from tests.support.factories import (
     WORKER,
     claim_one,
     ending,
+    enqueue,
     new_task,
     new_workspace,
     register,
@@ -36,9 +38,11 @@ from tests.support.factories import (
     success,
 )
 from tests.support.invariants import ALWAYS
+from tests.support.pictures import png
 from tests.support.postgres_pool import PostgresPool
 from tests.support.service import DEADLINE_SECONDS, running_service
 
+PICTURE = "data:image/png;base64," + base64.b64encode(png(8, 8)).decode()
 ONE_AT_ONCE = Allowance(capacity=1)
 
 
@@ -113,6 +117,72 @@ def test_what_a_worker_has_is_ended_and_its_worker_can_end_it_no_more(conn: Conn
     assert status_of(conn, workspace, task_id) == (Status.FAILED, CANCELLED)
     assert tasks.list_ended_for(conn, [lease.attempt], CANCELLED) == [lease.attempt]
     assert wrong(conn) == []
+
+
+def test_what_somebody_charges_for_runs_to_its_end(conn: Connection) -> None:
+    workspace = new_workspace(conn).id
+    task_id = submitted(conn, workspace)
+    lease = claim_one(conn)
+    paid = tasks.Sending(lease.attempt, "paid", is_resubmitted=False)
+    tasks.start(conn, [paid], NOW)
+
+    with pytest.raises(Conflict, match="an engine that charges for it"):
+        cancel(conn, workspace, task_id, NOW)
+
+    assert status_of(conn, workspace, task_id) == (Status.IN_PROGRESS, None)
+    assert credits.find_account(conn, workspace).held == PRICE
+    finish(conn, [replace(ending(lease, success(lease)), callback=b"{}")], NOW)
+    assert status_of(conn, workspace, task_id) == (Status.SUCCESS, None)
+    assert wrong(conn) == []
+
+
+def test_what_nobody_charged_for_and_waits_for_another_try_can_be_cancelled(
+    conn: Connection,
+) -> None:
+    workspace = new_workspace(conn).id
+    task_id = submitted(conn, workspace)
+    lease = claim_one(conn)
+    tasks.start(conn, [tasks.Sending(lease.attempt, "paid", is_resubmitted=False)], NOW)
+    tasks.retry(conn, lease.attempt, NOW, "rate limited", NOW)
+    cancel(conn, workspace, task_id, NOW)
+    assert status_of(conn, workspace, task_id) == (Status.FAILED, CANCELLED)
+
+    task_id = submitted(conn, workspace)
+    lease = claim_one(conn)
+    cancel(conn, workspace, task_id, NOW)
+    # The start that comes behind it sends nothing.
+    late = tasks.Sending(lease.attempt, "paid", is_resubmitted=False)
+    assert tasks.start(conn, [late], NOW) == [LeaseLost(lease.attempt)]
+    assert wrong(conn) == []
+
+
+async def test_on_postgresql_a_cancel_waits_for_the_start_that_is_under_way(
+    postgres: PostgresPool,
+) -> None:
+    with postgres.migrated() as url, open_engine(PostgresUrl(url)) as engine:
+        with engine.begin() as conn:
+            register(conn, WORKER)
+            workspace = new_workspace(conn).id
+            task_id = submitted(conn, workspace)
+            lease = claim_one(conn)
+
+        def cancel_now() -> None:
+            with engine.begin() as conn:
+                cancel(conn, workspace, task_id, NOW)
+
+        def waits() -> bool:
+            with engine.connect() as conn:
+                return bool(conn.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+
+        with engine.begin() as starting:
+            paid = tasks.Sending(lease.attempt, "paid", is_resubmitted=False)
+            tasks.start(starting, [paid], NOW)
+            cancelling = asyncio.create_task(asyncio.to_thread(cancel_now))
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while not await asyncio.to_thread(waits):
+                    await asyncio.sleep(0.01)
+        with pytest.raises(Conflict, match="an engine that charges for it"):
+            await cancelling
 
 
 def test_what_has_ended_stays_as_it_is(conn: Connection) -> None:
@@ -267,3 +337,39 @@ async def test_the_engine_hears_of_it_and_the_customer_pays_nothing(
         assert (again.status_code, again.json()["detail"]) == (409, "the task has ended")
         credit = (await own.client.get("/api/user")).json()["data"]["credit"]
         assert credit == "99.50000000"
+
+
+async def test_the_references_that_came_with_it_go_at_once(
+    tmp_path: Path, database_url: str | None
+) -> None:
+    gate = Gate()
+    running = running_service(
+        tmp_path / "data",
+        providers={"studio": gate},
+        database=database_url,
+        settings={"concurrency": 1},
+    )
+    async with running as service, asyncio.timeout(DEADLINE_SECONDS):
+        at_work = await service.submit(images=[PICTURE])
+        while not gate.entered:
+            await asyncio.sleep(0.01)
+        queued = await service.submit(images=[PICTURE, PICTURE])
+        store = service.runtime.storage
+        assert len(await store.keys("references")) == 3
+
+        for task_id, left in ((queued, 1), (at_work, 0)):
+            answer = await service.client.post(f"/v1/tasks/{task_id}/cancel")
+            assert answer.status_code == 200
+            assert len(await store.keys("references")) == left
+
+
+def test_the_references_of_what_is_given_up_are_left_to_the_chores(conn: Connection) -> None:
+    workspace = new_workspace(conn).id
+    [task_id] = enqueue(conn, workspace, images=("blob:references/a", "https://host/b.png"))
+    credits.hold(conn, [credits.HoldRequest(task_id, workspace, PRICE)], NOW)
+    claim_one(conn)
+
+    recover(conn, [WORKER], 1, lambda _lease, _reason: None, NOW)
+
+    assert status_of(conn, workspace, task_id)[0] is Status.FAILED
+    assert tasks.list_doomed(conn, None, 9) == ["references/a"]

@@ -194,3 +194,24 @@ async def test_the_document_names_the_key_and_both_kinds_of_paths(service: Runni
     for path, item in document["paths"].items():
         if path.startswith("/v1/"):
             assert all(one["security"] == [{"ApiKey": []}] for one in item.values())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "statuses"),
+    [
+        ("get", "/v1/tasks/{task_id}", {"404", "410", "429"}),
+        ("post", "/v1/tasks/{task_id}/cancel", {"404", "409"}),
+        ("delete", "/v1/tasks/{task_id}", {"404", "409"}),
+        ("get", "/v1/tasks/{task_id}/events", {"404", "410", "429"}),
+        ("post", "/v1/deliveries/{delivery_id}/redeliver", {"404", "409", "410", "429"}),
+    ],
+)
+async def test_the_document_names_each_refusal_that_an_operation_has(
+    service: RunningService, method: str, path: str, statuses: set[str]
+) -> None:
+    document = (await service.client.get("/openapi.json")).json()
+    responses = document["paths"][path][method]["responses"]
+    assert statuses == {status for status in responses if status.isdigit() and status >= "400"}
+    for status in statuses:
+        assert list(responses[status]["content"]) == [PROBLEM]
+        assert ("Retry-After" in responses[status].get("headers", {})) == (status == "429")

@@ -110,6 +110,24 @@ def test_only_what_has_ended_for_a_while_is_owed_again_and_by_its_owner_alone(
     assert again.lease.attempt == 2
 
 
+def test_so_many_attempts_are_shown_and_so_many_are_made(conn: Connection) -> None:
+    many, few = new("http://host/"), new("http://host/", 1000)
+    webhooks.enqueue(conn, [many, few], NOW)
+    id_ = delivery_id(many.task_id)
+    tried(conn)
+    at, outcomes = NOW, list[Redelivery]()
+    for _ in range(101):
+        at = after(at, 60)
+        outcomes.append(webhooks.redeliver(conn, WORKSPACE, id_, at))
+        for pending in webhooks.claim(conn, WORKER, at, limit=9, per_destination=9):
+            webhooks.record(conn, [answered(pending, at)])
+
+    assert outcomes == [Redelivery.OWED] * 99 + [Redelivery.WORN] * 2
+    [newer, older] = webhooks.list_page(conn, WORKSPACE, Wanted(10)).deliveries
+    assert [one.number for one in older.attempts] == list(range(81, 101))
+    assert [one.number for one in newer.attempts] == [1]
+
+
 def test_what_was_emptied_is_not_sent_and_one_still_owed_is_given_up(conn: Connection) -> None:
     owed = new("http://host/")
     webhooks.enqueue(conn, [owed], NOW)

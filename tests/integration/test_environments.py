@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from sqlalchemy import Connection, text
 
+from ketchup import ids
+from ketchup.ids import TaskId
 from ketchup.providers.base import ImageFormat, ImageRequest, ImageSize
 from ketchup.providers.studio import StudioProvider
 from tests.support.customers import customer
 from tests.support.engines import ScriptedProvider
-from tests.support.service import RunningService, running_service
+from tests.support.receiver import Receiver
+from tests.support.service import (
+    DEADLINE_SECONDS,
+    RunningService,
+    client_of,
+    running_service,
+)
 
 CHANNEL = {
     "provider": "openai",
@@ -146,3 +156,55 @@ async def test_the_studio_says_in_the_picture_that_it_is_a_test(image_format: Im
 
     assert is_lettered(stamped)
     assert not is_lettered(plain)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "done"),
+    [
+        ("POST", "/v1/tasks/{task}/cancel", 409),
+        ("POST", "/v1/deliveries/{delivery}/redeliver", 202),
+        ("DELETE", "/v1/tasks/{task}", 204),
+    ],
+)
+async def test_a_tests_key_changes_no_live_task_and_a_live_key_changes_both(
+    tmp_path: Path, database_url: str | None, method: str, path: str, done: int
+) -> None:
+    running = running_service(tmp_path / "data", database=database_url)
+    async with Receiver() as hook, running as service, customer(service) as live:
+        keys = f"/admin/v1/workspaces/{live.workspace_id}/keys"
+        made = await service.admin.post(keys, json={"name": "t", "environment": "test"})
+        async with client_of(service.base_url, made.json()["key"]) as client:
+            test = replace(live, client=client)
+            paid = await _path(live, hook, path)
+            free = await _path(test, hook, path)
+            free_too = await _path(test, hook, path)
+
+            refused = await client.request(method, paid)
+            assert refused.status_code == 403
+            assert refused.json()["detail"] == "a test key cannot change a live task"
+            assert (await client.request(method, free)).status_code == done
+            assert (await live.client.request(method, free_too)).status_code == done
+            assert (await live.client.request(method, paid)).status_code == done
+            # What it may read is for its scopes to say.
+            assert (await client.get("/v1/tasks")).status_code == 200
+            absent = path.format(task="ta1", delivery="msg_ta1")
+            assert (await client.request(method, absent)).status_code == 404
+
+
+async def _path(own: RunningService, hook: Receiver, path: str) -> str:
+    """Have a task end whose callback ended long before, and return the path to it."""
+    task_id = await own.submit(callback_url=hook.url)
+    await own.ended(task_id)
+    delivery = ids.delivery_id(TaskId(task_id))
+
+    def rest(conn: Connection) -> bool:
+        rested = text(
+            "UPDATE delivery SET finished_at = finished_at - 60000000 "
+            "WHERE id = :id AND state = 'delivered'"
+        )
+        return conn.execute(rested, {"id": delivery}).rowcount == 1
+
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not await own.runtime.database.write(rest):
+            await asyncio.sleep(0.01)
+    return path.format(task=task_id, delivery=delivery)

@@ -188,7 +188,7 @@ async def test_a_key_that_is_revoked_hears_nothing_more(tmp_path: Path) -> None:
 
 
 def test_places_are_bounded_for_one_and_for_all() -> None:
-    places = Places(most=3, each=2)
+    places = Places(3, each=2, taken="streams are open")
     with places.place("a"), places.place("a"):
         with pytest.raises(RateLimited):
             places.place("a").__enter__()

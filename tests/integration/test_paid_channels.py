@@ -4,6 +4,7 @@ nobody waits for ever, and the customer's credits are right."""
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,9 +17,11 @@ from PIL import Image
 from sqlalchemy import Connection, text
 
 from ketchup.generation import outcomes
-from ketchup.providers.base import Misconfigured, Provider
+from ketchup.generation.cancel import BEING_CHARGED
+from ketchup.providers.base import Misconfigured, Provider, RateLimited
 from tests.support.engines import ScriptedProvider
 from tests.support.invariants import Promises, rows_of, violations
+from tests.support.pictures import png
 from tests.support.receiver import Answer, Receiver
 from tests.support.service import DEADLINE_SECONDS, RunningService, running_service
 
@@ -30,6 +33,7 @@ models = ["google/gempix2"]
 cost = "0.04"
 """
 FULL: Final = "100.00000000"
+DATA_URI: Final = "data:image/png;base64," + base64.b64encode(png(8, 8)).decode()
 COSTS: Final = {"paid": 40_000}
 
 
@@ -102,13 +106,52 @@ async def credit(service: RunningService) -> str:
 async def test_what_a_stop_interrupts_is_not_sent_again_and_is_free(home: Home) -> None:
     engine = ScriptedProvider(asyncio.Event())
     async with home.served_by(engine, worker__drain_seconds=0) as service:
-        task_id = await service.submit()
+        task_id = await service.submit(images=[DATA_URI])
         await engine.started.wait()
 
     assert home.wrong(task_id) == []
+    assert len(home.rows("SELECT key FROM erasure")) == 1
     assert home.rows("SELECT status, reason FROM task") == [("failed", outcomes.NO_ANSWER)]
     assert home.rows("SELECT outcome, cost FROM attempt") == [("unknown", 40_000)]
     assert home.rows("SELECT balance, held FROM account") == [(100_000_000, 0)]
+
+
+async def test_a_cancel_that_comes_too_late_is_refused_and_the_pictures_are_paid_for(
+    home: Home,
+) -> None:
+    gate = asyncio.Event()
+    engine = ScriptedProvider(gate)
+    async with home.served_by(engine) as service:
+        task_id = await service.submit()
+        await engine.started.wait()
+
+        answer = await service.client.post(f"/v1/tasks/{task_id}/cancel")
+        assert (answer.status_code, answer.json()["detail"]) == (409, BEING_CHARGED)
+        gate.set()
+        assert (await service.ended(task_id))["status"] == "success"
+        assert await credit(service) == "99.50000000"
+    assert home.wrong(task_id) == []
+
+
+async def test_the_operator_sees_what_each_attempt_cost(home: Home) -> None:
+    engine = ScriptedProvider(RateLimited("429", retry_after=0.01))
+    async with home.served_by(engine) as service:
+        task_id = await service.submit(prompt="a very private boat")
+        assert (await service.ended(task_id))["status"] == "success"
+        answer = await service.admin.get(f"/admin/v1/tasks/{task_id}")
+
+        task = answer.json()
+        assert (task["status"], task["consumed"]) == ("success", "0.500000")
+        assert [
+            (one["number"], one["channel"], one["outcome"], one["images"], one["cost"])
+            for one in task["attempts"]
+        ] == [(1, "paid", "retry", 1, "0.000000"), (2, "paid", "success", 1, "0.040000")]
+        assert "429" in task["attempts"][0]["detail"]
+        assert "private" not in answer.text
+        for absent in ("ta1", "ta" + "0" * 34):
+            assert (await service.admin.get(f"/admin/v1/tasks/{absent}")).status_code == 404
+        stranger = await service.client.get(f"/admin/v1/tasks/{task_id}")
+        assert stranger.status_code == 401
 
 
 async def test_what_a_stop_interrupts_before_it_was_sent_goes_back_to_the_queue(

@@ -95,5 +95,6 @@ def take_back_to_0002(conn: Connection) -> None:
         *(f"ALTER TABLE attempt DROP COLUMN {name}" for name in ("images", "cost", "on_unknown")),
         *(f"ALTER TABLE task DROP COLUMN {name}" for name in ("environment", "deleted_at")),
         "UPDATE alembic_version SET version_num = '0002'",
+        "UPDATE schema_support SET oldest_code = '0002'",
     ):
         conn.execute(text(statement))

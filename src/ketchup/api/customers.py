@@ -14,14 +14,14 @@ from fastapi import APIRouter, Path, Query, Request, Security
 from ketchup import db, generation, tasks
 from ketchup.api.dependencies import ApiDependencies, Dependencies
 from ketchup.api.keys import AnyCaller, CustomerRoute, TaskReader, TaskWriter, documented_scheme
-from ketchup.api.problems import DOCUMENTED
+from ketchup.api.problems import DOCUMENTED, documented
 from ketchup.api.shapes import TaskFilter
 from ketchup.api.views import ModelList, ModelView, TaskDetail, TaskPage
 from ketchup.db import Connection
-from ketchup.errors import Gone, NotFound
+from ketchup.errors import Forbidden, Gone, NotFound
 from ketchup.ids import could_be_an_id, task_id_floor
-from ketchup.tasks import History, Wanted
-from ketchup.workspaces import Caller
+from ketchup.tasks import History, Summary, Wanted
+from ketchup.workspaces import Caller, Environment
 
 routes: Final = APIRouter(
     prefix="/v1",
@@ -29,6 +29,9 @@ routes: Final = APIRouter(
     dependencies=[Security(documented_scheme)],
     responses=DOCUMENTED,
 )
+
+ABSENT: Final = {HTTPStatus.NOT_FOUND: "No such task in this workspace."}
+UNSEEN: Final = {**ABSENT, HTTPStatus.GONE: "The task was deleted."}
 
 TaskIdIn = Annotated[str, Path(description="The id that creating the task answered with.")]
 
@@ -55,7 +58,13 @@ async def list_tasks(
     return await api.database.read(work)
 
 
-@routes.get("/tasks/{task_id}", tags=["tasks"])
+@routes.get(
+    "/tasks/{task_id}",
+    tags=["tasks"],
+    responses=documented(
+        {**UNSEEN, HTTPStatus.TOO_MANY_REQUESTS: "Asked too often, or too many wait already."}
+    ),
+)
 async def get_task(
     task_id: TaskIdIn,
     caller: TaskReader,
@@ -65,29 +74,38 @@ async def get_task(
 ) -> TaskDetail:
     """Show a task with what was asked for, its attempts, its cost and its images.
 
-    With `wait` it answers as soon as the task has ended, and as it is when the time is over. 503
-    says that too many wait already: ask without.
+    With `wait` it answers as soon as the task has ended, and as it is when the time is over. 429
+    says that the workspace has too many that wait already, 503 that all together have: ask without.
     """
     checked(task_id)
     if api.check_pace is not None:
         api.check_pace((caller.key_id, task_id))
 
-    async def look() -> History | None:
-        return await api.database.read(
-            lambda conn: tasks.find_history(conn, caller.workspace_id, task_id)
-        )
-
-    found = await api.waiters.until(look, _is_settled, request.is_disconnected, wait)
+    if wait:
+        await _wait(caller, api, request, task_id, wait)
+    found = await api.database.read(
+        lambda conn: tasks.find_history(conn, caller.workspace_id, task_id)
+    )
     return await _shown(caller, api, found)
 
 
-@routes.post("/tasks/{task_id}/cancel", tags=["tasks"])
+@routes.post(
+    "/tasks/{task_id}/cancel",
+    tags=["tasks"],
+    responses=documented(
+        {
+            **ABSENT,
+            HTTPStatus.CONFLICT: "It has ended, or an engine renders it that charges for it.",
+        }
+    ),
+)
 async def cancel_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) -> TaskDetail:
     """End a task before its images are there. It costs nothing, and its callback says so.
 
-    A task that has ended answers 409: of cancel and its end, one counts.
+    A task that has ended answers 409: of cancel and its end, one counts. So does one that an engine
+    renders which charges for it: that runs to its end.
     """
-    checked(task_id)
+    await check_may_change(caller, api, checked(task_id))
 
     def work(conn: Connection) -> History | None:
         generation.cancel(conn, caller.workspace_id, task_id, db.now(conn, api.clock))
@@ -95,22 +113,55 @@ async def cancel_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) 
 
     found = await api.database.write(work)
     api.ended()
+    await api.eraser.delete_references(task_id)
     return await _shown(caller, api, found)
 
 
-@routes.delete("/tasks/{task_id}", tags=["tasks"], status_code=HTTPStatus.NO_CONTENT)
+@routes.delete(
+    "/tasks/{task_id}",
+    tags=["tasks"],
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=documented({**ABSENT, HTTPStatus.CONFLICT: "It has not ended."}),
+)
 async def delete_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) -> None:
     """Delete a task that has ended, with its prompt, its images and its references, for good.
 
     What it cost stays in the books. One that has not ended answers 409; the same again is no error.
     503 says that it is gone, but an image may be there for a while: send it again.
     """
-    await api.eraser.erase(caller.workspace_id, checked(task_id))
+    await check_may_change(caller, api, checked(task_id))
+    await api.eraser.erase(caller.workspace_id, task_id)
 
 
-def _is_settled(found: History | None) -> bool:
+async def check_may_change(caller: Caller, api: ApiDependencies, task_id: str) -> None:
+    """Raise Forbidden when a key for tests would change a live task.
+
+    Such keys lie in test suites and their logs: what was paid for must not go with one that leaks.
+    """
+    if caller.environment is not Environment.TEST:
+        return
+    found = await api.look_at((caller.workspace_id, task_id))
+    if found is not None and found.environment != Environment.TEST:
+        raise Forbidden("a test key cannot change a live task")
+
+
+async def _wait(
+    caller: Caller, api: ApiDependencies, request: Request, task_id: str, seconds: int
+) -> None:
+    """Wait for a task's end. What has ended needs no place."""
+
+    async def look() -> Summary | None:
+        return await api.look_at((caller.workspace_id, task_id))
+
+    if _is_settled(await look()):
+        return
+    with api.waits.place(caller.workspace_id):
+        await api.waiters.until(look, _is_settled, request.is_disconnected, seconds)
+
+
+def _is_settled(found: Summary | None) -> bool:
     """Whether waiting longer would show nothing else."""
-    return found is None or found.summary.finished_at is not None
+    return found is None or found.finished_at is not None
 
 
 async def _shown(caller: Caller, api: ApiDependencies, found: History | None) -> TaskDetail:

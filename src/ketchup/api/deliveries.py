@@ -10,9 +10,10 @@ from fastapi import APIRouter, Path, Query, Security
 from pydantic import BaseModel, Field
 
 from ketchup import db, webhooks
+from ketchup.api.customers import check_may_change
 from ketchup.api.dependencies import Dependencies
 from ketchup.api.keys import CustomerRoute, TaskReader, TaskWriter, documented_scheme
-from ketchup.api.problems import DOCUMENTED
+from ketchup.api.problems import DOCUMENTED, documented
 from ketchup.api.shapes import DeliveryFilter, TimeOut
 from ketchup.db import Connection
 from ketchup.errors import Conflict, Gone, NotFound, RateLimited
@@ -40,7 +41,7 @@ class DeliveryAttempt(BaseModel):
 
 
 class DeliveryView(BaseModel):
-    """A callback that is or was owed, and every attempt to bring it."""
+    """A callback that is or was owed, and the attempts to bring it."""
 
     id: str = Field(description="What every attempt sends as `webhook-id`.")
     task_id: str
@@ -49,7 +50,7 @@ class DeliveryView(BaseModel):
     created_at: TimeOut
     next_at: TimeOut | None = Field(description="When it is tried next, while it waits for that.")
     finished_at: TimeOut | None
-    attempts: list[DeliveryAttempt] = Field(description="Oldest first.")
+    attempts: list[DeliveryAttempt] = Field(description="The newest 20, oldest first.")
 
     @classmethod
     def of(cls, one: Shown) -> Self:
@@ -73,7 +74,7 @@ class DeliveryPage(BaseModel):
 async def list_deliveries(
     asked: Annotated[DeliveryFilter, Query()], caller: TaskReader, api: Dependencies
 ) -> DeliveryPage:
-    """List the workspace's callbacks, newest first, with every attempt.
+    """List the workspace's callbacks, newest first, each with its newest attempts.
 
     A filter that leaves much out can end a page early: go on as long as `next` is not null.
     """
@@ -87,19 +88,34 @@ async def list_deliveries(
 
 
 @routes.post(
-    "/deliveries/{delivery_id}/redeliver", tags=["deliveries"], status_code=HTTPStatus.ACCEPTED
+    "/deliveries/{delivery_id}/redeliver",
+    tags=["deliveries"],
+    status_code=HTTPStatus.ACCEPTED,
+    responses=documented(
+        {
+            HTTPStatus.NOT_FOUND: "No such callback in this workspace.",
+            HTTPStatus.CONFLICT: "It is still owed, or was tried too often.",
+            HTTPStatus.GONE: "Its task was deleted.",
+            HTTPStatus.TOO_MANY_REQUESTS: "It has just ended, or too many are sent again.",
+        }
+    ),
 )
 async def redeliver(
     delivery_id: DeliveryIdIn, caller: TaskWriter, api: Dependencies
 ) -> DeliveryView:
     """Send a callback once more that was delivered or given up: the same id and the same bytes.
 
-    It is tried like a new one. One that is still owed answers 409, and one whose task was deleted
-    410.
+    It is tried like a new one. One that is still owed, or was tried a hundred times, answers 409,
+    and one whose task was deleted 410.
     """
     if not could_be_an_id(delivery_id):
         raise NotFound(_NO_DELIVERY)
     api.check_redelivery(caller.workspace_id)
+    owed = await api.database.read(
+        lambda conn: webhooks.find(conn, caller.workspace_id, delivery_id)
+    )
+    if owed is not None:
+        await check_may_change(caller, api, owed.task_id)
 
     def work(conn: Connection) -> Shown:
         now = db.now(conn, api.clock)
@@ -122,6 +138,8 @@ def _owed(outcome: Redelivery) -> None:
             raise NotFound(_NO_DELIVERY)
         case Redelivery.OPEN:
             raise Conflict("the callback is still owed")
+        case Redelivery.WORN:
+            raise Conflict("the callback was tried too often to be sent again")
         case Redelivery.EMPTY:
             raise Gone("the task of the callback was deleted")
         case Redelivery.RESTING:

@@ -36,6 +36,7 @@ class ApiDependencies:
     ended: Callable[[], None]
     """Called after each commit that ended a task."""
     waiters: Waiters
+    waits: Places
     check_pace: Callable[[Hashable], None] | None
     """Counts one more question after the same thing; raises RateLimited. None never does."""
     check_redelivery: Callable[[Hashable], None]

@@ -24,10 +24,10 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from ketchup import clock, money
-from ketchup.api.customers import NO_TASK, TaskIdIn, checked
+from ketchup.api.customers import NO_TASK, UNSEEN, TaskIdIn, checked
 from ketchup.api.dependencies import ApiDependencies, Dependencies
 from ketchup.api.keys import CustomerRoute, TaskReader, documented_scheme
-from ketchup.api.problems import DOCUMENTED
+from ketchup.api.problems import DOCUMENTED, documented
 from ketchup.clock import Micros
 from ketchup.errors import Gone, InvalidRequest, NotFound, Unauthenticated, Unavailable
 from ketchup.tasks import Status, Summary
@@ -82,6 +82,7 @@ _SHOWN: Final[dict[int | str, dict[str, Any]]] = {
         },
     },
     HTTPStatus.NO_CONTENT.value: {"description": "The last event was had: do not come back."},
+    **documented({**UNSEEN, HTTPStatus.TOO_MANY_REQUESTS: "Asked too often, or too many follow."}),
 }
 
 

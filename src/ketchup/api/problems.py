@@ -62,11 +62,28 @@ class Fault:
 _SCHEMAS: Final = "#/components/schemas/"
 _CONTENT: Final = {PROBLEM_JSON: {"schema": {"$ref": _SCHEMAS + "Problem"}}}
 
+_RETRY_AFTER: Final = {
+    "description": "Seconds to wait.",
+    "schema": {"type": "integer", "minimum": 1},
+}
+
 DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
     "4XX": {"description": "The request was not accepted.", "content": _CONTENT},
     "5XX": {"description": "The request may be fine, but was not served.", "content": _CONTENT},
 }
 """The responses that every route can give. They name what `schemas` returns."""
+
+
+def documented(said: Mapping[HTTPStatus, str]) -> dict[int | str, dict[str, Any]]:
+    """Return the responses that a route names besides `DOCUMENTED`, each with what it says."""
+    return {status.value: _documented(status, text) for status, text in said.items()}
+
+
+def _documented(status: HTTPStatus, text: str) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": text, "content": _CONTENT}
+    if status is HTTPStatus.TOO_MANY_REQUESTS:
+        response["headers"] = {"Retry-After": _RETRY_AFTER}
+    return response
 
 
 def schemas() -> dict[str, Any]:

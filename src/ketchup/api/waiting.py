@@ -2,8 +2,8 @@
 
 An end in this process or one that rang the bell wakes whoever waits; behind that is a look once a
 second, so nothing depends on it. Nobody holds a connection to the database while waiting, and there
-are so many places: who finds none is told at once, for it can still ask without waiting. When the
-service stops, everybody is answered with what there is.
+are so many places, and a workspace has a share of them: who finds none is told at once, for it can
+still ask without waiting. When the service stops, everybody is answered with what there is.
 """
 
 from __future__ import annotations
@@ -19,16 +19,14 @@ from ketchup.errors import RateLimited, Unavailable
 
 Found = TypeVar("Found")
 
-MOST: Final = 1_000
 LOOK_SECONDS: Final = 1.0
 
 
 class Waiters:
-    """The places for those who wait. On the event loop only."""
+    """Those who wait. On the event loop only."""
 
-    def __init__(self, clock: Clock, most: int = MOST) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._most = most
         self._waiting: set[asyncio.Event] = set()
         self._is_stopped = False
 
@@ -56,7 +54,7 @@ class Waiters:
     ) -> Found:
         """Look until it is enough, the time is over or the client is gone; return the last look.
 
-        Raises Unavailable when all places are taken, and it is not enough at once.
+        An end makes all of them look at the same time: look through what reads for many at once.
         """
         until = self._clock.monotonic() + seconds
         woken = asyncio.Event()
@@ -64,8 +62,6 @@ class Waiters:
         self._waiting.add(woken)
         try:
             found = await look()
-            if seconds and not enough(found) and len(self._waiting) > self._most:
-                raise Unavailable("too many requests wait; ask without waiting", retry_after=1.0)
             while not (enough(found) or self._is_stopped):
                 left = until - self._clock.monotonic()
                 if left <= 0:
@@ -81,20 +77,24 @@ class Waiters:
 
 
 class Places:
-    """So many places at once, and so many of them for one. On the event loop only."""
+    """So many places at once, and so many of them for one. On the event loop only.
 
-    def __init__(self, most: int = 500, each: int = 20) -> None:
+    `taken` says in two words what those do who have one.
+    """
+
+    def __init__(self, most: int, each: int, taken: str) -> None:
         self._most = most
         self._each = each
+        self._said = taken
         self._taken: Counter[Hashable] = Counter()
 
     @contextmanager
     def place(self, whose: Hashable) -> Iterator[None]:
         """Hold a place. Raises RateLimited when they have too many, Unavailable when all have."""
         if self._taken[whose] >= self._each:
-            raise RateLimited(f"{self._each} streams are open already", retry_after=5.0)
+            raise RateLimited(f"{self._each} {self._said} already", retry_after=5.0)
         if self._taken.total() >= self._most:
-            raise Unavailable("too many streams are open; ask without one", retry_after=5.0)
+            raise Unavailable(f"too many {self._said}; ask without", retry_after=5.0)
         self._taken[whose] += 1
         try:
             yield

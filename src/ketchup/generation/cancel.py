@@ -3,7 +3,12 @@
 A task that no worker has leaves the queue. One that a worker has is ended under the attempt that
 holds it, as its worker would: from then on that attempt has lost its lease, can write nothing any
 more, and its worker lets go of the engine at its next sweep. Either way the row, the hold, the turn
-and the callback change in one transaction, so cancel and finish cannot both have happened.
+and the callback change in one transaction, so cancel and finish cannot both have happened. The
+references that came with it are named there, and deleted behind it.
+
+What a channel has that is never asked twice runs to its end: whoever renders it charges for it, and
+a cancel that came late enough would let customers have the operator pay for nothing, again and
+again.
 """
 
 from __future__ import annotations
@@ -15,22 +20,24 @@ from ketchup.clock import Micros
 from ketchup.credits import Settlement
 from ketchup.db import Connection
 from ketchup.errors import Conflict, NotFound, Unavailable
-from ketchup.generation.finish import Ending, failed_end, finish
+from ketchup.generation.finish import Ending, end_without_worker, failed_end
+from ketchup.generation.inputs import blobs_among
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import Credits
-from ketchup.tasks import End, Status, Withdrawn
+from ketchup.tasks import Status, Withdrawn
 from ketchup.usage import Used
 from ketchup.webhooks import NewDelivery
 
 CANCELLED: Final = "The task was cancelled."
+BEING_CHARGED: Final = "the task is being rendered by an engine that charges for it"
 _BY_CUSTOMER: Final = "cancelled by the customer"
 
 
 def cancel(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: Micros) -> None:
     """End a task as failed and give its credits back.
 
-    Raises NotFound, Conflict when it has ended, and Unavailable when it is changing hands just now:
-    nothing was written then.
+    Raises NotFound, Conflict when it has ended or can be ended no more, and Unavailable when it is
+    changing hands just now: nothing was written then.
     """
     if _end_leased(conn, workspace_id, task_id, now):
         return
@@ -48,9 +55,12 @@ def _end_leased(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: 
     lease = tasks.lock_leased(conn, workspace_id, task_id)
     if lease is None:
         return False
+    # Behind the lock, which a start takes too: it is sent now, or never under this lease.
+    if tasks.is_never_twice(conn, lease.attempt.task_id):
+        raise Conflict(BEING_CHARGED)
     callback = _callback(lease.attempt.task_id) if lease.callback_url else None
-    [end] = finish(conn, [Ending(lease, failed_end(lease, CANCELLED, _BY_CUSTOMER), callback)], now)
-    return isinstance(end, End)
+    ending = Ending(lease, failed_end(lease, CANCELLED, _BY_CUSTOMER), callback)
+    return end_without_worker(conn, ending, now)
 
 
 def _end_queued(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: Micros) -> bool:
@@ -59,6 +69,7 @@ def _end_queued(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: 
         return False
     credits.settle(conn, [Settlement(left.id, workspace_id, Credits(0))], now)
     usage.record(conn, [_used(left, workspace_id)], now)
+    tasks.doom(conn, left.id, blobs_among(left.images))
     if left.callback_url is not None:
         owed = NewDelivery(left.id, workspace_id, left.callback_url, _callback(left.id))
         webhooks.enqueue(conn, [owed], now)

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-from ketchup import db, tasks, webhooks
+from ketchup import db, tasks, telemetry, webhooks
 from ketchup.clock import Clock
 from ketchup.db import Connection, Database
-from ketchup.errors import Conflict, NotFound
+from ketchup.errors import Conflict, NotFound, Unavailable
 from ketchup.generation.inputs import blobs_among
 from ketchup.generation.results import Results
 from ketchup.ids import WorkspaceId
 from ketchup.tasks import Erasure
+
+log = telemetry.logger(__name__)
 
 PORTION: Final = 100
 """Blobs that are deleted between two transactions."""
@@ -41,6 +43,13 @@ class Eraser:
         """
         await self._database.write(lambda conn: self._empty(conn, workspace_id, task_id))
         await self._delete_blobs(task_id)
+
+    async def delete_references(self, task_id: str) -> None:
+        """Delete what came with a task that was ended without its worker; the chores would, too."""
+        try:
+            await self._delete_blobs(task_id)
+        except Unavailable as error:
+            log.warning("references are left to the chores", cause=str(error.__cause__))
 
     async def finish(self) -> None:
         """Delete what was left by those who stopped half-way. Raises Unavailable."""

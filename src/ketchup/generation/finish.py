@@ -10,6 +10,7 @@ from ketchup import credits, leases, tasks, telemetry, usage, webhooks
 from ketchup.clock import Micros
 from ketchup.credits import HoldMissing, Settlement
 from ketchup.db import Connection, IntegrityError
+from ketchup.generation.inputs import blobs_among
 from ketchup.ids import WorkerId
 from ketchup.money import Credits
 from ketchup.provenance import Fingerprint
@@ -87,9 +88,22 @@ def _give_up(
     """End a task as failed, or leave it for somebody to look at: it must not keep the others."""
     try:
         with conn.begin_nested():
-            finish(conn, [_given_up(lease, failed_callback)], now)
+            end_without_worker(conn, _given_up(lease, failed_callback), now)
     except (HoldMissing, IntegrityError):
         log.exception("a task cannot be given up", task_id=lease.attempt.task_id)
+
+
+def end_without_worker(conn: Connection, ending: Ending, now: Micros) -> bool:
+    """Finish a task whose worker will not; False when the lease was lost.
+
+    That worker would delete its references. Here the chores do, or the caller does.
+    """
+    lease = ending.lease
+    [end] = finish(conn, [ending], now)
+    if isinstance(end, LeaseLost):
+        return False
+    tasks.doom(conn, lease.attempt.task_id, blobs_among(lease.images))
+    return True
 
 
 def failed_end(lease: Lease, reason: str, detail: str) -> End:

@@ -38,7 +38,13 @@ from ketchup.errors import Unavailable
 from ketchup.generation import outcomes
 from ketchup.generation.alarm import Alarm
 from ketchup.generation.cancel import CANCELLED
-from ketchup.generation.finish import Ending, failed_end, finish, recover_lost
+from ketchup.generation.finish import (
+    Ending,
+    end_without_worker,
+    failed_end,
+    finish,
+    recover_lost,
+)
 from ketchup.generation.finishing import Finishing, Picture
 from ketchup.generation.inputs import Inputs
 from ketchup.generation.outcomes import (
@@ -500,8 +506,7 @@ class Runner:
             tasks.hand_back(conn, attempt, now)
             return False
         end = unknown_end(lease, "its worker was stopped")
-        finish(conn, [Ending(lease, end, _callback(lease, end, None))], now)
-        return True
+        return end_without_worker(conn, Ending(lease, end, _callback(lease, end, None)), now)
 
     def _finish_all(self, conn: Connection, endings: Sequence[Ending]) -> list[End | LeaseLost]:
         return finish(conn, endings, db.now(conn, self._clock))

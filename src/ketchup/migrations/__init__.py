@@ -3,10 +3,11 @@
 `HEAD` names the newest step, so that a start on an up-to-date database does not pay for importing
 Alembic. A step is never edited after a release.
 
-Old code runs on the next schema: a step only adds (0002 did not, 0003 does), and a column is
-removed one release after the last code that used it. So a fleet is migrated first and restarted
-node by node. Each step writes into `schema_support` which code can still work with what it made; a
-step that leaves older code behind says so there, and that code then refuses to start.
+Old code runs on the next schema: a step only adds, and a column is removed one release after the
+last code that used it. So a fleet is migrated first and restarted node by node, unless a step
+leaves older code behind: 0002 changed tables, and 0003 made rows mean what older code cannot know.
+Each step writes into `schema_support` which code can still work with what it made, and code that it
+leaves behind then refuses to start.
 
 PostgreSQL's history begins with step 0002: an empty database is made at once, whatever its kind,
 and no PostgreSQL database was ever at 0001.
@@ -36,7 +37,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 from ketchup.db import Fault, PostgresUrl, fault_of, metadata
 
 HEAD: Final = "0003"
-OLDEST_CODE: Final = "0002"
+OLDEST_CODE: Final = "0003"
 """The oldest code, by its `HEAD`, that works on the schema at ours."""
 
 

@@ -15,7 +15,7 @@ worker: zero rows means that the task is not ours any more. There is no way to s
 
 `table` has the rows, `admission` lets tasks in, `fairness` and `turns` say whose are next, `queue`
 moves them, `withdraw` takes them out, `erase` empties them, `queries` reads them, `history` for
-whoever looks back.
+whoever looks back, `journal` for the operator.
 """
 
 from ketchup.tasks.admission import (
@@ -28,7 +28,7 @@ from ketchup.tasks.admission import (
     forget_keys,
     remember_keys,
 )
-from ketchup.tasks.erase import Erasure, erase, forget_doomed, list_doomed
+from ketchup.tasks.erase import Erasure, doom, erase, forget_doomed, list_doomed
 from ketchup.tasks.fairness import UNLIMITED, Allowance, Priority, RateLimit, TooDeep, TooSoon
 from ketchup.tasks.history import (
     History,
@@ -40,6 +40,7 @@ from ketchup.tasks.history import (
     find_summaries,
     list_page,
 )
+from ketchup.tasks.journal import Journal, find_journal
 from ketchup.tasks.queries import Task, get_many
 from ketchup.tasks.queue import (
     Attempt,
@@ -54,6 +55,7 @@ from ketchup.tasks.queue import (
     forget_cost,
     hand_back,
     images_in_flight,
+    is_never_twice,
     list_ended_for,
     list_holders,
     list_leases,
@@ -79,6 +81,7 @@ __all__ = [
     "Fingerprint",
     "History",
     "IdempotencyKey",
+    "Journal",
     "Lease",
     "LeaseLost",
     "NewTask",
@@ -98,10 +101,12 @@ __all__ = [
     "Withdrawn",
     "change_channel",
     "claim",
+    "doom",
     "enqueue",
     "erase",
     "fill",
     "find_history",
+    "find_journal",
     "find_keys",
     "find_never_twice",
     "find_summaries",
@@ -112,6 +117,7 @@ __all__ = [
     "get_many",
     "hand_back",
     "images_in_flight",
+    "is_never_twice",
     "list_doomed",
     "list_ended_for",
     "list_holders",

@@ -1,7 +1,8 @@
 """Deleting a task: what it said and showed is emptied, and its row stays for the books.
 
 The names of its blobs move to `erasure` in the same transaction, and leave it when the blobs are
-gone. So a crash in between loses none of them: `list_doomed` finds what is still there.
+gone. So a crash in between loses none of them: `list_doomed` finds what is still there. The
+references of a task that ended without its worker take the same way.
 """
 
 from __future__ import annotations
@@ -47,12 +48,18 @@ def erase(
         return Erasure.OPEN
     result = [] if row.result is None else _NAMES.decode(row.result)
     doomed = [*result, *blobs_among(_NAMES.decode(row.images))]
-    insert_many_new(conn, erasure, [{"key": key, "task_id": task_id} for key in doomed])
+    doom(conn, task_id, doomed)
     # A success has a result, also when there is nothing in it any more.
     emptied = null() if row.result is None else _NOTHING
     conn.execute(_EMPTY.values(result=emptied), {"b_id": task_id, "now": now})
     conn.execute(_FORGET_DETAILS, {"b_id": task_id})
     return Erasure.ERASED
+
+
+def doom(conn: Connection, task_id: str, keys: Sequence[str]) -> None:
+    """Remember a task's blobs to be deleted, in the transaction that ends the need for them."""
+    if keys:
+        insert_many_new(conn, erasure, [{"key": key, "task_id": task_id} for key in keys])
 
 
 def list_doomed(conn: Connection, task_id: str | None, most: int) -> list[str]:

@@ -261,9 +261,17 @@ def hand_back(conn: Connection, a: Attempt, now: Micros) -> bool:
 
 def find_never_twice(conn: Connection, a: Attempt) -> Lease | None:
     """Return the lease of an attempt that was sent to a channel that is never asked twice."""
-    if not conn.execute(_NEVER_TWICE, {"ids": [a.task_id]}).first():
+    if not is_never_twice(conn, a.task_id):
         return None
     return next((lease for lease in list_leases(conn, a.worker_id) if lease.attempt == a), None)
+
+
+def is_never_twice(conn: Connection, task_id: TaskId) -> bool:
+    """Whether a channel that is never asked twice has the task now, and may charge for it.
+
+    Exact for who has locked the task: a start writes to the journal under that lock.
+    """
+    return conn.execute(_NEVER_TWICE, {"ids": [task_id]}).first() is not None
 
 
 def promote_due(conn: Connection, now: Micros) -> int:

@@ -164,7 +164,7 @@ attempt = Table(
 erasure = Table(
     "erasure",
     metadata,
-    # A blob that is to be deleted because its task was. The row goes when the blob is gone.
+    # A blob that nobody needs any more. The row goes when the blob is gone.
     Column("key", String(255), primary_key=True),
     Column("task_id", String(40), nullable=False),
     Index("erasure_of_task", "task_id"),

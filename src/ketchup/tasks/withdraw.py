@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection, bindparam, null, select, update
 
 from ketchup.clock import Micros
@@ -28,6 +29,8 @@ class Withdrawn:
     model: str
     key_id: KeyId
     environment: str
+    images: tuple[str, ...]
+    """What its row keeps of its references."""
 
 
 def lock_leased(conn: Connection, workspace_id: WorkspaceId, task_id: str) -> Lease | None:
@@ -56,10 +59,16 @@ def withdraw(
     let_in(conn, turns)
     turns.store(conn)
     return Withdrawn(
-        TaskId(row.id), row.callback_url, row.model, KeyId(row.key_id), row.environment
+        TaskId(row.id),
+        row.callback_url,
+        row.model,
+        KeyId(row.key_id),
+        row.environment,
+        _NAMES.decode(row.images),
     )
 
 
+_NAMES: Final = msgspec.json.Decoder(tuple[str, ...])
 _OWN: Final = (task.c.id == bindparam("id"), task.c.workspace_id == bindparam("workspace"))
 _QUEUED: Final = (QueueState.WAITING.value, QueueState.READY.value, QueueState.DELAYED.value)
 _LOCK_LEASED: Final = (
@@ -73,6 +82,7 @@ _LOCK_QUEUED: Final = (
         task.c.model,
         task.c.key_id,
         task.c.environment,
+        task.c.images,
     )
     .where(*_OWN, task.c.queue_state.in_(_QUEUED))
     .with_for_update(skip_locked=True)

@@ -1,4 +1,4 @@
-"""What a workspace sees of its callbacks: a list of them with every attempt, and one sent again.
+"""What a workspace sees of its callbacks: a list of them with their attempts, and one sent again.
 
 A page looks at a bounded number of rows, whatever it is asked to leave out. Why a receiver could
 not be reached is for the operator: it could tell a stranger what our network looks like inside.
@@ -19,6 +19,10 @@ from ketchup.webhooks.deliveries import DeliveryState, delivery, delivery_attemp
 
 LOOK_AT_MOST: Final = 1_000
 """Deliveries that one page looks at when it leaves some out."""
+SHOWN_ATTEMPTS: Final = 20
+"""Attempts of a delivery that are shown, the newest."""
+MOST_ATTEMPTS: Final = 100
+"""Attempts after which a delivery is not sent again."""
 REST_SECONDS: Final = 10.0
 """How long a delivery that has ended rests before it is sent again."""
 _UNREACHED: Final = "the address could not be reached"
@@ -76,6 +80,7 @@ class Redelivery(StrEnum):
     OPEN = "open"  # it has not ended
     RESTING = "resting"  # it has ended just now
     EMPTY = "empty"  # its task was deleted
+    WORN = "worn"  # it was tried too often
 
 
 def list_page(
@@ -131,6 +136,8 @@ def redeliver(
         return Redelivery.OPEN
     if not row.size:
         return Redelivery.EMPTY
+    if row.attempt >= MOST_ATTEMPTS:
+        return Redelivery.WORN
     # Clocks differ a little, and one that was set back must not keep it for long.
     if after(now, -REST_SECONDS) < row.finished_at < after(now, REST_SECONDS):
         return Redelivery.RESTING
@@ -170,13 +177,26 @@ _SHOWN: Final = tuple(
     delivery.c[name]
     for name in ("id", "task_id", "url", "state", "created_at", "next_at", "finished_at")
 )
-_ATTEMPTS: Final = (
-    select(delivery_attempt)
+_AGE: Final = func.row_number().over(
+    partition_by=delivery_attempt.c.delivery_id, order_by=delivery_attempt.c.number.desc()
+)
+_OF_THEM: Final = (
+    select(delivery_attempt, _AGE.label("age"))
     .where(delivery_attempt.c.delivery_id.in_(bindparam("ids", expanding=True)))
-    .order_by(delivery_attempt.c.delivery_id, delivery_attempt.c.number)
+    .subquery()
+)
+_ATTEMPTS: Final = (
+    select(_OF_THEM)
+    .where(_OF_THEM.c.age <= SHOWN_ATTEMPTS)
+    .order_by(_OF_THEM.c.delivery_id, _OF_THEM.c.number)
 )
 _LOCK: Final = (
-    select(delivery.c.state, delivery.c.finished_at, func.length(delivery.c.body).label("size"))
+    select(
+        delivery.c.state,
+        delivery.c.finished_at,
+        delivery.c.attempt,
+        func.length(delivery.c.body).label("size"),
+    )
     .where(delivery.c.id == bindparam("id"), delivery.c.workspace_id == bindparam("workspace"))
     .with_for_update()
 )

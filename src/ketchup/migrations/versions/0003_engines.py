@@ -1,4 +1,9 @@
-"""Channels and what an attempt cost, fingerprints, what customers see of their tasks. Only adds."""
+"""Channels and what an attempt cost, fingerprints, what customers see of their tasks. Only adds.
+
+It leaves older code behind all the same. That would render what is for tests on live channels, send
+once more what a channel must not be asked twice, leave out what is summed up where tasks end, and
+show what its customer has deleted.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -63,7 +68,7 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         for table in ("channel", "usage"):
             op.execute(_ITS_ROWS_CHURN.format(table=table))
-    # What the code before this step writes no value for.
+    # What was sent before this step has no value for them.
     for column in (
         sa.Column("images", sa.Integer(), server_default="1", nullable=False),
         sa.Column("cost", sa.BigInteger(), server_default="0", nullable=False),
@@ -77,7 +82,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("outcome IS NULL"),
         postgresql_where=sa.text("outcome IS NULL"),
     )
-    op.execute("UPDATE schema_support SET oldest_code = '0002'")
+    op.execute("UPDATE schema_support SET oldest_code = '0003'")
 
 
 def _add_what_customers_see() -> None:
