@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import struct
+import time
+import zlib
 from contextlib import suppress
 
 import pytest
@@ -59,6 +62,34 @@ def test_damaged_bytes_are_read_or_refused_and_never_worse(data: bytes) -> None:
 def test_everything_else_is_no_image(data: bytes) -> None:
     with pytest.raises(NotAnImage):
         read_header(data)
+
+
+def _chunk(name: bytes, body: bytes = b"") -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+ENDLESS = {
+    "fill bytes": b"\xff\xd8" + b"\xff" * 32 * 1024 * 1024 + b"\xd9",
+    "segments": b"\xff\xd8" + b"\xff\xe0\0\x02" * 8 * 1024 * 1024 + b"\xff\xd9",
+    "chunks": FILES["png"][:33] + _chunk(b"teXt") * 2_500_000 + _chunk(b"IEND"),
+}
+
+
+@pytest.mark.parametrize("data", ENDLESS.values(), ids=ENDLESS.keys())
+def test_an_endless_header_is_refused_at_once(data: bytes) -> None:
+    began = time.process_time()
+
+    with pytest.raises(NotAnImage):
+        read_header(data)
+
+    assert time.process_time() - began < 0.5
+
+
+def test_fill_bytes_before_a_marker_mean_nothing() -> None:
+    plain = FILES["jpeg"]
+
+    for fill in (1, 2, 65_535, 65_536, 65_537, 200_000):
+        assert read_header(plain[:2] + b"\xff" * fill + plain[2:]) == read_header(plain)
 
 
 def test_a_picture_that_nobody_can_hold_is_not_passed_on() -> None:
