@@ -77,6 +77,7 @@ from ketchup.providers.base import (
     Refused,
 )
 from ketchup.providers.catalog import Catalog
+from ketchup.providers.memory import Memory, Share
 from ketchup.storage import Storage
 from ketchup.tasks import Attempt, End, Lease, LeaseLost
 from ketchup.workspaces import Environment
@@ -179,6 +180,7 @@ class Runner:
         self._ready = ready
         self._entropy = entropy
         self._finishing = finishing
+        self._memory = Memory()
         self._start = database.write_batcher(self._start_all, lane="run")
         self._finish = database.write_batcher(self._finish_all, lane="run")
         self._numbers: dict[WorkspaceId, int] = {}
@@ -205,13 +207,15 @@ class Runner:
         """Run one task to its end, or back to the queue. Raises nothing but CancelledError."""
         bound = log.bind(task_id=lease.attempt.task_id, request_id=lease.request_id)
         bound.debug("task started", attempt=lease.attempt.number, prompt=lease.prompt)
-        outcome = await self._attempt(lease)
-        try:
-            await self._conclude(lease, outcome, bound)
-        except Exception as error:
-            # A task that stayed leased to a living worker would never run again.
-            log.exception("the end of an attempt crashed", task_id=lease.attempt.task_id)
-            await self._waste(lease, outcome, f"its end: {type(error).__name__}: {error}")
+        # What an engine answers takes memory until the pictures are stored.
+        with self._memory.share() as share:
+            outcome = await self._attempt(lease, share)
+            try:
+                await self._conclude(lease, outcome, bound)
+            except Exception as error:
+                # A task that stayed leased to a living worker would never run again.
+                log.exception("the end of an attempt crashed", task_id=lease.attempt.task_id)
+                await self._waste(lease, outcome, f"its end: {type(error).__name__}: {error}")
 
     async def hand_back(self, attempt: Attempt) -> None:
         """Return an interrupted task to the queue, without using up a try.
@@ -242,7 +246,7 @@ class Runner:
 
     # -- one attempt ------------------------------------------------------------------------------
 
-    async def _attempt(self, lease: Lease) -> Outcome:
+    async def _attempt(self, lease: Lease, share: Share) -> Outcome:
         routes = self._engines.routes(lease.model, lease.environment)
         if not routes:
             return Failed(MODEL_GONE, f"no channel for {lease.model}")
@@ -261,18 +265,20 @@ class Runner:
             log.exception("attempt crashed", task_id=lease.attempt.task_id)
             return judged(error)
         if isinstance(started, Sent):
-            return await self._send(lease, loaded, started)
+            return await self._send(lease, loaded, started, share)
         return outcomes.not_sent(started)
 
     async def _look(self, task: Start) -> Wait | GivenUp | None:
         return await self._insist(lambda: self._database.read(lambda conn: self._peek(conn, task)))
 
-    async def _send(self, lease: Lease, loaded: Sequence[ReferenceImage], sent: Sent) -> Outcome:
+    async def _send(
+        self, lease: Lease, loaded: Sequence[ReferenceImage], sent: Sent, share: Share
+    ) -> Outcome:
         channel = sent.chosen.channel
         request = _image_request(lease, sent.chosen.model, tuple(loaded))
         provider, cancelled = self._engines.providers[channel.provider], asyncio.Event()
         try:
-            async with asyncio.timeout(self._rules.timeout_seconds):
+            async with share.timeout(self._rules.timeout_seconds):
                 images = await provider.generate(
                     request, progress=_ignore_progress, cancelled=cancelled
                 )
