@@ -19,7 +19,13 @@ from ketchup.confined.children import Children
 from ketchup.provenance.mark import Claim, Marker, Source
 from ketchup.provenance.signer import load_or_make
 from ketchup.provenance.verify import State, verify
-from ketchup.providers.base import GeneratedImage, ImageFormat, ImageRequest, Progress
+from ketchup.providers.base import (
+    GeneratedImage,
+    ImageFormat,
+    ImageRequest,
+    Misconfigured,
+    Progress,
+)
 from ketchup.providers.gemini import GeminiProvider, GeminiSettings
 from ketchup.testing import FakeUpstream, Fault
 from tests.support.customers import customer
@@ -78,6 +84,25 @@ async def test_what_the_studio_draws_in_a_channel_of_its_own_is_said_to_be_drawn
         _, data = await made(service)
 
     assert verify(data).source == "algorithmicMedia"
+
+
+async def test_what_stands_in_for_a_model_is_named_in_its_place(tmp_path: Path) -> None:
+    other = "google/gemini-2.5-flash-image"
+    broken, spare = ScriptedProvider(Misconfigured("no key")), ScriptedProvider()
+    settings: dict[str, object] = {
+        **SIGNED,
+        "models": {"google/gempix2": {"price": "0.5", "fallback": other}, other: {"price": "0.4"}},
+        "channels": {
+            "broken": {"provider": "studio", "models": ["google/gempix2"]},
+            "spare": {"provider": "studio", "models": [other]},
+        },
+    }
+    engines = {"studio": spare, "channels.broken": broken, "channels.spare": spare}
+    async with running_service(tmp_path, providers=engines, settings=settings) as service:
+        _, data = await made(service)
+
+    assert [request.model for request in spare.requests] == [other]
+    assert verify(data).model == other
 
 
 async def test_a_stripped_picture_is_recognised_by_its_pixels_and_by_its_looks(

@@ -47,10 +47,10 @@ class Finishing:
         self._is_known = False
 
     async def finish_all(
-        self, images: Sequence[GeneratedImage], wished: ImageFormat, channel: str, model: str
+        self, images: Sequence[GeneratedImage], wished: ImageFormat, provider: str, model: str
     ) -> list[Picture]:
         """Finish a task's pictures, in order. Raises NotAPicture."""
-        source = _BY_RULES if channel in self._by_rules else _BY_MODEL
+        source = _BY_RULES if provider in self._by_rules else _BY_MODEL
         origin = Origin(source, model, __version__)
         finish = self._sign if self._finisher.signs else self._bring_into_format
         # One after the other: a task of many pictures must not keep all the children to itself.

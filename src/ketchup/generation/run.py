@@ -372,7 +372,7 @@ class Runner:
         if self._finishing is None:
             return [Picture(image, None) for image in made.images]
         wished = _wished_format(lease)
-        return await self._finishing.finish_all(made.images, wished, made.channel, lease.model)
+        return await self._finishing.finish_all(made.images, wished, made.provider, made.model)
 
     async def _waste(self, lease: Lease, outcome: Outcome, detail: str) -> None:
         match wasted(outcome, detail):
