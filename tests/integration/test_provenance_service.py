@@ -86,6 +86,28 @@ async def test_what_the_studio_draws_in_a_channel_of_its_own_is_said_to_be_drawn
     assert verify(data).source == "algorithmicMedia"
 
 
+@pytest.mark.parametrize("output_format", FORMATS)
+async def test_what_the_studio_draws_says_so_without_signatures(
+    tmp_path: Path, output_format: str
+) -> None:
+    async with running_service(tmp_path) as service:
+        _, data = await made(service, output_format=output_format)
+
+    report = verify(data)
+    assert (report.state, report.mark) == (State.NONE, "algorithmicMedia")
+    assert opened(data).format == FORMATS[output_format]
+
+
+async def test_what_a_model_made_is_stored_byte_for_byte_without_signatures(
+    tmp_path: Path,
+) -> None:
+    drawn = encoded(photo(), "PNG")
+    async with running_service(tmp_path, providers={"gemini": ScriptedProvider(drawn)}) as service:
+        _, data = await made(service)
+
+    assert data == drawn
+
+
 async def test_what_stands_in_for_a_model_is_named_in_its_place(tmp_path: Path) -> None:
     other = "google/gemini-2.5-flash-image"
     broken, spare = ScriptedProvider(Misconfigured("no key")), ScriptedProvider()
@@ -191,13 +213,15 @@ async def test_who_verifies_too_often_is_told_when_to_come_back(tmp_path: Path) 
     assert others.status_code == 200
 
 
+@pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("output_format", FORMATS)
 async def test_half_a_picture_of_an_engine_fails_the_task_and_costs_nothing(
-    tmp_path: Path, output_format: str
+    tmp_path: Path, output_format: str, *, enabled: bool
 ) -> None:
     whole = encoded(noise(64, 64), FORMATS[output_format])
-    engines = {"studio": ScriptedProvider(whole[: len(whole) // 2])}
-    async with running_service(tmp_path, providers=engines, settings=SIGNED) as service:
+    engines = {"gemini": ScriptedProvider(whole[: len(whole) // 2])}
+    settings = {"provenance.enabled": enabled}
+    async with running_service(tmp_path, providers=engines, settings=settings) as service:
         ended = await service.ended(await service.submit(output_format=output_format))
         left = (await service.client.get("/api/user")).json()["data"]["credit"]
 
@@ -269,3 +293,23 @@ async def test_without_signatures_a_paid_picture_is_delivered_marked_and_the_ope
         assert opened(data).format == FORMATS[output_format]
     assert left == "99.00000000"
     assert capsys.readouterr().out.count("PICTURES ARE STORED UNSIGNED") == 1
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_a_picture_that_ends_every_child_fails_the_task_and_costs_nothing(
+    tmp_path: Path, *, enabled: bool
+) -> None:
+    script = tmp_path / "dies.py"
+    script.write_text("import sys\nprint(end='+', flush=True)\nsys.stdin.buffer.read(1)\n")
+    settings = {"provenance.enabled": enabled}
+    engines = {"gemini": ScriptedProvider()}
+    async with running_service(tmp_path / "data", providers=engines, settings=settings) as service:
+        await service.runtime.finisher._children.close()
+        service.runtime.finisher._children = Children(
+            script, processes=1, jobs_per_process=9, memory_bytes=1, cpu_seconds=1
+        )
+        ended = await service.ended(await service.submit())
+        left = (await service.client.get("/api/user")).json()["data"]["credit"]
+
+    assert (ended["status"], ended["result"]) == ("failed", None)
+    assert left == "100.00000000"

@@ -116,12 +116,14 @@ def _finished(
             # What was lost in encoding is not in the stored file: its pixels are others.
             image = perception.decoded(made)
     width, height = image.size
-    # Signing touches no pixel, so these are those of the stored file too.
-    pixels = perception.of_pixels(image)
+    # Signing touches no pixel, so these are those of the stored file too. Nobody remembers what
+    # is not signed.
+    pixels = perception.of_pixels(image) if remote else None
     del image
     signed, problem = _signed(remote, asked, File(made, wished), given)
-    prints = dataclasses.asdict(dataclasses.replace(pixels, sha256=perception.sha256(signed)))
-    said = {"format": wished, "width": width, "height": height, "prints": prints}
+    prints = pixels and dataclasses.replace(pixels, sha256=perception.sha256(signed))
+    said = {"format": wished, "width": width, "height": height}
+    said["prints"] = dataclasses.asdict(prints) if prints else None
     return DONE, {**said, "signed": not problem, "problem": problem}, signed
 
 
