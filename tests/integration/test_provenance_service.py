@@ -147,6 +147,21 @@ async def test_a_stripped_picture_is_recognised_by_its_pixels_and_by_its_looks(
     assert stripped["task_id"] == again["task_id"] == task_id
 
 
+async def test_another_workspace_knows_a_picture_again_and_not_its_task(
+    service: RunningService,
+) -> None:
+    task_id, data = await made(service)
+    async with customer(service) as other:
+        stripped = encoded(opened(data), "PNG")
+        told = [await judged(other, one) for one in (data, stripped)]
+        answer = await other.client.get("/v1/provenance", params={"task_id": task_id})
+
+    assert [one["verdict"] for one in told] == ["ours", "recognised"]
+    assert [one["task_id"] for one in told] == [None, None]
+    assert task_id not in str(told)
+    assert answer.json()["images"] == []
+
+
 async def test_what_is_foreign_changed_or_unknown_is_told_apart(
     service: RunningService, tmp_path: Path
 ) -> None:
