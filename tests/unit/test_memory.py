@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from contextvars import copy_context
 
 import pytest
 
@@ -105,4 +106,14 @@ async def test_whoever_is_cancelled_while_it_waits_holds_nothing() -> None:
             waits.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waits
+    assert memory.held == 0
+
+
+def test_a_share_may_end_in_another_context() -> None:
+    memory = Memory(100)
+    share = memory.share()
+    copy_context().run(share.__enter__)
+
+    share.__exit__(None, None, None)
+
     assert memory.held == 0

@@ -46,7 +46,9 @@ class Memory:
         try:
             yield share
         finally:
-            _SHARE.reset(token)
+            # A coroutine that is thrown away is closed in another context than it ran in.
+            with suppress(ValueError):
+                _SHARE.reset(token)
             self._shares.pop(share, None)
             self._wake()
 
