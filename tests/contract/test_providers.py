@@ -28,6 +28,7 @@ from ketchup.providers.base import (
 )
 from ketchup.providers.gemini import GeminiProvider, GeminiSettings
 from ketchup.providers.local_diffusers import LocalDiffusersProvider, LocalSettings, Weights
+from ketchup.providers.memory import Memory
 from ketchup.providers.openai_images import OpenAIImagesProvider, OpenAISettings
 from ketchup.providers.studio import StudioProvider
 from ketchup.providers.upstream import Bounds
@@ -390,3 +391,36 @@ async def test_no_proxy_is_taken_from_the_environment(
 
     assert len(await rendered(provider)) == 1
     await provider.close()
+
+
+@across_the_network
+async def test_answers_wait_while_others_take_all_the_memory(
+    provider: Provider, upstream: FakeUpstream
+) -> None:
+    memory = Memory(1)
+    asked = asyncio.Event()
+
+    async def one_more() -> int:
+        with memory.share():
+            work = asyncio.ensure_future(rendered(provider))
+            while len(upstream.asked) < 2:
+                await asyncio.sleep(0)
+            asked.set()
+            return len(await work)
+
+    with memory.share():
+        (image,) = await rendered(provider)
+        assert memory.held > len(image.data)
+        waits = asyncio.create_task(one_more())
+        await asked.wait()
+        await asyncio.wait([waits], timeout=0.2)
+        assert not waits.done()
+
+    assert await waits == 1
+    assert memory.held == 0
+
+
+@across_the_network
+async def test_the_pictures_of_one_task_never_wait_for_each_other(provider: Provider) -> None:
+    with Memory(1).share():
+        assert len(await rendered(provider, dataclasses.replace(REQUEST, count=4))) == 4

@@ -24,6 +24,8 @@ SCOPED = [
     ("DELETE", "/v1/tasks/ta1", "task:write"),
     ("GET", "/v1/tasks/ta1/events", "task:read"),
     ("GET", "/v1/usage", "usage:read"),
+    ("GET", "/v1/provenance?task_id=ta1", "task:read"),
+    ("POST", "/v1/provenance/verify", "task:read"),
 ]
 
 
@@ -74,6 +76,13 @@ async def test_a_key_without_the_scope_is_refused(
         answer = await limited.client.request(method, path)
         assert (answer.status_code, answer.headers["Content-Type"]) == (403, PROBLEM)
         assert answer.json()["detail"] == f"the API key lacks the scope {scope}"
+
+
+@pytest.mark.parametrize("task_id", ["%00", "ä", "x" * 300, "%F0"])
+async def test_what_is_no_tasks_id_has_no_pictures(service: RunningService, task_id: str) -> None:
+    answer = await service.client.get(f"/v1/provenance?task_id={task_id}")
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, PROBLEM), answer.text
 
 
 async def test_a_key_sees_the_models_that_it_may_use(shared: RunningService) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -195,15 +196,34 @@ def test_a_child_loads_neither_a_database_nor_cryptography_nor_an_event_loop() -
     assert not heavy & set(loaded)
 
 
+@pytest.mark.parametrize("wished", FORMATS)
+@pytest.mark.parametrize("given", FORMATS)
 async def test_an_engines_manifest_is_kept_as_the_parent(
-    finisher: Finisher, credential: Credential
+    finisher: Finisher, credential: Credential, given: ImageFormat, wished: ImageFormat
 ) -> None:
-    once = (await finisher.finish(made(ImageFormat.PNG), ImageFormat.PNG, ORIGIN)).image
+    once = (await finisher.finish(made(given), given, ORIGIN)).image
 
-    twice = (await finisher.finish(once, ImageFormat.PNG, ORIGIN)).image
+    twice = (await finisher.finish(once, wished, ORIGIN)).image
 
     report = verify(twice.data, [credential.anchor])
     assert (report.state, list(report.upstream)) == (State.TRUSTED, ["Ketchup"])
+
+
+@pytest.mark.parametrize("wished", FORMATS)
+async def test_a_manifest_that_nobody_can_read_is_left_out(
+    finisher: Finisher, credential: Credential, wished: ImageFormat
+) -> None:
+    once = (await finisher.finish(made(ImageFormat.PNG), ImageFormat.PNG, ORIGIN)).image
+    at = once.data.index(b"caBX") + 4
+    # A chunk whose contents are nonsense, with the checksum that belongs to it.
+    length = int.from_bytes(once.data[at - 8 : at - 4], "big")
+    sum_ = zlib.crc32(b"caBX" + bytes(length)).to_bytes(4, "big")
+    data = once.data[:at] + bytes(length) + sum_ + once.data[at + length + 4 :]
+
+    twice = await finisher.finish(dataclasses.replace(once, data=data), wished, ORIGIN)
+
+    report = verify(twice.image.data, [credential.anchor])
+    assert (report.state, list(report.upstream)) == (State.TRUSTED, [])
 
 
 async def test_a_child_is_sent_no_key_and_holds_no_file_open(finisher: Finisher) -> None:

@@ -19,7 +19,13 @@ from ketchup.confined.children import Children
 from ketchup.provenance.mark import Claim, Marker, Source
 from ketchup.provenance.signer import load_or_make
 from ketchup.provenance.verify import State, verify
-from ketchup.providers.base import GeneratedImage, ImageFormat, ImageRequest, Progress
+from ketchup.providers.base import (
+    GeneratedImage,
+    ImageFormat,
+    ImageRequest,
+    Misconfigured,
+    Progress,
+)
 from ketchup.providers.gemini import GeminiProvider, GeminiSettings
 from ketchup.testing import FakeUpstream, Fault
 from tests.support.customers import customer
@@ -80,6 +86,47 @@ async def test_what_the_studio_draws_in_a_channel_of_its_own_is_said_to_be_drawn
     assert verify(data).source == "algorithmicMedia"
 
 
+@pytest.mark.parametrize("output_format", FORMATS)
+async def test_what_the_studio_draws_says_so_without_signatures(
+    tmp_path: Path, output_format: str
+) -> None:
+    async with running_service(tmp_path) as service:
+        _, data = await made(service, output_format=output_format)
+
+    report = verify(data)
+    assert (report.state, report.mark) == (State.NONE, "algorithmicMedia")
+    assert opened(data).format == FORMATS[output_format]
+
+
+async def test_what_a_model_made_is_stored_byte_for_byte_without_signatures(
+    tmp_path: Path,
+) -> None:
+    drawn = encoded(photo(), "PNG")
+    async with running_service(tmp_path, providers={"gemini": ScriptedProvider(drawn)}) as service:
+        _, data = await made(service)
+
+    assert data == drawn
+
+
+async def test_what_stands_in_for_a_model_is_named_in_its_place(tmp_path: Path) -> None:
+    other = "google/gemini-2.5-flash-image"
+    broken, spare = ScriptedProvider(Misconfigured("no key")), ScriptedProvider()
+    settings: dict[str, object] = {
+        **SIGNED,
+        "models": {"google/gempix2": {"price": "0.5", "fallback": other}, other: {"price": "0.4"}},
+        "channels": {
+            "broken": {"provider": "studio", "models": ["google/gempix2"]},
+            "spare": {"provider": "studio", "models": [other]},
+        },
+    }
+    engines = {"studio": spare, "channels.broken": broken, "channels.spare": spare}
+    async with running_service(tmp_path, providers=engines, settings=settings) as service:
+        _, data = await made(service)
+
+    assert [request.model for request in spare.requests] == [other]
+    assert verify(data).model == other
+
+
 async def test_a_stripped_picture_is_recognised_by_its_pixels_and_by_its_looks(
     tmp_path: Path,
 ) -> None:
@@ -98,6 +145,21 @@ async def test_a_stripped_picture_is_recognised_by_its_pixels_and_by_its_looks(
     assert (stripped["verdict"], stripped["matched_by"]) == ("recognised", "pixels")
     assert (again["verdict"], again["matched_by"]) == ("recognised", "likeness")
     assert stripped["task_id"] == again["task_id"] == task_id
+
+
+async def test_another_workspace_knows_a_picture_again_and_not_its_task(
+    service: RunningService,
+) -> None:
+    task_id, data = await made(service)
+    async with customer(service) as other:
+        stripped = encoded(opened(data), "PNG")
+        told = [await judged(other, one) for one in (data, stripped)]
+        answer = await other.client.get("/v1/provenance", params={"task_id": task_id})
+
+    assert [one["verdict"] for one in told] == ["ours", "recognised"]
+    assert [one["task_id"] for one in told] == [None, None]
+    assert task_id not in str(told)
+    assert answer.json()["images"] == []
 
 
 async def test_what_is_foreign_changed_or_unknown_is_told_apart(
@@ -166,13 +228,15 @@ async def test_who_verifies_too_often_is_told_when_to_come_back(tmp_path: Path) 
     assert others.status_code == 200
 
 
+@pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("output_format", FORMATS)
 async def test_half_a_picture_of_an_engine_fails_the_task_and_costs_nothing(
-    tmp_path: Path, output_format: str
+    tmp_path: Path, output_format: str, *, enabled: bool
 ) -> None:
     whole = encoded(noise(64, 64), FORMATS[output_format])
-    engines = {"studio": ScriptedProvider(whole[: len(whole) // 2])}
-    async with running_service(tmp_path, providers=engines, settings=SIGNED) as service:
+    engines = {"gemini": ScriptedProvider(whole[: len(whole) // 2])}
+    settings = {"provenance.enabled": enabled}
+    async with running_service(tmp_path, providers=engines, settings=settings) as service:
         ended = await service.ended(await service.submit(output_format=output_format))
         left = (await service.client.get("/api/user")).json()["data"]["credit"]
 
@@ -244,3 +308,23 @@ async def test_without_signatures_a_paid_picture_is_delivered_marked_and_the_ope
         assert opened(data).format == FORMATS[output_format]
     assert left == "99.00000000"
     assert capsys.readouterr().out.count("PICTURES ARE STORED UNSIGNED") == 1
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_a_picture_that_ends_every_child_fails_the_task_and_costs_nothing(
+    tmp_path: Path, *, enabled: bool
+) -> None:
+    script = tmp_path / "dies.py"
+    script.write_text("import sys\nprint(end='+', flush=True)\nsys.stdin.buffer.read(1)\n")
+    settings = {"provenance.enabled": enabled}
+    engines = {"gemini": ScriptedProvider()}
+    async with running_service(tmp_path / "data", providers=engines, settings=settings) as service:
+        await service.runtime.finisher._children.close()
+        service.runtime.finisher._children = Children(
+            script, processes=1, jobs_per_process=9, memory_bytes=1, cpu_seconds=1
+        )
+        ended = await service.ended(await service.submit())
+        left = (await service.client.get("/api/user")).json()["data"]["credit"]
+
+    assert (ended["status"], ended["result"]) == ("failed", None)
+    assert left == "100.00000000"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,3 +60,42 @@ def test_nothing_else_is_raised(parameters: str, rest: bytes) -> None:
             file_of(f"{FORM}; {parameters}", body)
         except InvalidRequest:
             continue
+
+
+ODD = [
+    "*=idna'en'abc",
+    "*0=a; {name}*=b",
+    "*=punycode'en'%FFa",
+    f"*{'9' * 5000}=a",
+    "*0*=a'b; {name}*1=c",
+]
+
+
+@pytest.mark.parametrize("parameter", ODD)
+def test_odd_parameters_are_refused(parameter: str) -> None:
+    odd = "{name}" + parameter
+    with pytest.raises(InvalidRequest):
+        file_of(f"{FORM}; {odd.format(name='boundary')}", form(("file", PICTURE)))
+    head = f"--abc\r\nContent-Disposition: form-data; {odd.format(name='name')}\r\n\r\n"
+    with pytest.raises(InvalidRequest):
+        file_of(TYPE, head.encode() + b"x\r\n--abc--\r\n")
+
+
+_STARS = st.sampled_from(["", "*", "*0", "*1", "*0*", "*" + "9" * 5000])
+_CHARSETS = st.sampled_from(["", "idna'en'", "punycode'en'", "utf-7''", "hex''", "'", '"'])
+_VALUES = st.text(st.sampled_from("abc%F0';= \0ä"), max_size=6)
+_PARAMETERS = st.lists(st.tuples(_STARS, _CHARSETS, _VALUES), max_size=3)
+
+
+@given(_PARAMETERS)
+def test_no_parameters_raise_anything_else(parameters: list[tuple[str, str, str]]) -> None:
+    def named(name: str) -> str:
+        return "".join(f"; {name}{star}={said}{value}" for star, said, value in parameters)
+
+    head = f"--abc\r\nContent-Disposition: form-data{named('name')}\r\n\r\n".encode()
+    for content_type, body in (
+        (f"{FORM}{named('boundary')}", form(("file", PICTURE))),
+        (TYPE, head + b"x\r\n--abc--\r\n"),
+    ):
+        with suppress(InvalidRequest):
+            file_of(content_type, body)

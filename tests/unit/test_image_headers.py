@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import random
+import struct
+import threading
+import time
+import zlib
 from contextlib import suppress
 
 import pytest
 from PIL import Image
 
-from ketchup.providers.base import AnswerLost, ImageFormat
+from ketchup.providers.base import AnswerLost, GeneratedImage, ImageFormat
 from ketchup.providers.headers import Header, NotAnImage, read_header
-from ketchup.providers.upstream import Bounds, checked, picture_of
+from ketchup.providers.upstream import Bounds, checked, picture_of, read_picture
 from ketchup.testing.pictures import SVG, bomb
 from tests.support.pictures import encoded, noise, opened, photo
 
@@ -61,6 +66,34 @@ def test_everything_else_is_no_image(data: bytes) -> None:
         read_header(data)
 
 
+def _chunk(name: bytes, body: bytes = b"") -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+ENDLESS = {
+    "fill bytes": b"\xff\xd8" + b"\xff" * 32 * 1024 * 1024 + b"\xd9",
+    "segments": b"\xff\xd8" + b"\xff\xe0\0\x02" * 8 * 1024 * 1024 + b"\xff\xd9",
+    "chunks": FILES["png"][:33] + _chunk(b"teXt") * 2_500_000 + _chunk(b"IEND"),
+}
+
+
+@pytest.mark.parametrize("data", ENDLESS.values(), ids=ENDLESS.keys())
+def test_an_endless_header_is_refused_at_once(data: bytes) -> None:
+    began = time.process_time()
+
+    with pytest.raises(NotAnImage):
+        read_header(data)
+
+    assert time.process_time() - began < 0.5
+
+
+def test_fill_bytes_before_a_marker_mean_nothing() -> None:
+    plain = FILES["jpeg"]
+
+    for fill in (1, 2, 65_535, 65_536, 65_537, 200_000):
+        assert read_header(plain[:2] + b"\xff" * fill + plain[2:]) == read_header(plain)
+
+
 def test_a_picture_that_nobody_can_hold_is_not_passed_on() -> None:
     assert len(bomb()) < 120_000
     with pytest.raises(AnswerLost, match="30000 x 30000"):
@@ -70,3 +103,35 @@ def test_a_picture_that_nobody_can_hold_is_not_passed_on() -> None:
 def test_base64_is_measured_before_it_is_decoded() -> None:
     with pytest.raises(AnswerLost, match="characters"):
         picture_of("A" * 1000, Bounds(answer_bytes=100))
+
+
+def test_base64_is_the_same_in_pieces() -> None:
+    # Bytes behind its end make no other picture of a PNG.
+    for more in range(4):
+        data = encoded(noise(900, 900), "PNG") + bytes(more)
+        text = base64.urlsafe_b64encode(data).decode()
+        assert len(text) > 2 * 1024 * 1024
+
+        assert picture_of(text, Bounds()).data == data
+        assert picture_of(text.rstrip("="), Bounds()).data == data
+
+
+@pytest.mark.parametrize("place", [3, 1024 * 1024 - 1, 1024 * 1024 + 8])
+def test_base64_that_goes_on_behind_its_end_is_broken(place: int) -> None:
+    text = base64.b64encode(encoded(noise(900, 900), "PNG")).decode()
+
+    with pytest.raises(AnswerLost, match="broken base64"):
+        picture_of(text[:place] + "=" + text[place + 1 :], Bounds())
+
+
+async def test_large_data_is_read_in_a_thread() -> None:
+    threads = []
+
+    def read(data: bytes, _bounds: Bounds) -> GeneratedImage:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return GeneratedImage(data, ImageFormat.PNG, 1, 1)
+
+    await read_picture(read, bytes(1000), Bounds())
+    await read_picture(read, bytes(1_000_000), Bounds())
+
+    assert threads == [True, False]

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,20 @@ def test_things_that_stand_together_do_not_reach_beyond_the_picture() -> None:
     for one in placed:
         half = one.height * one.subject.breadth / 2
         assert half * 0.9 < one.foot[0] < SIDE - half * 0.9
+
+
+@pytest.mark.parametrize("place", ["countryside", "desert", "mountains"])
+@pytest.mark.parametrize("things", list(permutations(["cat", "house", "castle"])))
+def test_a_cat_is_lower_than_a_house_and_a_house_than_a_castle(
+    things: tuple[str, ...], place: str
+) -> None:
+    prompt = "a {}, a {} and a {}".format(*things)
+    for seed in range(5):
+        scene = stage(_job(prompt, seed=seed))
+        placed = arrange(scene, parse(prompt).subjects, catalogue.settings()[place])
+        height = {one.subject.name: one.height for one in placed}
+
+        assert 1.3 * height["cat"] < height["house"] < height["castle"]
 
 
 @pytest.mark.parametrize("prompt", ["a teal bottle on a plain white background", "a cup, isolated"])

@@ -25,7 +25,7 @@ def file_of(content_type: str, body: bytes) -> bytes:
     head["Content-Type"] = content_type
     if head.get_content_type() != FORM:
         return body
-    boundary = head.get_boundary("")
+    boundary = _parameter(head, "boundary", "content-type")
     if not 0 < len(boundary) <= _MAX_BOUNDARY or not boundary.isascii():
         raise InvalidRequest("the form's Content-Type names no boundary")
     files = [content for name, content in _parts(body, boundary.encode()) if name == FIELD]
@@ -48,5 +48,17 @@ def _part(part: bytes) -> tuple[str, bytes]:
     if not gap or len(head) > _MAX_HEAD:
         raise InvalidRequest("a part of the form has no head")
     said = message_from_bytes(head.partition(b"\r\n")[2] + b"\r\n\r\n")
-    name = said.get_param("name", "", "content-disposition")
-    return name if isinstance(name, str) else "", content
+    return _parameter(said, "name", "content-disposition"), content
+
+
+def _parameter(head: Message, name: str, field: str) -> str:
+    """Return a field's parameter; empty when there is none, or one that nobody can read.
+
+    The parser also reads those of RFC 2231, which forms do not have, and fails at odd ones in any
+    way: by the codec that they name, or by the numbers of their parts.
+    """
+    try:
+        found = head.get_param(name, "", field)
+    except Exception:  # noqa: BLE001 a stranger's field may break the parser in any way
+        return ""
+    return found if isinstance(found, str) else ""

@@ -12,6 +12,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Security
 from pydantic import BaseModel, Field
 
+from ketchup.api.customers import checked
 from ketchup.api.dependencies import Dependencies
 from ketchup.api.forms import FIELD, FORM, file_of
 from ketchup.api.keys import CustomerRoute, TaskReader, documented_scheme
@@ -78,8 +79,9 @@ class VerdictOut(BaseModel):
 @routes.get("")
 async def task_provenance(task_id: str, caller: TaskReader, held: Dependencies) -> TaskOut:
     """Say what the pictures of a task are known by."""
+    known = TaskId(checked(task_id))
     found = await held.database.read(
-        lambda conn: fingerprints.list_of_task(conn, caller.workspace_id, TaskId(task_id))
+        lambda conn: fingerprints.list_of_task(conn, caller.workspace_id, known)
     )
     return TaskOut(task_id=task_id, images=[_picture(one.fingerprint) for one in found])
 

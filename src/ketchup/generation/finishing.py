@@ -1,13 +1,17 @@
 """Finishing: what an engine delivered becomes what is stored, picture by picture.
 
-The pictures were paid for. A child that dies, hangs or cannot be started is replaced, and the
-picture tried once more; then it is stored in the engine's format, with IPTC's mark but unsigned,
-and the operator reads so in the log, once until signing works again. Only what cannot be decoded at
-all is refused: that is no picture, and nobody pays for it.
+What an engine across the network delivers is a stranger's file: a confined child decodes it to its
+last row, whether pictures are signed or not. What cannot be decoded is no picture, and nobody pays
+for it; nor can one that ends two children, one after the other.
+
+All others were paid for. When no child can be started, after a second try the picture is stored in
+the engine's format, with IPTC's mark but unsigned, and the operator reads so in the log, once until
+it works again.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -16,7 +20,7 @@ from ketchup import __version__, telemetry
 from ketchup.confined.children import ChildLost
 from ketchup.errors import Unavailable
 from ketchup.provenance import Fingerprint, containers
-from ketchup.provenance.finisher import Finished, Finisher, Origin
+from ketchup.provenance.finisher import Finished, Finisher, NotAPicture, Origin
 from ketchup.providers.base import GeneratedImage, ImageFormat
 
 log = telemetry.logger(__name__)
@@ -37,8 +41,7 @@ class Picture:
 class Finishing:
     """Finishes what engines deliver. `by_rules` are the providers that are no AI.
 
-    A finisher without a credential is asked only for pictures of another format than the one that
-    was wished for, and nothing is remembered of them.
+    With a finisher without a credential nothing is remembered of them.
     """
 
     def __init__(self, finisher: Finisher, by_rules: Collection[str]) -> None:
@@ -47,12 +50,12 @@ class Finishing:
         self._is_known = False
 
     async def finish_all(
-        self, images: Sequence[GeneratedImage], wished: ImageFormat, channel: str, model: str
+        self, images: Sequence[GeneratedImage], wished: ImageFormat, provider: str, model: str
     ) -> list[Picture]:
         """Finish a task's pictures, in order. Raises NotAPicture."""
-        source = _BY_RULES if channel in self._by_rules else _BY_MODEL
+        source = _BY_RULES if provider in self._by_rules else _BY_MODEL
         origin = Origin(source, model, __version__)
-        finish = self._sign if self._finisher.signs else self._bring_into_format
+        finish = self._sign if self._finisher.signs else self._check
         # One after the other: a task of many pictures must not keep all the children to itself.
         return [await finish(image, wished, origin) for image in images]
 
@@ -60,34 +63,39 @@ class Finishing:
         finished = await self._try(image, wished, origin)
         if isinstance(finished, str):
             self._tell(finished)
-            # No parser of pixels is needed for what is said without a signature.
-            data = containers.marked(image.data, image.format, origin.source)
-            return Picture(replace(image, data=data), None)
+            # No parser of pixels is needed for what is said without a signature. A stranger's file
+            # can be one of a million parts.
+            return Picture(await asyncio.to_thread(_marked, image, origin), None)
         self._tell(finished.problem)
         return Picture(finished.image, finished.fingerprint)
 
-    async def _bring_into_format(
-        self, image: GeneratedImage, wished: ImageFormat, origin: Origin
-    ) -> Picture:
-        if image.format is wished:
-            return Picture(image, None)
-        finished = await self._try(image, wished, origin)
-        if isinstance(finished, str):
-            log.error("a picture is stored in the engine's format", detail=finished)
-            return Picture(image, None)
-        return Picture(finished.image, None)
+    async def _check(self, image: GeneratedImage, wished: ImageFormat, origin: Origin) -> Picture:
+        """Have a picture decoded and brought into its format. What is no AI's work still says so.
+
+        What is drawn by rules comes from a process of ours, so it is whole.
+        """
+        is_ours = origin.source == _BY_RULES
+        if not is_ours or image.format is not wished:
+            finished = await self._try(image, wished, origin)
+            if isinstance(finished, str):
+                log.error("a picture is stored as its engine gave it", detail=finished)
+            else:
+                image = finished.image
+        return Picture(_marked(image, origin) if is_ours else image, None)
 
     async def _try(
         self, image: GeneratedImage, wished: ImageFormat, origin: Origin
     ) -> Finished | str:
-        """Return the finished picture, or why no child could finish it."""
-        detail = ""
+        """Return the finished picture, or why no child could finish it. Raises NotAPicture."""
+        problems: list[Exception] = []
         for _ in range(_TRIES):
             try:
                 return await self._finisher.finish(image, wished, origin)
             except (ChildLost, Unavailable) as error:
-                detail = str(error)
-        return detail
+                problems.append(error)
+        if all(isinstance(problem, ChildLost) for problem in problems):
+            raise NotAPicture(f"whoever decodes it ends: {problems[-1]}")
+        return str(problems[-1])
 
     def _tell(self, problem: str) -> None:
         """Tell the operator of a problem once, until pictures are signed again."""
@@ -99,3 +107,7 @@ class Finishing:
         if self._is_known and not problem:
             log.info("pictures are signed again")
         self._is_known = bool(problem)
+
+
+def _marked(image: GeneratedImage, origin: Origin) -> GeneratedImage:
+    return replace(image, data=containers.marked(image.data, image.format, origin.source))

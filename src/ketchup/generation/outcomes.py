@@ -36,7 +36,9 @@ class Succeeded:
     """There are images, and somebody rendered them."""
 
     images: Sequence[GeneratedImage]
-    channel: str
+    provider: str
+    model: str
+    """That rendered them: another than was asked for where one stood in."""
     policy: Unknown
     """Whether the task may be sent again when the images come to nothing."""
 
@@ -101,7 +103,7 @@ def delivered(images: Sequence[GeneratedImage], wanted: int, sent: Sent) -> Succ
     if any(sniff(image.data) is not image.format for image in images):
         return Failed(NO_IMAGES, "what was returned is not in the format that it is said to be")
     channel = sent.chosen.channel
-    return Succeeded(images, channel.provider, channel.unknown)
+    return Succeeded(images, channel.provider, sent.chosen.model, channel.unknown)
 
 
 def after(sent: Sent, error: Exception) -> Outcome:

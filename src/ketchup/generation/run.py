@@ -24,13 +24,10 @@ from ketchup import (
     backoff,
     channels,
     db,
-    ids,
     leases,
-    storage,
     tasks,
     telemetry,
     webhooks,
-    workspaces,
 )
 from ketchup.clock import Clock, Micros, after
 from ketchup.db import Connection, Database
@@ -66,13 +63,13 @@ from ketchup.generation.outcomes import (
 from ketchup.generation.results import Results
 from ketchup.generation.routing import Channel, GivenUp, Route, Wait
 from ketchup.generation.start import Sent, Start, peek, start
-from ketchup.ids import Entropy, WorkerId, WorkspaceId
+from ketchup.generation.stored import Stored, whole
+from ketchup.ids import Entropy, WorkerId
 from ketchup.leases import Watch
 from ketchup.provenance import Fingerprint
 from ketchup.provenance.finisher import NotAPicture
 from ketchup.providers.base import (
     AspectRatio,
-    GeneratedImage,
     ImageFormat,
     ImageRequest,
     ImageSize,
@@ -83,6 +80,7 @@ from ketchup.providers.base import (
     Refused,
 )
 from ketchup.providers.catalog import Catalog
+from ketchup.providers.memory import Memory, Share
 from ketchup.storage import Storage
 from ketchup.tasks import Attempt, End, Lease, LeaseLost
 from ketchup.workspaces import Environment
@@ -176,18 +174,17 @@ class Runner:
         self._database = database
         self._engines = engines
         self._inputs = inputs
-        self._storage = store
+        self._stored = Stored(database, store, clock, entropy)
         self._results = results
         self._clock = clock
         self._random = random
         self._rules = rules
         self._ended = ended
         self._ready = ready
-        self._entropy = entropy
         self._finishing = finishing
+        self._memory = Memory()
         self._start = database.write_batcher(self._start_all, lane="run")
         self._finish = database.write_batcher(self._finish_all, lane="run")
-        self._numbers: dict[WorkspaceId, int] = {}
         self._due = Alarm()
 
     async def claim(self, worker_id: WorkerId, limit: int) -> list[Lease]:
@@ -211,13 +208,15 @@ class Runner:
         """Run one task to its end, or back to the queue. Raises nothing but CancelledError."""
         bound = log.bind(task_id=lease.attempt.task_id, request_id=lease.request_id)
         bound.debug("task started", attempt=lease.attempt.number, prompt=lease.prompt)
-        outcome = await self._attempt(lease)
-        try:
-            await self._conclude(lease, outcome, bound)
-        except Exception as error:
-            # A task that stayed leased to a living worker would never run again.
-            log.exception("the end of an attempt crashed", task_id=lease.attempt.task_id)
-            await self._waste(lease, outcome, f"its end: {type(error).__name__}: {error}")
+        # What an engine answers takes memory until the pictures are stored.
+        with self._memory.share() as share:
+            outcome = await self._attempt(lease, share)
+            try:
+                await self._conclude(lease, outcome, bound)
+            except Exception as error:
+                # A task that stayed leased to a living worker would never run again.
+                log.exception("the end of an attempt crashed", task_id=lease.attempt.task_id)
+                await self._waste(lease, outcome, f"its end: {type(error).__name__}: {error}")
 
     async def hand_back(self, attempt: Attempt) -> None:
         """Return an interrupted task to the queue, without using up a try.
@@ -248,7 +247,7 @@ class Runner:
 
     # -- one attempt ------------------------------------------------------------------------------
 
-    async def _attempt(self, lease: Lease) -> Outcome:
+    async def _attempt(self, lease: Lease, share: Share) -> Outcome:
         routes = self._engines.routes(lease.model, lease.environment)
         if not routes:
             return Failed(MODEL_GONE, f"no channel for {lease.model}")
@@ -267,18 +266,20 @@ class Runner:
             log.exception("attempt crashed", task_id=lease.attempt.task_id)
             return judged(error)
         if isinstance(started, Sent):
-            return await self._send(lease, loaded, started)
+            return await self._send(lease, loaded, started, share)
         return outcomes.not_sent(started)
 
     async def _look(self, task: Start) -> Wait | GivenUp | None:
         return await self._insist(lambda: self._database.read(lambda conn: self._peek(conn, task)))
 
-    async def _send(self, lease: Lease, loaded: Sequence[ReferenceImage], sent: Sent) -> Outcome:
+    async def _send(
+        self, lease: Lease, loaded: Sequence[ReferenceImage], sent: Sent, share: Share
+    ) -> Outcome:
         channel = sent.chosen.channel
         request = _image_request(lease, sent.chosen.model, tuple(loaded))
         provider, cancelled = self._engines.providers[channel.provider], asyncio.Event()
         try:
-            async with asyncio.timeout(self._rules.timeout_seconds):
+            async with share.timeout(self._rules.timeout_seconds):
                 images = await provider.generate(
                     request, progress=_ignore_progress, cancelled=cancelled
                 )
@@ -350,7 +351,8 @@ class Runner:
             # What was rendered was paid for: a disk that is full for a moment is waited for.
             async with asyncio.timeout(self._rules.timeout_seconds):
                 pictures = await self._insist(partial(self._finish_pictures, lease, made))
-                keys = await self._store(lease, [picture.image for picture in pictures])
+                formats = [picture.image.format for picture in pictures]
+                keys = await self._insist(partial(self._stored.names, lease.workspace_id, formats))
         except TimeoutError:
             await self._waste(lease, made, "the images could not be stored")
             return
@@ -358,21 +360,44 @@ class Runner:
             await self._fail(lease, NO_IMAGES, f"an image cannot be decoded: {error}")
             return
         end = End(lease.attempt, images=keys, consumed=lease.price, reason=None)
+        try:
+            await self._store_and_end(lease, made, end, pictures, bound)
+        except BaseException:
+            # Cancelled, or an end that crashed: it may have been written all the same.
+            await self._stored.forget(end, keys)
+            raise
+
+    async def _store_and_end(
+        self,
+        lease: Lease,
+        made: Succeeded,
+        end: End,
+        pictures: Sequence[Picture],
+        bound: telemetry.Log,
+    ) -> None:
+        keys = end.images or ()
+        try:
+            async with asyncio.timeout(self._rules.timeout_seconds):
+                for key, picture in zip(keys, pictures, strict=True):
+                    await self._insist(partial(self._stored.put, key, picture.image.data))
+        except TimeoutError:
+            await self._stored.remove(keys)
+            await self._waste(lease, made, "the images could not be stored")
+            return
         shown = None
         if lease.callback_url:
             shown = await self._insist(partial(self._results.show, lease.model, keys))
-        prints = _named(keys, pictures)
-        if await self._end(lease, end, shown, prints):
+        if await self._end(lease, end, shown, _named(keys, pictures)):
             bound.info("task succeeded", attempt=lease.attempt.number, images=len(keys))
         else:
             # Another attempt's images count; nothing names these.
-            await self._remove(keys)
+            await self._stored.remove(keys)
 
     async def _finish_pictures(self, lease: Lease, made: Succeeded) -> list[Picture]:
         if self._finishing is None:
             return [Picture(image, None) for image in made.images]
         wished = _wished_format(lease)
-        return await self._finishing.finish_all(made.images, wished, made.channel, lease.model)
+        return await self._finishing.finish_all(made.images, wished, made.provider, made.model)
 
     async def _waste(self, lease: Lease, outcome: Outcome, detail: str) -> None:
         match wasted(outcome, detail):
@@ -422,7 +447,7 @@ class Runner:
         prints: Mapping[str, Fingerprint] = _NO_PRINTS,
     ) -> bool:
         ending = Ending(lease, end, _callback(lease, end, shown), prints)
-        finished = await self._insist(lambda: self._finish(ending))
+        finished = await self._insist(lambda: whole(self._finish(ending)))
         if isinstance(finished, LeaseLost) and not await self._was_ended(end):
             return False
         self._ended()
@@ -440,31 +465,6 @@ class Runner:
         return await self._insist(
             lambda: self._database.read(lambda conn: tasks.was_ended(conn, end))
         )
-
-    async def _remove(self, keys: Sequence[str]) -> None:
-        try:
-            for key in keys:
-                await self._storage.delete(key)
-        except Unavailable as error:
-            log.warning("images are left to the sweep", cause=str(error.__cause__))
-
-    async def _store(self, lease: Lease, images: Sequence[GeneratedImage]) -> tuple[str, ...]:
-        number = await self._insist(partial(self._number_of, lease.workspace_id))
-        now, bits = self._clock.now(), partial(ids.name_bits, self._entropy)
-        keys = tuple(
-            storage.image_key(number, now, image.format, bits(), sequence=place)
-            for place, image in enumerate(images)
-        )
-        for key, image in zip(keys, images, strict=True):
-            await self._insist(partial(self._storage.put, key, image.data))
-        return keys
-
-    async def _number_of(self, workspace_id: WorkspaceId) -> int:
-        number = self._numbers.get(workspace_id)
-        if number is None:
-            found = await self._database.read(lambda conn: workspaces.get(conn, workspace_id))
-            number = self._numbers[workspace_id] = found.number
-        return number
 
     async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
         """Repeat a write until the store takes it. Ends by cancellation when the lease does."""

@@ -63,7 +63,8 @@ class Finished:
     """A picture as it is stored."""
 
     image: GeneratedImage
-    fingerprint: Fingerprint
+    fingerprint: Fingerprint | None
+    """None without a credential: what is not signed is not remembered."""
     is_signed: bool
     problem: str
     """Why it is not signed, for the log."""
@@ -87,7 +88,7 @@ class _Picture(msgspec.Struct, forbid_unknown_fields=True):
     height: int
     signed: bool
     problem: str
-    prints: _Prints
+    prints: _Prints | None
 
 
 class Judged(msgspec.Struct, forbid_unknown_fields=True):
@@ -179,7 +180,8 @@ class Finisher:
         if not 1 <= min(head.width, head.height) <= max(head.width, head.height) <= _MAX_SIDE:
             raise ChildLost("answers nonsense")
         made = GeneratedImage(data, head.format, head.width, head.height)
-        return Finished(made, head.prints.taken(), head.signed, head.problem)
+        prints = head.prints.taken() if head.prints else None
+        return Finished(made, prints, head.signed, head.problem)
 
     async def judge(self, data: bytes) -> Judged:
         """Read what a stranger's picture says. Raises ChildLost or Unavailable."""

@@ -5,7 +5,8 @@ signed. It says nothing about whoever asked for it: no prompt, no ids, no addres
 touched, and nothing is fetched.
 
 A picture that comes with a manifest of its engine keeps it: ours then *opens* that picture as its
-parent, and the engine's is carried along word for word, with what was found out about it.
+parent, and the engine's is carried along word for word, with what was found out about it. So it
+does when the picture was encoded anew, which leaves every manifest behind.
 
 `sign` blocks for 2 to 20 ms. It parses a file of somebody else's making in native code, which may
 end its process: it belongs into one that does nothing else and has given up its rights. It opens no
@@ -62,6 +63,14 @@ class Claim:
     """Of Ketchup, which signs."""
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """A picture's file."""
+
+    data: bytes
+    format: ImageFormat
+
+
 class NotSigned(Exception):
     """The picture's file does not add up; `str(error)` is for the operator."""
 
@@ -85,15 +94,21 @@ class Marker:
             self._make_signer = partial(_with_key, held)
         self._context = Context(Settings.from_dict(_SETTINGS))
 
-    def sign(self, data: bytes, image_format: ImageFormat, claim: Claim) -> bytes:
-        """Return the picture with its mark and manifest. Raises NotSigned."""
+    def sign(
+        self, data: bytes, image_format: ImageFormat, claim: Claim, original: File | None = None
+    ) -> bytes:
+        """Return the picture with its mark and manifest. Raises NotSigned.
+
+        `original` is the file as the engine gave it, when the picture was encoded anew.
+        """
+        parent = original or File(data, image_format)
         marked = containers.marked(data, image_format, claim.source)
-        parent = data if containers.has_manifest(data, image_format) else None
+        is_signed = containers.has_manifest(parent.data, parent.format)
         try:
             try:
-                return self._signed(marked, parent, image_format, claim)
+                return self._signed(marked, parent if is_signed else None, image_format, claim)
             except C2paError:
-                if parent is None:
+                if not is_signed:
                     raise
                 # A manifest that nobody can read proves nothing; the picture is still paid for.
                 return self._signed(marked, None, image_format, claim)
@@ -101,14 +116,15 @@ class Marker:
             raise NotSigned(f"{type(error).__name__}: {error}") from error
 
     def _signed(
-        self, marked: bytes, parent: bytes | None, image_format: ImageFormat, claim: Claim
+        self, marked: bytes, parent: File | None, image_format: ImageFormat, claim: Claim
     ) -> bytes:
         mime, out = image_format.mime_type, io.BytesIO()
-        manifest = _manifest(claim, has_parent=parent is not None)
+        manifest = _manifest(claim, parent, image_format)
         with Builder(manifest, self._context) as builder, self._make_signer() as signer:
             if parent is not None:
                 # The original bytes: the mark would break the engine's own signature.
-                builder.add_ingredient(json.dumps(_PARENT), mime, io.BytesIO(parent))
+                its_mime, file = parent.format.mime_type, io.BytesIO(parent.data)
+                builder.add_ingredient(json.dumps(_PARENT), its_mime, file)
             builder.sign(signer, mime, io.BytesIO(marked), out)
         return out.getvalue()
 
@@ -132,15 +148,18 @@ _PARENT: Final = {
 }
 
 
-def _manifest(claim: Claim, *, has_parent: bool) -> dict[str, Any]:
+def _manifest(claim: Claim, parent: File | None, image_format: ImageFormat) -> dict[str, Any]:
     action: dict[str, Any] = {
-        "action": "c2pa.opened" if has_parent else "c2pa.created",
+        "action": "c2pa.created" if parent is None else "c2pa.opened",
         "digitalSourceType": _SCHEMA + claim.source,
         "softwareAgent": {"name": claim.model},
     }
-    if has_parent:
+    actions = [action]
+    if parent is not None:
         action["parameters"] = {"ingredientIds": [_UPSTREAM]}
+        if parent.format is not image_format:
+            actions.append({"action": "c2pa.transcoded"})
     return {
         "claim_generator_info": [{"name": "Ketchup", "version": claim.version}],
-        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}}],
+        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": actions}}],
     }

@@ -28,7 +28,7 @@ from PIL import Image
 
 from ketchup.confined.rights import allow_cpu, confine
 from ketchup.provenance import containers, perception, verify
-from ketchup.provenance.mark import Claim, Marker, NotSigned, Remote, Source
+from ketchup.provenance.mark import Claim, File, Marker, NotSigned, Remote, Source
 from ketchup.providers.base import ImageFormat, sniff
 
 LENGTHS: Final = struct.Struct(">cII")
@@ -109,33 +109,35 @@ def _finished(
     remote: Remote | None, asked: dict[str, Any], data: bytes
 ) -> tuple[bytes, dict[str, Any], bytes]:
     image, wished = perception.decoded(data), ImageFormat(asked["wished"])
-    made = data
-    if ImageFormat(asked["format"]) is not wished:
+    made, given = data, File(data, ImageFormat(asked["format"]))
+    if given.format is not wished:
         made = _encoded(image, wished)
         if wished is not ImageFormat.PNG:
             # What was lost in encoding is not in the stored file: its pixels are others.
             image = perception.decoded(made)
     width, height = image.size
-    # Signing touches no pixel, so these are those of the stored file too.
-    pixels = perception.of_pixels(image)
+    # Signing touches no pixel, so these are those of the stored file too. Nobody remembers what
+    # is not signed.
+    pixels = perception.of_pixels(image) if remote else None
     del image
-    signed, problem = _signed(remote, asked, made, wished)
-    prints = dataclasses.asdict(dataclasses.replace(pixels, sha256=perception.sha256(signed)))
-    said = {"format": wished, "width": width, "height": height, "prints": prints}
+    signed, problem = _signed(remote, asked, File(made, wished), given)
+    prints = pixels and dataclasses.replace(pixels, sha256=perception.sha256(signed))
+    said = {"format": wished, "width": width, "height": height}
+    said["prints"] = dataclasses.asdict(prints) if prints else None
     return DONE, {**said, "signed": not problem, "problem": problem}, signed
 
 
 def _signed(
-    remote: Remote | None, asked: dict[str, Any], data: bytes, image_format: ImageFormat
+    remote: Remote | None, asked: dict[str, Any], made: File, given: File
 ) -> tuple[bytes, str]:
     if remote is None:
-        return data, "there is no certificate"
+        return made.data, "there is no certificate"
     claim = Claim(Source(asked["source"]), asked["model"], asked["version"])
     try:
-        return Marker(remote).sign(data, image_format, claim), ""
+        return Marker(remote).sign(made.data, made.format, claim, given), ""
     except NotSigned as error:
         # What can be said without a signature is said all the same.
-        return containers.marked(data, image_format, claim.source), str(error)[:500]
+        return containers.marked(made.data, made.format, claim.source), str(error)[:500]
 
 
 def _asked_for(message: bytes) -> bytes:

@@ -38,6 +38,7 @@ from ketchup.providers.upstream import (
     all_of,
     failure_of,
     picture_of,
+    read_picture,
 )
 from ketchup.providers.waiting import unless
 
@@ -173,10 +174,10 @@ class GeminiProvider:
             path = f"/{self._settings.api_version}/models/{name}:generateContent"
             answer = await self._upstream.post(path, body, "application/json")
             if answer.status != _NOT_FOUND:
-                return self._picture(answer)
+                return await self._picture(answer)
         raise Misconfigured(f"{model}: the upstream has none of {', '.join(names)}")
 
-    def _picture(self, answer: Answer) -> GeneratedImage:
+    async def _picture(self, answer: Answer) -> GeneratedImage:
         if answer.status != _OK:
             raise _failure(answer)
         found = answer.read(_Answer)
@@ -185,7 +186,7 @@ class GeminiProvider:
         drawn = [p.inline_data.data for p in parts if p.inline_data and not p.thought]
         if not drawn:
             raise _refusal(found, " ".join(part.text for part in parts))
-        return picture_of(drawn[-1], self._settings.bounds)
+        return await read_picture(picture_of, drawn[-1], self._settings.bounds)
 
 
 def _body(request: ImageRequest, seed: int) -> bytes:

@@ -3,11 +3,15 @@
 An upstream's answer is not trusted: a file of 109 kB can stand for 900 MB of pixels, and an SVG is
 a program. This says the format by the first bytes, the sides by the header, and whether the file
 goes on to its end. It does not say that the pixels can be decoded.
+
+A hostile file costs a bounded number of steps, whatever its length.
 """
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +24,11 @@ _SPARE: Final = 4096
 # Start of frame, in its thirteen forms; C4, C8 and CC mean other things (ITU T.81, table B.1).
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WEBP_BITS: Final = 0x3FFF
+# A picture of 64 MiB in chunks of 8 KiB, which is how libpng cuts them, has 8,192.
+_MAX_STEPS: Final = 10_000
+# Any number of fill bytes may stand before a marker. One step passes over that many, so that a
+# thread that does it lets the others in now and then.
+_FILL: Final = re.compile(rb"\xff{1,65536}(?=\xff)")
 
 
 class NotAnImage(ValueError):
@@ -53,13 +62,14 @@ def _png(data: bytes) -> Header:
     """PNG, second edition, section 5.3: chunks of a length, a name, data and a checksum."""
     width, height = struct.unpack_from(">II", data, 16)
     place = len(_PNG)
-    while True:
+    for _ in _steps():
         length, name = struct.unpack_from(">I4s", data, place)
         place += length + 12
         if place > len(data):
             raise NotAnImage("the PNG ends too early")
         if name == b"IEND":
-            return Header(ImageFormat.PNG, width, height)
+            break
+    return Header(ImageFormat.PNG, width, height)
 
 
 def _jpeg(data: bytes) -> Header:
@@ -67,14 +77,24 @@ def _jpeg(data: bytes) -> Header:
     if _JPEG_END not in data[-_SPARE:]:
         raise NotAnImage("the JPEG ends too early")
     place = 2
-    while data[place] == 0xFF:  # noqa: PLR2004 every marker starts so
-        marker = data[place + 1]
-        if marker in _FRAMES:
+    for _ in _steps():
+        if data[place] != 0xFF:  # noqa: PLR2004 every marker starts so
+            break
+        if filled := _FILL.match(data, place):
+            place = filled.end()
+            continue
+        if data[place + 1] in _FRAMES:
             height, width = struct.unpack_from(">HH", data, place + 5)
             return Header(ImageFormat.JPEG, width, height)
-        # A fill byte stands alone; everything else before the frame has a length.
-        place += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", data, place + 2)[0]  # noqa: PLR2004 as above
+        # Everything before the frame has a length.
+        place += 2 + struct.unpack_from(">H", data, place + 2)[0]
     raise NotAnImage("a JPEG without a frame")
+
+
+def _steps() -> Iterator[int]:
+    """Count what is passed over in a file. Raises NotAnImage when it goes on and on."""
+    yield from range(_MAX_STEPS)
+    raise NotAnImage(f"a header of more than {_MAX_STEPS} parts")
 
 
 def _webp(data: bytes) -> Header:

@@ -29,6 +29,7 @@ from ketchup.providers.base import (
     Refused,
     size_of,
 )
+from ketchup.providers.memory import share_of_this_task
 from ketchup.providers.upstream import (
     Answer,
     Bounds,
@@ -37,6 +38,7 @@ from ketchup.providers.upstream import (
     checked,
     failure_of,
     picture_of,
+    read_picture,
 )
 from ketchup.providers.waiting import unless
 
@@ -181,10 +183,18 @@ class OpenAIImagesProvider:
     async def _picture(self, picture: _Picture) -> GeneratedImage:
         bounds = self._settings.bounds
         if picture.b64_json is not None:
-            return picture_of(picture.b64_json, bounds)
+            return await read_picture(picture_of, picture.b64_json, bounds)
         if picture.url is not None:
-            return checked(await self._fetch(picture.url), bounds)
+            return await read_picture(checked, await self._fetched(picture.url), bounds)
         raise AnswerLost("a picture without data and without an address")
+
+    async def _fetched(self, url: str) -> bytes:
+        most, share = self._settings.bounds.answer_bytes, share_of_this_task()
+        # Whoever fetches has a deadline of its own, which begins when there is room.
+        await share.take(most)
+        data = await self._fetch(url)
+        share.give(most - len(data))
+        return data
 
 
 def _form(fields: Mapping[str, Any], request: ImageRequest, name: str) -> tuple[bytes, str]:

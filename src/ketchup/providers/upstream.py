@@ -24,7 +24,7 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -45,14 +45,20 @@ from ketchup.providers.base import (
     Unavailable,
 )
 from ketchup.providers.headers import NotAnImage, read_header
+from ketchup.providers.memory import share_of_this_task
 
 T = TypeVar("T")
+D = TypeVar("D", str, bytes)
 
 MEBIBYTE: Final = 1024 * 1024
 LONGEST_PAUSE: Final = 3600.0
 _TOLD: Final = 300
 _OK: Final = 200
 _MASK: Final = "***"
+# Bytes or characters of a picture that are read without a thread of their own.
+_AT_ONCE: Final = 256 * 1024
+# Characters of base64, a multiple of four.
+_PIECE: Final = 1024 * 1024
 # Characters of a key: fewer are no secret, and would be found in every text.
 _TOLD_APART: Final = 5
 # As many are in no picture's base64 by chance.
@@ -145,8 +151,8 @@ class Upstream:
             headers={"Content-Type": content_type, **(headers or {})},
         )
         try:
-            async with asyncio.timeout(self.bounds.deadline):
-                return await self._exchange(request)
+            async with asyncio.timeout(self.bounds.deadline) as deadline:
+                return await self._exchange(request, deadline)
         except TimeoutError as error:
             raise TimedOut(f"no whole answer within {self.bounds.deadline} s") from error
         except _NOT_SENT as error:
@@ -161,14 +167,17 @@ class Upstream:
         """Close every connection. May be called twice."""
         await self._client.aclose()
 
-    async def _exchange(self, request: httpx2.Request) -> Answer:
+    async def _exchange(self, request: httpx2.Request, deadline: asyncio.Timeout) -> Answer:
         response = await self._client.send(request, stream=True)
         try:
+            most, share = _announced(response, self.bounds.answer_bytes), share_of_this_task()
+            await share.take(most, deadline)
             data = bytearray()
             async for chunk in response.aiter_raw():
                 data += chunk
-                if len(data) > self.bounds.answer_bytes:
-                    raise AnswerLost(f"the answer has more than {self.bounds.answer_bytes} bytes")
+                if len(data) > most:
+                    raise AnswerLost(f"the answer has more than {most} bytes")
+            share.give(most - len(data))
             return self._discreet(response, bytes(data))
         finally:
             await response.aclose()
@@ -179,6 +188,12 @@ class Upstream:
             body = _masked(body.decode("latin-1"), self._key).encode("latin-1")
         fields = [(name, _masked(value, self._key)) for name, value in response.headers.items()]
         return Answer(response.status_code, httpx2.Headers(fields), body)
+
+
+def _announced(response: httpx2.Response, most: int) -> int:
+    """Return how many bytes the answer says that it has; as many as it may, if it does not."""
+    told = response.headers.get("content-length", "")
+    return min(int(told), most) if re.fullmatch(r"\d{1,15}", told, re.ASCII) else most
 
 
 def _masked(text: str, key: str) -> str:
@@ -207,17 +222,35 @@ def failure_of(answer: Answer, message: str, retry_after: float | None = None) -
             return Refused("The model does not accept this request.", detail=message)
 
 
+async def read_picture(
+    read: Callable[[D, Bounds], GeneratedImage], data: D, bounds: Bounds
+) -> GeneratedImage:
+    """Call `picture_of` or `checked`, in a thread for what takes its time. Raises AnswerLost."""
+    if len(data) <= _AT_ONCE:
+        return read(data, bounds)
+    return await asyncio.to_thread(read, data, bounds)
+
+
 def picture_of(text: str, bounds: Bounds) -> GeneratedImage:
     """Read a picture in base64, in either alphabet. Raises AnswerLost."""
     # By length, before anything is decoded.
     if len(text) // 4 * 3 > bounds.answer_bytes:
         raise AnswerLost(f"a picture of {len(text)} characters")
     try:
-        padded = text + "=" * (-len(text) % 4)
-        data = base64.b64decode(padded.replace("-", "+").replace("_", "/"), validate=True)
+        data = b"".join(_decoded(text))
     except (binascii.Error, ValueError) as error:
         raise AnswerLost(f"a picture in broken base64: {error}") from error
     return checked(data, bounds)
+
+
+def _decoded(text: str) -> Iterator[bytes]:
+    """Decode piece by piece: nothing else runs while one is decoded, in whatever thread."""
+    for start in range(0, len(text), _PIECE):
+        piece = text[start : start + _PIECE]
+        if "=" in piece and start + _PIECE < len(text):
+            raise ValueError("it goes on behind its end")
+        padded = piece + "=" * (-len(piece) % 4)
+        yield base64.b64decode(padded.replace("-", "+").replace("_", "/"), validate=True)
 
 
 def checked(data: bytes, bounds: Bounds) -> GeneratedImage:
