@@ -18,6 +18,7 @@ from ketchup.providers.base import (
     ImageRequest,
     ImageSize,
     Misconfigured,
+    NotServed,
     Provider,
     ProviderError,
     RateLimited,
@@ -353,13 +354,25 @@ async def test_an_answer_is_read_up_to_a_limit(upstream: FakeUpstream, build: Bu
 
 
 @across_the_network
-@pytest.mark.parametrize("fault", [Fault.BAD_KEY, Fault.MODEL_GONE, Fault.REDIRECT])
+@pytest.mark.parametrize("fault", [Fault.BAD_KEY, Fault.REDIRECT])
 async def test_what_only_an_operator_can_mend_is_misconfigured(
     provider: Provider, upstream: FakeUpstream, fault: Fault
 ) -> None:
     upstream.script(fault)
 
     assert type(await error_of(provider)) is Misconfigured
+    assert len(upstream.asked) == 1
+
+
+@across_the_network
+async def test_a_model_that_is_not_there_says_nothing_of_others(
+    provider: Provider, upstream: FakeUpstream
+) -> None:
+    upstream.script(Fault.MODEL_GONE)
+    error = await error_of(provider)
+
+    assert isinstance(error, NotServed)
+    assert error.reason is None
     assert len(upstream.asked) == 1
 
 

@@ -14,6 +14,7 @@ from ketchup.providers.base import (
     AspectRatio,
     ImageSize,
     Misconfigured,
+    NotServed,
     RateLimited,
     Refused,
 )
@@ -87,7 +88,7 @@ async def test_a_model_that_is_gone_under_every_name_is_for_the_operator(
     upstream.script(Fault.MODEL_GONE, Fault.MODEL_GONE)
     error = await error_of(gemini, dataclasses.replace(REQUEST, model="public"))
 
-    assert isinstance(error, Misconfigured)
+    assert isinstance(error, NotServed)
     assert "newest, older" in str(error)
 
 

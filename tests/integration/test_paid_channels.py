@@ -16,7 +16,8 @@ from PIL import Image
 from sqlalchemy import Connection, text
 
 from ketchup.generation import outcomes
-from ketchup.providers.base import Misconfigured, Provider
+from ketchup.generation.run import TRIED_TOO_OFTEN
+from ketchup.providers.base import Misconfigured, NotServed, Provider, Refused
 from tests.support.engines import ScriptedProvider
 from tests.support.invariants import Promises, rows_of, violations
 from tests.support.receiver import Answer, Receiver
@@ -28,6 +29,19 @@ provider = "gemini"
 key = "a-key"
 models = ["google/gempix2"]
 cost = "0.04"
+"""
+OTHER: Final = """
+priority = 1
+[channels.other]
+provider = "studio"
+models = ["google/gempix2"]
+"""
+STAND_IN: Final = """
+[models."google/gempix2"]
+fallback = "google/gemini-2.5-flash-image"
+[channels.other]
+provider = "studio"
+models = ["google/gemini-2.5-flash-image"]
 """
 FULL: Final = "100.00000000"
 COSTS: Final = {"paid": 40_000}
@@ -190,6 +204,68 @@ async def test_a_task_does_not_wait_for_ever_for_a_key_that_nobody_mends(home: H
         assert len(engine.requests) >= 2
         await until(lambda: finds(service, "SELECT 1 FROM delivery WHERE state = 'delivered'"))
     assert home.wrong(task_id) == []
+
+
+async def test_what_an_engine_does_not_serve_takes_no_channel_out_and_uses_a_try(
+    home: Home,
+) -> None:
+    engine = ScriptedProvider(NotServed("404"), NotServed("404"))
+    async with home.served_by(engine, worker__max_tries=2) as service:
+        task_id = await service.submit()
+        data = await service.ended(task_id)
+
+        assert data["status_reason"]["message"] == TRIED_TOO_OFTEN
+        assert not await finds(service, "SELECT 1 FROM channel WHERE taken_out IS NOT NULL")
+        # Whether it is the whole channel is the breaker's to find out.
+        assert await finds(service, "SELECT 1 FROM channel WHERE failures = 2")
+        assert (await service.ended(await service.submit()))["status"] == "success"
+    assert home.wrong(task_id) == []
+    costs = home.rows("SELECT outcome, cost FROM attempt ORDER BY task_id, number")
+    assert sorted(costs) == [("failed", 0), ("retry", 0), ("success", 40_000)]
+
+
+async def test_a_request_that_an_engine_cannot_serve_is_told_why_and_closes_nothing(
+    home: Home,
+) -> None:
+    engine = ScriptedProvider(*[NotServed("404", reason="No references here.")] * 5)
+    async with home.served_by(engine) as service:
+        for _ in range(5):
+            data = await service.ended(await service.submit())
+            assert data["status_reason"]["message"] == "No references here."
+        assert not await finds(service, "SELECT 1 FROM channel WHERE failures > 0")
+        assert await credit(service) == FULL
+    assert set(home.rows("SELECT outcome, cost FROM attempt")) == {("failed", 0)}
+
+
+async def test_what_one_channel_does_not_serve_another_does(home: Home) -> None:
+    engine = ScriptedProvider(NotServed("404", reason="No references here."))
+    async with home.served_by(engine, more=OTHER) as service:
+        data = await service.ended(await service.submit())
+
+    assert data["status"] == "success"
+    assert home.rows("SELECT channel, outcome, cost FROM attempt ORDER BY number") == [
+        ("paid", "retry", 0),
+        ("other", "success", 0),
+    ]
+
+
+async def test_a_stand_in_does_not_make_a_task_go_round_for_ever(home: Home) -> None:
+    engine = ScriptedProvider(*[NotServed("404")] * 20)
+    async with home.served_by(engine, more=STAND_IN, worker__max_tries=2) as service:
+        data = await service.ended(await service.submit())
+
+    assert data["status_reason"]["message"] == TRIED_TOO_OFTEN
+    assert len(engine.requests) == 2
+
+
+async def test_a_refusal_keeps_the_cost_of_what_may_have_been_rendered(home: Home) -> None:
+    async with home.served_by(ScriptedProvider(Refused("No cats."))) as service:
+        task_id = await service.submit(n=3)
+        await service.ended(task_id)
+
+        assert await credit(service) == FULL
+    assert home.wrong(task_id) == []
+    assert home.rows("SELECT outcome, cost FROM attempt") == [("failed", 120_000)]
 
 
 async def test_the_references_of_a_task_that_waits_for_a_channel_are_fetched_once(

@@ -17,6 +17,7 @@ from ketchup.generation.start import Sent
 from ketchup.providers.base import (
     GeneratedImage,
     Misconfigured,
+    NotServed,
     ProviderError,
     RateLimited,
     Refused,
@@ -106,13 +107,25 @@ def delivered(images: Sequence[GeneratedImage], wanted: int, sent: Sent) -> Succ
 
 def after(sent: Sent, error: Exception) -> Outcome:
     """Say what becomes of a task whose channel raised this."""
-    if isinstance(error, Misconfigured) or (isinstance(error, FREE) and sent.has_others):
+    if is_out(error) or _may_move(sent, error):
         return Elsewhere(f"{type(error).__name__}: {error}")
     outcome = judged(error)
     is_settled = isinstance(error, (*FREE, Refused))
     if is_settled or sent.chosen.channel.unknown is Unknown.RESUBMIT:
         return outcome
     return NobodyKnows(f"{type(error).__name__}: {error}")
+
+
+def is_out(error: Exception) -> bool:
+    """Whether an error is about its whole channel, until an operator acts."""
+    return isinstance(error, Misconfigured) and not isinstance(error, NotServed)
+
+
+def _may_move(sent: Sent, error: Exception) -> bool:
+    # The channels of a stand-in are asked when its model's own are out, which one task's absence
+    # from one of them does not make them.
+    others = sent.has_peers if isinstance(error, NotServed) else sent.has_others
+    return others and isinstance(error, FREE)
 
 
 def judged(error: Exception) -> Failed | Retry:
@@ -122,6 +135,8 @@ def judged(error: Exception) -> Failed | Retry:
             return Failed(str(error), f"{error.problem.name}: {error.detail}")
         case Refused():
             return Failed(error.reason, f"refused by the engine: {error}")
+        case NotServed(reason=str() as reason):
+            return Failed(reason, f"not served by the engine: {error}")
         case RateLimited():
             return Retry(f"rate limited: {error}", error.retry_after)
         case _:

@@ -7,6 +7,7 @@ ProviderError
 ├── AnswerLost      the answer broke off or is of no use; it may have been rendered and charged
 │   └── TimedOut    no answer in time
 └── Misconfigured   our own credentials or settings are wrong; an operator must act
+    └── NotServed   it has no such model or no such way in; it may well serve other tasks
 
 A provider returns exactly `count` images that can be decoded, or raises; who does not trust an
 upstream decodes what it sends. A provider keeps nothing: the same request may come again after a
@@ -211,6 +212,17 @@ class TimedOut(AnswerLost):
 
 class Misconfigured(ProviderError):
     """Our credentials or settings are wrong."""
+
+
+class NotServed(Misconfigured):
+    """This task is not served here, which says nothing of others. Nothing was rendered.
+
+    `reason` is a sentence for the customer when the request itself is why; None when it is not.
+    """
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Provider(Protocol):

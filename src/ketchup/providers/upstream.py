@@ -38,6 +38,7 @@ from ketchup.providers.base import (
     AnswerLost,
     GeneratedImage,
     Misconfigured,
+    NotServed,
     ProviderError,
     RateLimited,
     Refused,
@@ -52,6 +53,7 @@ MEBIBYTE: Final = 1024 * 1024
 LONGEST_PAUSE: Final = 3600.0
 _TOLD: Final = 300
 _OK: Final = 200
+_NO_KEY: Final = 401
 _MASK: Final = "***"
 # Characters of a key: fewer are no secret, and would be found in every text.
 _TOLD_APART: Final = 5
@@ -196,7 +198,10 @@ def failure_of(answer: Answer, message: str, retry_after: float | None = None) -
         case 429:
             return RateLimited(message, retry_after=_bounded(retry_after, answer))
         case 401 | 403 | 404 | 405:
-            return Misconfigured(message)
+            # Without a key nothing works. The others may be of one model or path alone: what they
+            # say of the whole channel, the breaker finds out.
+            kind = Misconfigured if answer.status == _NO_KEY else NotServed
+            return kind(message)
         case status if 300 <= status < 400:  # noqa: PLR2004 redirects
             return Misconfigured(f"a redirect to {answer.headers.get('location')!r}: {message}")
         case 408 | 502 | 504:

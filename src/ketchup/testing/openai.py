@@ -11,8 +11,8 @@ from ketchup.testing.asked import Asked
 from ketchup.testing.faults import Fault, Limited
 from ketchup.testing.http import Answer, Part, Request, json_answer, read_form
 
-_GENERATIONS: Final = "/v1/images/generations"
-_EDITS: Final = "/v1/images/edits"
+GENERATIONS: Final = "/v1/images/generations"
+EDITS: Final = "/v1/images/edits"
 _SIZE: Final = re.compile(r"([0-9]{2,5})x([0-9]{2,5})")
 _SMALLER: Final = 8
 _BLOCKED: Final = (
@@ -34,24 +34,32 @@ _ERRORS: Final[Mapping[Fault, tuple[int, str, str | None, str]]] = {
 class OpenAI:
     """See `Dialect`. `image_fields` are the names that an edit's pictures may have.
 
+    `paths` are those that it knows: some compatible servers have no edits.
+
     With `as_urls` it answers with addresses below itself instead of base64, as some compatible
     servers do.
     """
 
-    def __init__(self, *, image_fields: Sequence[str] = ("image[]", "image")) -> None:
+    def __init__(
+        self,
+        *,
+        image_fields: Sequence[str] = ("image[]", "image"),
+        paths: Sequence[str] = (GENERATIONS, EDITS),
+    ) -> None:
         self._image_fields = image_fields
+        self._paths = paths
         self.as_urls: str | None = None
         """Where the pictures can be fetched; None for base64."""
 
     def understands(self, request: Request) -> bool:
-        """Whether the path is one of the two."""
-        return request.method == "POST" and request.path in {_GENERATIONS, _EDITS}
+        """Whether the path is one of those that it knows."""
+        return request.method == "POST" and request.path in self._paths
 
     def read(self, request: Request) -> Asked:
         """Read JSON, or the form of an edit."""
         pictures: list[Part] = []
         fields: dict[str, Any]
-        if request.path == _EDITS:
+        if request.path == EDITS:
             parts = read_form(request)
             pictures = [part for part in parts if part.filename is not None]
             if not pictures or any(part.name not in self._image_fields for part in pictures):
