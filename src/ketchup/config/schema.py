@@ -156,7 +156,7 @@ class Egress(Group):
 
 
 class Gemini(Group):
-    """Google's image models. With a key, they render Google's models in place of the studio."""
+    """Google's image models. With a key, they render Google's models."""
 
     api_key: kinds.UpstreamKey | None = Field(
         None, description="The key; also read from GEMINI_API_KEY or GOOGLE_API_KEY."
@@ -227,7 +227,8 @@ class ModelSettings(Group):
     provider: kinds.Text = Field(
         "auto",
         description="The engine that renders it: `studio`, `gemini` or `openai`; `auto` is that of "
-        "the model's maker when it has a key, and else the studio. Channels that serve the model "
+        "the model's maker when it has a key; without one, the studio as long as no other engine "
+        "is set up at all, and then none: the model is not offered. Channels that serve the model "
         "take its place.",
     )
     fallback: kinds.ModelId | None = Field(
