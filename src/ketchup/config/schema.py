@@ -163,9 +163,12 @@ class Gemini(Group):
     )
     base_url: kinds.WebAddress = Field(
         "https://generativelanguage.googleapis.com",
-        description="Where the API is; also read from GOOGLE_GEMINI_BASE_URL.",
+        description="Where the API is, for channels too that do not say; also read from "
+        "GOOGLE_GEMINI_BASE_URL.",
     )
-    api_version: kinds.ApiVersion = Field("v1beta", description="The version of the API.")
+    api_version: kinds.ApiVersion = Field(
+        "v1beta", description="The version of the API, for channels too."
+    )
 
 
 class OpenAI(Group):
@@ -176,7 +179,8 @@ class OpenAI(Group):
     )
     base_url: kinds.WebAddress = Field(
         "https://api.openai.com/v1",
-        description="Where the API is, with its version; also read from OPENAI_BASE_URL.",
+        description="Where the API is, with its version, for channels too that do not say; also "
+        "read from OPENAI_BASE_URL.",
     )
 
 
@@ -267,7 +271,7 @@ class ChannelSettings(Group):
     provider: kinds.ProviderName = Field(description="The kind of engine.")
     models: kinds.Served = Field(description="The models that it serves.")
     base_url: kinds.WebAddress | None = Field(
-        None, description="Where the engine is; by default Google's or OpenAI's own address."
+        None, description="Where the engine is; by default `gemini.base_url` or `openai.base_url`."
     )
     key: kinds.UpstreamKey | None = Field(None, description="The engine's key, if it wants one.")
     key_env: kinds.Text | None = Field(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from ketchup.testing.asked import Asked
 from ketchup.testing.faults import Fault, Limited
@@ -50,6 +52,7 @@ class OpenAI:
         self._paths = paths
         self.as_urls: str | None = None
         """Where the pictures can be fetched; None for base64."""
+        self._files: dict[str, Answer] = {}
 
     def understands(self, request: Request) -> bool:
         """Whether the path is one of those that it knows."""
@@ -88,10 +91,17 @@ class OpenAI:
         """Answer with `b64_json`, or with addresses."""
         data: list[Mapping[str, str]] = [{"b64_json": text} for text in encoded]
         if self.as_urls is not None:
-            data = [
-                {"url": f"{self.as_urls}/{place}.{asked.format}"} for place in range(len(encoded))
-            ]
+            data = [{"url": self._kept(text, asked.format, self.as_urls)} for text in encoded]
         return json_answer(200, {"created": 1, "data": data, "usage": {"total_tokens": 100}})
+
+    def file(self, request: Request) -> Answer | None:
+        """Answer with a picture that was given by its address."""
+        return self._files.get(request.path)
+
+    def _kept(self, text: str, kind: str, below: str) -> str:
+        address = f"{below}/{len(self._files)}.{kind}"
+        self._files[urlsplit(address).path] = Answer(200, base64.b64decode(text), f"image/{kind}")
+        return address
 
     def failure(self, fault: Fault, asked: Asked) -> Answer | None:  # noqa: ARG002 see Dialect
         """Answer as the engine words it."""

@@ -152,7 +152,8 @@ class FakeUpstream:
         """Answer one request, and say whether the connection can take another."""
         dialect = next((d for d in self._dialects if d.understands(request)), None)
         if dialect is None:
-            return await _send(writer, Answer(404, b"not found", "text/plain"))
+            files = (found for d in self._dialects if (found := d.file(request)))
+            return await _send(writer, next(files, Answer(404, b"not found", "text/plain")))
         try:
             asked = dialect.read(request)
         except (ValueError, KeyError, TypeError) as error:
