@@ -306,7 +306,19 @@ async def test_nothing_is_free_when_another_picture_of_the_task_was_rendered(
     await provider.close()
 
     assert type(error) is AnswerLost
+    assert error.retry_after == (1.0 if isinstance(fault, Limited) else None)
     assert upstream.rendered == {"a cat": 2}
+
+
+async def test_nothing_is_free_when_another_answer_of_the_task_was_lost(
+    upstream: FakeUpstream,
+) -> None:
+    provider = gemini(upstream.url, Bounds())
+    upstream.script(Limited(), Fault.RESET_AFTER_RENDERING)
+    error = await error_of(provider, dataclasses.replace(REQUEST, count=2))
+    await provider.close()
+
+    assert type(error) is AnswerLost
 
 
 @across_the_network

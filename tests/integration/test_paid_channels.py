@@ -17,7 +17,7 @@ from sqlalchemy import Connection, text
 
 from ketchup.generation import outcomes
 from ketchup.generation.run import TRIED_TOO_OFTEN
-from ketchup.providers.base import Misconfigured, NotServed, Provider, Refused
+from ketchup.providers.base import AnswerLost, Misconfigured, NotServed, Provider, Refused
 from tests.support.engines import ScriptedProvider
 from tests.support.invariants import Promises, rows_of, violations
 from tests.support.receiver import Answer, Receiver
@@ -266,6 +266,18 @@ async def test_a_refusal_keeps_the_cost_of_what_may_have_been_rendered(home: Hom
         assert await credit(service) == FULL
     assert home.wrong(task_id) == []
     assert home.rows("SELECT outcome, cost FROM attempt") == [("failed", 120_000)]
+
+
+async def test_a_pause_that_was_asked_for_holds_though_the_rest_was_rendered(home: Home) -> None:
+    engine = ScriptedProvider(AnswerLost("1 of 3 calls brought nothing", retry_after=200.0))
+    async with home.served_by(engine) as service:
+        task_id = await service.submit(n=3)
+        data = await service.ended(task_id)
+
+        assert data["status_reason"]["message"] == outcomes.NO_ANSWER
+        assert await finds(service, "SELECT 1 FROM channel WHERE closed_until > 0")
+    assert home.wrong(task_id) == []
+    assert home.rows("SELECT outcome, cost FROM attempt") == [("unknown", 120_000)]
 
 
 async def test_the_references_of_a_task_that_waits_for_a_channel_are_fetched_once(

@@ -15,6 +15,7 @@ from ketchup.generation.finish import failed_end
 from ketchup.generation.routing import GivenUp, Unknown, Wait
 from ketchup.generation.start import Sent
 from ketchup.providers.base import (
+    AnswerLost,
     GeneratedImage,
     Misconfigured,
     NotServed,
@@ -140,7 +141,12 @@ def judged(error: Exception) -> Failed | Retry:
         case RateLimited():
             return Retry(f"rate limited: {error}", error.retry_after)
         case _:
-            return Retry(f"{type(error).__name__}: {error}")
+            return Retry(f"{type(error).__name__}: {error}", pause_of(error))
+
+
+def pause_of(error: Exception) -> float | None:
+    """Return how long an engine asked us to stay away, in seconds."""
+    return error.retry_after if isinstance(error, (RateLimited, AnswerLost)) else None
 
 
 def wasted(outcome: Outcome, detail: str) -> Failed | Retry:

@@ -72,7 +72,6 @@ from ketchup.providers.base import (
     ImageSize,
     NotServed,
     Provider,
-    RateLimited,
     ReferenceImage,
     Refused,
 )
@@ -302,7 +301,7 @@ class Runner:
             if outcomes.is_out(error):
                 is_news = channels.take_out(conn, channel.name, str(error), now)
             elif not is_theirs:
-                pause = error.retry_after if isinstance(error, RateLimited) else None
+                pause = outcomes.pause_of(error)
                 channels.record_failure(conn, channel.name, now, retry_after=pause)
             if isinstance(error, FREE):
                 tasks.forget_cost(conn, attempt)

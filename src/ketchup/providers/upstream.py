@@ -24,7 +24,7 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -250,8 +250,14 @@ async def all_of(call: Callable[[int], Coroutine[Any, Any, T]], count: int) -> l
     # What only says that its own call was free must not hide another one that was charged.
     worst = min([e for e in errors if not isinstance(e, _FREE)] or errors, key=_rank)
     if isinstance(worst, _FREE) and len(errors) < count:
-        raise AnswerLost(f"{len(errors)} of {count} pictures are missing: {worst}") from worst
+        told = f"{len(errors)} of {count} calls brought nothing: {worst}"
+        raise AnswerLost(told, retry_after=_pause(errors)) from worst
     raise worst
+
+
+def _pause(errors: Sequence[BaseException]) -> float | None:
+    asked = [e.retry_after for e in errors if isinstance(e, RateLimited)]
+    return max((pause for pause in asked if pause is not None), default=None)
 
 
 # What proves that its own call was not charged.
