@@ -39,6 +39,15 @@ models = ["google/gemini-2.5-flash-image"]
 """
 
 
+REHEARSAL = """
+[channels.rehearsal]
+provider = "gemini"
+base_url = "{url}"
+models = ["google/gempix2"]
+environment = "test"
+"""
+
+
 async def ended(server: ServerProcess, model: str) -> dict[str, Any]:
     """Submit a task with the first key, and return how it ended."""
     stdout = server.process.stdout
@@ -184,6 +193,35 @@ async def test_the_key_of_an_engine_is_in_no_log_and_in_no_journal(tmp_path: Pat
     assert "cannot serve ***" in log
     assert "cannot serve ***" in journal
     assert key not in log + journal
+
+
+async def test_a_rehearsal_is_for_the_keys_for_tests_alone(tmp_path: Path) -> None:
+    async with FakeUpstream() as upstream, asyncio.timeout(DEADLINE):
+        upstream.script(Fault.PROMPT_BLOCKED)
+        with deployed("sqlite", tmp_path, None) as deployment:
+            deployment.configure(REHEARSAL.format(url=upstream.url))
+            await asyncio.to_thread(deployment.start)
+            reasons = []
+            for environment in ("test", "test", "live"):
+                key = await asyncio.to_thread(deployment.new_key, environment)
+                async with client_of(deployment.addresses[0], key) as client:
+                    data = await rendered(client)
+                reasons.append(data["status_reason"] and data["status_reason"]["message"])
+            await asyncio.to_thread(deployment.stop)
+
+    assert reasons == ["The prompt was refused by the model's safety rules.", None, None]
+    assert [asked.model for asked in upstream.asked] == ["gemini-nano-banana-2.1"] * 2
+
+
+async def rendered(client: httpx2.AsyncClient) -> dict[str, Any]:
+    body = {"model": "google/gempix2", "prompt": "a boat"}
+    task = (await client.post("/api/image/gen", json=body)).json()["data"]["task_id"]
+    while True:
+        answer = await client.get("/api/task/query", params={"task_id": task})
+        data: dict[str, Any] = answer.json()["data"]
+        if data["status"] in {"success", "failed"}:
+            return data
+        await asyncio.sleep(0.05)
 
 
 def test_an_engine_that_is_named_and_has_no_key_stops_the_start(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ _BLOCK: Final = b" " * 65_536
 _TRICKLE_SECONDS: Final = 0.05
 _LIMIT: Final = 64 * 1024
 # What a real engine does on a bad day. Those that ask for an operator are not among them.
-_BY_CHANCE: Final[Sequence[Step]] = (
+BY_CHANCE: Final[Sequence[Step]] = (
     Fault.BROKEN,
     Fault.OVERLOADED,
     Fault.HTML,
@@ -32,7 +32,12 @@ _BY_CHANCE: Final[Sequence[Step]] = (
     Fault.TRUNCATED,
     Fault.HALF_BASE64,
     Fault.GATEWAY_TIMEOUT,
+    Fault.PROMPT_BLOCKED,
+    Fault.DUPLICATE,
+    Fault.HUGE,
+    Fault.WRONG_TYPE,
     Limited(header="1", retry_info="1s"),
+    Slow(1.0),
 )
 
 
@@ -172,7 +177,7 @@ class FakeUpstream:
         if self._script:
             return self._script.popleft()
         if self._random.random() < self._chance:
-            return self._random.choice(_BY_CHANCE)
+            return self._random.choice(BY_CHANCE)
         return None
 
     async def _act(
