@@ -56,12 +56,17 @@ class Home:
 
     @asynccontextmanager
     async def served_by(
-        self, engine: Provider, *, more: str = "", **settings: object
+        self,
+        engine: Provider,
+        *,
+        more: str = "",
+        studio: Provider | None = None,
+        **settings: object,
     ) -> AsyncIterator[RunningService]:
         self.data.mkdir(exist_ok=True)
         (self.data / "ketchup.toml").write_text(CHANNEL + more)
         named = {name.replace("__", "."): value for name, value in settings.items()}
-        engines = {"gemini": engine, "studio": ScriptedProvider()}
+        engines = {"gemini": engine, "studio": studio or ScriptedProvider()}
         async with running_service(
             self.data, providers=engines, settings=named, database=self.database_url
         ) as service:
@@ -256,6 +261,19 @@ async def test_a_stand_in_does_not_make_a_task_go_round_for_ever(home: Home) -> 
 
     assert data["status_reason"]["message"] == TRIED_TOO_OFTEN
     assert len(engine.requests) == 2
+
+
+async def test_a_stand_in_renders_at_the_price_of_the_model_that_was_asked_for(home: Home) -> None:
+    engine, other = ScriptedProvider(Misconfigured("401")), ScriptedProvider()
+    async with home.served_by(engine, more=STAND_IN, studio=other) as service:
+        task_id = await service.submit()
+        data = await service.ended(task_id)
+
+        assert data["status"] == "success"
+        assert await credit(service) == "99.50000000"
+    assert [request.model for request in engine.requests] == ["google/gempix2"]
+    assert [request.model for request in other.requests] == ["google/gemini-2.5-flash-image"]
+    assert home.wrong(task_id) == []
 
 
 async def test_a_refusal_keeps_the_cost_of_what_may_have_been_rendered(home: Home) -> None:

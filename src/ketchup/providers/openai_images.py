@@ -43,7 +43,7 @@ from ketchup.providers.waiting import unless
 
 REFUSED: Final = "The request was refused by the model's safety rules."
 NO_IMAGE: Final = "The model returned no image; another prompt may help."
-NO_EDITS: Final = "The model takes no reference images."
+NO_EDITS: Final = "This model takes no reference images."
 
 OPENAI: Final = "https://api.openai.com/v1"
 
