@@ -365,18 +365,40 @@ def _credential(settings: Settings, folder: DataFolder, clock: Clock) -> Credent
 def _engines(settings: Settings, egress: Egress, providers: _Providers | None) -> Engines:
     if providers is None:
         providers = build_engines(settings, egress, processes=_concurrency(settings) or 1)
-    catalog = catalog_from(
-        {
-            name: model.model_copy(update={"provider": _engine_of(name, model, providers)})
-            for name, model in settings.models.items()
-        }
-    )
+    catalog = catalog_from(_offered(settings, providers))
     for model in catalog:
         if model.provider not in providers:
             raise SettingsError([_no_engine(model.id, model.provider, providers)])
     live = _channels_by_model(settings, catalog, providers)
     test = _serving(settings, providers, "test")
     return Engines(catalog, providers, live, test, test_provider=STUDIO)
+
+
+def _offered(settings: Settings, providers: _Providers) -> dict[str, ModelSettings]:
+    """Return the models that something renders, each with the name of its engine.
+
+    The studio never stands in for an engine: once there is any, it draws only what it is named for.
+    """
+    served = _serving(settings, providers, "live")
+    is_alone = not _has_engine(settings, providers)
+    offered = {}
+    for name, model in settings.models.items():
+        engine = _engine_of(name, model, providers)
+        if engine is None and (is_alone or name in served):
+            engine = STUDIO
+        if engine is None:
+            remedy = f'give it a channel, or set models."{name}".provider = "studio"'
+            log.warning("MODEL NOT OFFERED: nothing renders it", model=name, remedy=remedy)
+        else:
+            offered[name] = model.model_copy(update={"provider": engine})
+    return offered
+
+
+def _has_engine(settings: Settings, providers: _Providers) -> bool:
+    """Whether any engine but the studio is set up for live tasks."""
+    live = (given for given in settings.channels.values() if given.environment == "live")
+    has_channel = any(given.provider != STUDIO for given in live)
+    return has_channel or any(engine in providers for engine in _KEYS)
 
 
 def _channels_by_model(settings: Settings, catalog: Catalog, providers: _Providers) -> _Served:
@@ -418,12 +440,12 @@ def _channel(name: str, given: ChannelSettings, providers: _Providers) -> Channe
     )
 
 
-def _engine_of(name: str, model: ModelSettings, providers: _Providers) -> str:
-    """Return the engine of a model: the studio never stands in for one that is set up."""
+def _engine_of(name: str, model: ModelSettings, providers: _Providers) -> str | None:
+    """Return the engine that is named for a model, or its maker's; None without either."""
     if model.provider != _AUTO:
         return model.provider
-    maker = _MAKERS.get(name.partition("/")[0], STUDIO)
-    return maker if maker in providers else STUDIO
+    maker = _MAKERS.get(name.partition("/")[0])
+    return maker if maker in providers else None
 
 
 def _no_engine(model: str, provider: str, providers: _Providers) -> str:

@@ -6,13 +6,14 @@ Here alone an engine is named; everybody else is given one. Which is asked is ro
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from pydantic import SecretStr
 
 from ketchup.config import ChannelSettings, Settings
-from ketchup.egress import Egress, EgressError
+from ketchup.egress import BadUrl, Egress, EgressError
 from ketchup.providers.base import AnswerLost, Provider
 
 STUDIO: Final = "studio"
@@ -50,20 +51,20 @@ def build_engines(settings: Settings, egress: Egress, *, processes: int) -> Mapp
         )
 
         providers[OPENAI] = OpenAIImagesProvider(
-            OpenAISettings(key, base_url=settings.openai.base_url), fetch=_fetcher(egress)
+            OpenAISettings(key, base_url=settings.openai.base_url),
+            fetch=_fetcher(egress, settings.openai.base_url),
         )
     for name, given in settings.channels.items():
         if given.provider == STUDIO:
             providers[built_as(name)] = providers[STUDIO]
         else:
             build = {GEMINI: _google, OPENAI: _openai, DIFFUSERS: _local}[given.provider]
-            providers[built_as(name)] = build(given, egress)
+            providers[built_as(name)] = build(given, settings, egress)
     return providers
 
 
-def _google(given: ChannelSettings, _egress: Egress) -> Provider:
+def _google(given: ChannelSettings, settings: Settings, _egress: Egress) -> Provider:
     from ketchup.providers.gemini import (  # noqa: PLC0415 as above
-        GOOGLE,
         GOOGLE_MODELS,
         GeminiProvider,
         GeminiSettings,
@@ -73,26 +74,25 @@ def _google(given: ChannelSettings, _egress: Egress) -> Provider:
     return GeminiProvider(
         GeminiSettings(
             _revealed(given.key) or _NO_KEY,
-            base_url=given.base_url or GOOGLE,
+            base_url=given.base_url or settings.gemini.base_url,
+            api_version=settings.gemini.api_version,
             models={**GOOGLE_MODELS, **named},
         )
     )
 
 
-def _openai(given: ChannelSettings, egress: Egress) -> Provider:
-    from ketchup.providers.openai_images import (  # noqa: PLC0415 as above
-        OPENAI as OPENAI_URL,
-    )
+def _openai(given: ChannelSettings, settings: Settings, egress: Egress) -> Provider:
     from ketchup.providers.openai_images import (  # noqa: PLC0415 as above
         Knows,
         OpenAIImagesProvider,
         OpenAISettings,
     )
 
+    base_url = given.base_url or settings.openai.base_url
     return OpenAIImagesProvider(
         OpenAISettings(
             _revealed(given.key) or _NO_KEY,
-            base_url=given.base_url or OPENAI_URL,
+            base_url=base_url,
             models={model: names[0] for model, names in given.models.items() if names},
             knows=frozenset(Knows(word) for word in given.knows),
             image_field=given.image_field,
@@ -100,11 +100,11 @@ def _openai(given: ChannelSettings, egress: Egress) -> Provider:
             per_request=given.per_request,
             extra=given.extra,
         ),
-        fetch=_fetcher(egress),
+        fetch=_fetcher(egress, base_url),
     )
 
 
-def _local(given: ChannelSettings, _egress: Egress) -> Provider:
+def _local(given: ChannelSettings, _settings: Settings, _egress: Egress) -> Provider:
     from ketchup.providers.local_diffusers import (  # noqa: PLC0415 as above
         LocalDiffusersProvider,
         LocalSettings,
@@ -135,12 +135,19 @@ def _pixels(sizes: Sequence[str]) -> list[tuple[int, int]]:
     return [(int(width), int(height)) for width, height in pairs]
 
 
-def _fetcher(egress: Egress) -> Callable[[str], Awaitable[bytes]]:
-    """Read the pictures that an engine answers with an address for, under the guard."""
+def _fetcher(egress: Egress, base_url: str) -> Callable[[str], Awaitable[bytes]]:
+    """Read the pictures that an engine answers with an address for, under the guard.
+
+    Its own origin may be private: the operator chose it.
+    """
+    theirs = egress
+    # An address that no caller could give either has no origin to trust.
+    with suppress(BadUrl):
+        theirs = egress.trusting(base_url)
 
     async def fetch(url: str) -> bytes:
         try:
-            fetched = await egress.get(
+            fetched = await theirs.get(
                 url, max_bytes=_PICTURE_BYTES, deadline_seconds=_PICTURE_SECONDS
             )
         except EgressError as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -18,6 +20,7 @@ from ketchup.providers.base import (
     ImageRequest,
     ImageSize,
     Misconfigured,
+    NotServed,
     Provider,
     ProviderError,
     RateLimited,
@@ -27,7 +30,13 @@ from ketchup.providers.base import (
     Unavailable,
 )
 from ketchup.providers.gemini import GeminiProvider, GeminiSettings
-from ketchup.providers.local_diffusers import LocalDiffusersProvider, LocalSettings, Weights
+from ketchup.providers.local_diffusers import (
+    LocalDiffusersProvider,
+    LocalSettings,
+    Rehearsal,
+    Weights,
+)
+from ketchup.providers.local_diffusers.rehearsal import UNSAFE
 from ketchup.providers.memory import Memory
 from ketchup.providers.openai_images import OpenAIImagesProvider, OpenAISettings
 from ketchup.providers.studio import StudioProvider
@@ -79,10 +88,15 @@ def diffusers(_url: str, _bounds: Bounds) -> Provider:
     return LocalDiffusersProvider(LocalSettings(weights, sizes=[(96, 64)], batch=2))
 
 
+def rehearsed(_url: str, _bounds: Bounds) -> Provider:
+    """Local weights without torch: all that is around a pipeline, which takes one reference."""
+    weights = Rehearsal(os.devnull, references=1)
+    return LocalDiffusersProvider(LocalSettings(weights, sizes=[(96, 64)], batch=2))
+
+
 across_the_network = pytest.mark.parametrize("build", [gemini, openai])
-everyone = pytest.mark.parametrize(
-    "build", [gemini, openai, studio, pytest.param(diffusers, marks=needs_torch)]
-)
+with_torch = pytest.param(diffusers, marks=needs_torch)
+everyone = pytest.mark.parametrize("build", [gemini, openai, studio, rehearsed, with_torch])
 
 
 @pytest_asyncio.fixture
@@ -161,6 +175,37 @@ async def test_it_stops_when_it_is_cancelled_before_it_began(provider: Provider)
 async def test_it_can_be_closed_twice(provider: Provider) -> None:
     await provider.close()
     await provider.close()
+
+
+@everyone
+async def test_a_task_with_a_reference_is_rendered_too(provider: Provider) -> None:
+    [image] = await rendered(provider, dataclasses.replace(REQUEST, references=REFERENCES[:1]))
+
+    assert opened(image.data).size == (image.width, image.height)
+
+
+@pytest.mark.parametrize("build", [studio, with_torch])
+async def test_a_reference_is_looked_at(provider: Provider) -> None:
+    [without] = await rendered(provider)
+    [with_one] = await rendered(provider, dataclasses.replace(REQUEST, references=REFERENCES[:1]))
+
+    assert with_one.data != without.data
+
+
+@pytest.mark.parametrize("build", [rehearsed])
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [({"references": REFERENCES}, "takes 1 reference image"), ({"prompt": UNSAFE}, "safety rules")],
+    ids=["references", "unsafe"],
+)
+async def test_what_local_weights_refuse_is_told_in_a_sentence(
+    provider: Provider, changes: dict[str, Any], told: str
+) -> None:
+    error = await error_of(provider, dataclasses.replace(REQUEST, **changes))
+
+    assert isinstance(error, Refused)
+    assert told in error.reason
+    assert await rendered(provider)
 
 
 @across_the_network
@@ -306,7 +351,19 @@ async def test_nothing_is_free_when_another_picture_of_the_task_was_rendered(
     await provider.close()
 
     assert type(error) is AnswerLost
+    assert error.retry_after == (1.0 if isinstance(fault, Limited) else None)
     assert upstream.rendered == {"a cat": 2}
+
+
+async def test_nothing_is_free_when_another_answer_of_the_task_was_lost(
+    upstream: FakeUpstream,
+) -> None:
+    provider = gemini(upstream.url, Bounds())
+    upstream.script(Limited(), Fault.RESET_AFTER_RENDERING)
+    error = await error_of(provider, dataclasses.replace(REQUEST, count=2))
+    await provider.close()
+
+    assert type(error) is AnswerLost
 
 
 @across_the_network
@@ -354,13 +411,25 @@ async def test_an_answer_is_read_up_to_a_limit(upstream: FakeUpstream, build: Bu
 
 
 @across_the_network
-@pytest.mark.parametrize("fault", [Fault.BAD_KEY, Fault.MODEL_GONE, Fault.REDIRECT])
+@pytest.mark.parametrize("fault", [Fault.BAD_KEY, Fault.REDIRECT])
 async def test_what_only_an_operator_can_mend_is_misconfigured(
     provider: Provider, upstream: FakeUpstream, fault: Fault
 ) -> None:
     upstream.script(fault)
 
     assert type(await error_of(provider)) is Misconfigured
+    assert len(upstream.asked) == 1
+
+
+@across_the_network
+async def test_a_model_that_is_not_there_says_nothing_of_others(
+    provider: Provider, upstream: FakeUpstream
+) -> None:
+    upstream.script(Fault.MODEL_GONE)
+    error = await error_of(provider)
+
+    assert isinstance(error, NotServed)
+    assert error.reason is None
     assert len(upstream.asked) == 1
 
 

@@ -24,6 +24,30 @@ price = "1"
 """
 
 
+NAMED = """
+[models."google/gemini-2.5-flash-image"]
+provider = "studio"
+"""
+CHANNEL = """
+[channels.mine]
+provider = "openai"
+base_url = "http://127.0.0.1:9/v1"
+models = ["openai/gpt-image-2"]
+[channels.drawn]
+provider = "studio"
+models = ["google/gemini-2.5-flash-image"]
+"""
+
+
+REHEARSAL = """
+[channels.rehearsal]
+provider = "gemini"
+base_url = "{url}"
+models = ["google/gempix2"]
+environment = "test"
+"""
+
+
 async def ended(server: ServerProcess, model: str) -> dict[str, Any]:
     """Submit a task with the first key, and return how it ended."""
     stdout = server.process.stdout
@@ -103,13 +127,32 @@ extra = {{ guidance_scale = 3.5 }}
     assert [asked.model for asked in up.asked] == ["z-image"]
 
 
-async def test_a_key_for_one_maker_changes_nothing_for_the_others(tmp_path: Path) -> None:
-    async with FakeUpstream() as upstream:
-        environ = {"OPENAI_API_KEY": "a-key", "OPENAI_BASE_URL": f"{upstream.url}/v1"}
-        data = await served(tmp_path, environ)
+@pytest.mark.parametrize("way", ["key", "channel"])
+async def test_the_studio_stands_in_for_no_model_once_there_is_an_engine(
+    tmp_path: Path, way: str
+) -> None:
+    (tmp_path / "ketchup.toml").write_text(OPENAI_MODEL + (CHANNEL if way == "channel" else NAMED))
+    environ = {"OPENAI_API_KEY": "a-key"} if way == "key" else {}
+    with deployed("sqlite", tmp_path, None, **environ) as deployment:
+        await asyncio.to_thread(deployment.start)
+        theirs = await asyncio.to_thread(deployment.new_key)
+        async with client_of(deployment.addresses[0], theirs) as client:
+            listed = (await client.get("/v1/models")).json()["items"]
+            answers = [
+                await client.post("/api/image/gen", json={"model": model, "prompt": "a boat"})
+                for model in ("google/gempix2", "no/such-model")
+            ]
+        log = deployment.log
+        await asyncio.to_thread(deployment.stop)
 
-    assert data["status"] == "success"
-    assert upstream.asked == []
+    assert {model["id"] for model in listed} == {
+        "openai/gpt-image-2",
+        "google/gemini-2.5-flash-image",
+    }
+    assert {answer.status_code for answer in answers} == {400}
+    assert all("model is not supported" in answer.text for answer in answers)
+    assert log.count("MODEL NOT OFFERED") == 1
+    assert "google/gempix2" in log
 
 
 async def test_openais_models_are_rendered_by_openai(tmp_path: Path) -> None:
@@ -150,6 +193,35 @@ async def test_the_key_of_an_engine_is_in_no_log_and_in_no_journal(tmp_path: Pat
     assert "cannot serve ***" in log
     assert "cannot serve ***" in journal
     assert key not in log + journal
+
+
+async def test_a_rehearsal_is_for_the_keys_for_tests_alone(tmp_path: Path) -> None:
+    async with FakeUpstream() as upstream, asyncio.timeout(DEADLINE):
+        upstream.script(Fault.PROMPT_BLOCKED)
+        with deployed("sqlite", tmp_path, None) as deployment:
+            deployment.configure(REHEARSAL.format(url=upstream.url))
+            await asyncio.to_thread(deployment.start)
+            reasons = []
+            for environment in ("test", "test", "live"):
+                key = await asyncio.to_thread(deployment.new_key, environment)
+                async with client_of(deployment.addresses[0], key) as client:
+                    data = await rendered(client)
+                reasons.append(data["status_reason"] and data["status_reason"]["message"])
+            await asyncio.to_thread(deployment.stop)
+
+    assert reasons == ["The prompt was refused by the model's safety rules.", None, None]
+    assert [asked.model for asked in upstream.asked] == ["gemini-nano-banana-2.1"] * 2
+
+
+async def rendered(client: httpx2.AsyncClient) -> dict[str, Any]:
+    body = {"model": "google/gempix2", "prompt": "a boat"}
+    task = (await client.post("/api/image/gen", json=body)).json()["data"]["task_id"]
+    while True:
+        answer = await client.get("/api/task/query", params={"task_id": task})
+        data: dict[str, Any] = answer.json()["data"]
+        if data["status"] in {"success", "failed"}:
+            return data
+        await asyncio.sleep(0.05)
 
 
 def test_an_engine_that_is_named_and_has_no_key_stops_the_start(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 them once, whoever got none paid nothing, and the journal never calls free what was charged.
 
 Two channels lead to two fakes: `paid` is never asked twice when an outcome is unknown, `spare` is.
+Three workspaces share them, and each pays for its own pictures.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import sys
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from random import Random
 from typing import Any, Final
 
@@ -80,6 +82,7 @@ _ENVIRON: Final = {
     "KETCHUP_WORKER_TASK_TIMEOUT_SECONDS": "4",
 }
 _CLIENTS: Final = 16
+_WORKSPACES: Final = 3
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,13 @@ class Order:
     task_id: str
     prompt: str
     images: int
+    client: httpx2.AsyncClient
+    """That of its workspace."""
 
 
 async def test_every_kind_of_fault_is_charged_right(deploy: Deploy, random: Random) -> None:
-    # Each kind once on each channel, among few tasks.
-    await _charged_right(deploy, "sqlite", random, 150, faults=len(KINDS))
+    # Many more than on a bad day, so that every kind comes among few tasks.
+    await _charged_right(deploy, "sqlite", random, 240, every=5)
 
 
 @pytest.mark.torture
@@ -102,24 +107,27 @@ async def test_every_kind_of_fault_is_charged_right(deploy: Deploy, random: Rand
 async def test_two_thousand_tasks_under_faults_are_charged_right(
     deploy: Deploy, random: Random, kind: str
 ) -> None:
-    await _charged_right(deploy, kind, random, 2000, faults=50)
+    await _charged_right(deploy, kind, random, 2000, every=20)
 
 
 async def _charged_right(
-    deploy: Deploy, kind: str, random: Random, tasks: int, *, faults: int
+    deploy: Deploy, kind: str, random: Random, tasks: int, *, every: int
 ) -> None:
     async with FakeUpstream() as paid, FakeUpstream() as spare:
         fakes = {"paid": paid, "spare": spare}
         for fake in fakes.values():
-            fake.script(*_script(random, tasks // 2, faults))
+            # Longer than one channel will be asked.
+            fake.script(*_script(random, tasks // every * 2, every))
         with deploy(kind, **_ENVIRON) as deployment:
             deployment.configure(CHANNELS.format(paid=paid.url, spare=spare.url))
             await asyncio.to_thread(deployment.start)
-            async with _customer(deployment) as client:
-                orders = await _submit_all(client, random, tasks)
-                ended = await _all_ended(client, orders)
-                await _delivered(client, orders, ended)
-                credit = (await client.get("/api/user")).json()["data"]["credit"]
+            async with _customers(deployment) as clients:
+                orders = await _submit_all(clients, random, tasks)
+                ended = await _all_ended(orders)
+                await _delivered(orders, ended)
+                left = [
+                    (await client.get("/api/user")).json()["data"]["credit"] for client in clients
+                ]
             async with client_of(deployment.addresses[0], deployment.admin_token) as admin:
                 await audited(admin)
             await asyncio.to_thread(deployment.stop)
@@ -128,13 +136,23 @@ async def _charged_right(
             )
             rows = deployment.rows("SELECT task_id, channel, cost, images FROM attempt")
     assert found == []
-    paid_for = sum(order.images for order in orders if ended[order.task_id] == "success")
-    assert float(credit) * 1_000_000 == GRANTED - paid_for * PRICE
+    for client, credit in zip(clients, left, strict=True):
+        paid_for = sum(
+            order.images
+            for order in orders
+            if order.client is client and ended[order.task_id] == "success"
+        )
+        assert paid_for
+        assert Decimal(credit) * 1_000_000 == GRANTED - paid_for * PRICE
     by_prompt = {order.task_id: order.prompt for order in orders}
     for channel, fake in fakes.items():
         mine = [(by_prompt[task], cost) for task, name, cost, _ in rows if name == channel]
         assert _hidden(mine, fake, COSTS[channel]) == {}
         assert _asked_by(rows, channel) == len(fake.asked)
+        # One request in so many met a fault: the script was long enough.
+        assert every <= len(fake.asked) <= tasks // every * 2 * every
+    # Every kind was met by one at least; the other may have been out for a while.
+    assert max(len(fake.asked) for fake in fakes.values()) >= every * len(KINDS)
     counts = Counter(ended.values())
     sys.stdout.write(f"{dict(counts)}, {len(rows)} attempts\n")
     assert counts["success"] > tasks * 0.8
@@ -156,44 +174,53 @@ def _asked_by(rows: Sequence[tuple[Any, ...]], channel: str) -> int:
     return sum(images for _, name, _, images in rows if name == channel)
 
 
-def _script(random: Random, requests: int, faults: int) -> Sequence[Step]:
-    steps: list[Step] = [None] * requests
-    places = random.sample(range(requests), faults)
+def _script(random: Random, faults: int, every: int) -> Sequence[Step]:
+    """Let one of each so many requests fail, at a random place among them, by all kinds in turn."""
     kinds = random.sample(KINDS, len(KINDS))
-    for number, place in enumerate(places):
-        steps[place] = kinds[number % len(kinds)]
+    steps: list[Step] = []
+    for number in range(faults):
+        place = random.randrange(every)
+        fault = kinds[number % len(kinds)]
+        steps += [fault if at == place else None for at in range(every)]
     return steps
 
 
 @asynccontextmanager
-async def _customer(deployment: Deployment) -> AsyncIterator[httpx2.AsyncClient]:
-    key = await asyncio.to_thread(deployment.new_key)
-    async with client_of(deployment.addresses[0], key) as client:
-        yield client
+async def _customers(deployment: Deployment) -> AsyncIterator[Sequence[httpx2.AsyncClient]]:
+    async with AsyncExitStack() as open_until_then:
+        clients = []
+        for _ in range(_WORKSPACES):
+            key = await asyncio.to_thread(deployment.new_key)
+            client = client_of(deployment.addresses[0], key)
+            clients.append(await open_until_then.enter_async_context(client))
+        yield clients
 
 
-async def _submit_all(client: httpx2.AsyncClient, random: Random, count: int) -> Sequence[Order]:
+async def _submit_all(
+    clients: Sequence[httpx2.AsyncClient], random: Random, count: int
+) -> Sequence[Order]:
     places = asyncio.Semaphore(_CLIENTS)
 
     async def submit(number: int, images: int) -> Order:
         prompt = f"boat {number}"
         body = {"model": "google/gempix2", "prompt": prompt, "n": images}
+        client = clients[number % len(clients)]
         async with places:
             answer = await client.post("/api/image/gen", json=body)
         assert answer.status_code == 200, answer.text
-        return Order(answer.json()["data"]["task_id"], prompt, images)
+        return Order(answer.json()["data"]["task_id"], prompt, images, client)
 
     sizes = random.choices([1, 3], [9, 1], k=count)
     return await asyncio.gather(*(submit(number, size) for number, size in enumerate(sizes)))
 
 
-async def _all_ended(client: httpx2.AsyncClient, orders: Sequence[Order]) -> dict[str, str]:
+async def _all_ended(orders: Sequence[Order]) -> dict[str, str]:
     """Wait for every task; return its status, and fail when one does not say why it failed."""
     ended: dict[str, str] = {}
     async with asyncio.timeout(30 + len(orders) * 0.2):
         while waiting := [order for order in orders if order.task_id not in ended]:
             for order in waiting:
-                data = await _query(client, order)
+                data = await _query(order)
                 if data["status"] in {"success", "failed"}:
                     ended[order.task_id] = data["status"]
                     assert data["status"] == "success" or data["status_reason"]["message"]
@@ -201,21 +228,19 @@ async def _all_ended(client: httpx2.AsyncClient, orders: Sequence[Order]) -> dic
     return ended
 
 
-async def _delivered(
-    client: httpx2.AsyncClient, orders: Sequence[Order], ended: Mapping[str, str]
-) -> None:
+async def _delivered(orders: Sequence[Order], ended: Mapping[str, str]) -> None:
     """Download every picture: it is the one that was drawn for this task, and for no other."""
     for order in orders:
         if ended[order.task_id] != "success":
             continue
-        data = await _query(client, order)
+        data = await _query(order)
         seed = zlib.crc32(order.task_id.encode())
         expected = [picture((128, 128), "png", seed % 2**31 + i) for i in range(order.images)]
-        found = [(await client.get(image["image"])).content for image in data["result"]]
+        found = [(await order.client.get(image["image"])).content for image in data["result"]]
         assert found == expected, order
 
 
-async def _query(client: httpx2.AsyncClient, order: Order) -> dict[str, Any]:
-    answer = await client.get("/api/task/query", params={"task_id": order.task_id})
+async def _query(order: Order) -> dict[str, Any]:
+    answer = await order.client.get("/api/task/query", params={"task_id": order.task_id})
     data: dict[str, Any] = answer.json()["data"]
     return data

@@ -31,7 +31,7 @@ def started(conn: Connection, channel: Channel, count: int, now: Micros = NOW) -
     enqueue(conn, new_workspace(conn).id, count)
     leased = tasks.claim(conn, WORKER, count, NOW)
     routes = [Route(MODEL.id, [channel])]
-    return list(start(conn, [Start(lease, routes) for lease in leased], now, Random(1)))
+    return list(start(conn, [Start(lease, routes, 60.0) for lease in leased], now, Random(1)))
 
 
 def test_images_in_flight_are_counted_over_all_starts_and_a_dead_workers_leave(
@@ -70,6 +70,32 @@ def test_a_start_that_nobody_heard_of_is_not_counted_twice(conn: Connection) -> 
     assert tasks.images_in_flight(conn, ["narrow"]) == {"narrow": 1}
     tasks.finish(conn, [success(lease)], NOW)
     assert tasks.images_in_flight(conn, ["narrow"]) == {}
+
+
+def test_a_channel_that_failed_in_one_worker_is_kept_away_from_by_another(
+    location: Location,
+) -> None:
+    weak = Channel("weak", "studio")
+    with open_engine(location) as here, open_engine(location) as there:
+        with here.begin() as conn:
+            register(conn, WORKER)
+        for _ in range(channels.FAILURES):
+            with there.begin() as conn:
+                assert type(started(conn, weak, 1)[0]) is Sent
+            with here.begin() as conn:
+                channels.record_failure(conn, weak.name, NOW)
+        with there.begin() as conn:
+            assert started(conn, weak, 1) == [Wait(Micros(NOW + SECOND))]
+        later = Micros(NOW + SECOND)
+        with there.begin() as conn:
+            assert type(started(conn, weak, 1, later)[0]) is Sent
+        # That was the probe: the first keeps away until it is known how it went.
+        with here.begin() as conn:
+            assert type(started(conn, weak, 1, later)[0]) is Wait
+        with there.begin() as conn:
+            channels.record_success(conn, weak.name)
+        with here.begin() as conn:
+            assert type(started(conn, weak, 1, later)[0]) is Sent
 
 
 @pytest.mark.parametrize(

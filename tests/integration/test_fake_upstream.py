@@ -15,12 +15,14 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from ketchup.testing import FakeUpstream, Fault, Held, Limited, Step
+from ketchup.testing import FakeUpstream, Fault, Held, Limited, Slow, Step, script_of
+from ketchup.testing.upstream import BY_CHANCE
 from tests.support.pictures import encoded, opened, photo
 
 PICTURE = encoded(photo(), "PNG")
 GEMINI = "/v1beta/models/some-model:generateContent"
 OPENAI = "/v1/images/generations"
+FAKE = [sys.executable, "-m", "ketchup", "fake-upstream"]
 
 
 @pytest_asyncio.fixture
@@ -153,9 +155,11 @@ async def _statuses(seed: int) -> list[str]:
         FakeUpstream(chance=0.5, seed=seed) as upstream,
         httpx2.AsyncClient(base_url=upstream.url, trust_env=False) as client,
     ):
-        for _ in range(20):
+        for _ in range(12):
             try:
-                found.append(str((await client.post(OPENAI, json=generation())).status_code))
+                # Without its body, which may be huge.
+                async with client.stream("POST", OPENAI, json=generation()) as answer:
+                    found.append(str(answer.status_code))
             except httpx2.TransportError as error:
                 found.append(type(error).__name__)
     return found
@@ -179,8 +183,28 @@ async def test_what_makes_no_sense_is_refused_and_not_drawn(
     assert upstream.asked == []
 
 
+def test_every_fault_can_be_scripted_and_comes_by_chance_unless_it_asks_for_an_operator() -> None:
+    assert script_of(",".join(Fault)) == list(Fault)
+    assert script_of("429,slow,refusal,half-base64") == [
+        Limited(header="1", retry_info="1s"),
+        Slow(1.0),
+        Fault.PROMPT_BLOCKED,
+        Fault.HALF_BASE64,
+    ]
+    assert {Fault.PROMPT_BLOCKED, Fault.DUPLICATE, Fault.HUGE, Fault.WRONG_TYPE} < set(BY_CHANCE)
+    assert Slow(1.0) in BY_CHANCE
+    assert not {Fault.BAD_KEY, Fault.MODEL_GONE, Fault.REDIRECT} & set(BY_CHANCE)
+
+
+def test_an_unknown_step_is_told_with_those_that_there_are() -> None:
+    done = subprocess.run([*FAKE, "--script", "429,hugh"], capture_output=True, check=False)
+
+    assert done.returncode == 2
+    assert b"hugh is unknown" in done.stderr
+
+
 async def test_the_command_serves_until_it_is_stopped() -> None:
-    command = [sys.executable, "-m", "ketchup", "fake-upstream", "--port", "0"]
+    command = [*FAKE, "--port", "0", "--script", "429, overloaded,ok,404"]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
@@ -188,8 +212,8 @@ async def test_the_command_serves_until_it_is_stopped() -> None:
         found = re.fullmatch(r"listening at (http://127\.0\.0\.1:\d+)\n", line)
         assert found is not None
         async with httpx2.AsyncClient(trust_env=False) as client:
-            answer = await client.post(found[1] + OPENAI, json=generation())
-        assert answer.status_code == 200
+            asked = [await client.post(found[1] + OPENAI, json=generation()) for _ in range(5)]
+        assert [answer.status_code for answer in asked] == [429, 503, 200, 404, 200]
         process.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(process.wait(), 10) == 0
     finally:

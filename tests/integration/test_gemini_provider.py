@@ -14,6 +14,7 @@ from ketchup.providers.base import (
     AspectRatio,
     ImageSize,
     Misconfigured,
+    NotServed,
     RateLimited,
     Refused,
 )
@@ -72,6 +73,29 @@ async def test_each_picture_is_a_request_with_a_seed_of_its_own(
     assert sorted(asked.seed for asked in upstream.asked) == [0, 1, 2**31 - 1]
 
 
+@pytest.mark.parametrize(
+    ("public", "first", "second"),
+    [
+        ("google/gempix2", "gemini-nano-banana-2.1", "gemini-3.1-flash-image"),
+        (
+            "google/gemini-2.5-flash-image",
+            "gemini-2.5-flash-image",
+            "gemini-3.1-flash-lite-image",
+        ),
+    ],
+)
+async def test_googles_models_go_up_under_googles_names(
+    upstream: FakeUpstream, public: str, first: str, second: str
+) -> None:
+    provider = GeminiProvider(GeminiSettings("a key", base_url=upstream.url))
+    upstream.script(Fault.MODEL_GONE)
+    await rendered(provider, dataclasses.replace(REQUEST, model=public))
+    await provider.close()
+
+    paths = [asked.request.path for asked in upstream.asked]
+    assert paths == [f"/v1beta/models/{name}:generateContent" for name in (first, second)]
+
+
 async def test_a_model_that_is_gone_is_asked_for_by_its_next_name(
     gemini: GeminiProvider, upstream: FakeUpstream
 ) -> None:
@@ -87,7 +111,7 @@ async def test_a_model_that_is_gone_under_every_name_is_for_the_operator(
     upstream.script(Fault.MODEL_GONE, Fault.MODEL_GONE)
     error = await error_of(gemini, dataclasses.replace(REQUEST, model="public"))
 
-    assert isinstance(error, Misconfigured)
+    assert isinstance(error, NotServed)
     assert "newest, older" in str(error)
 
 

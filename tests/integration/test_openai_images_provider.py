@@ -8,10 +8,15 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from ketchup.providers.base import AnswerLost, AspectRatio, ImageFormat, ImageSize
-from ketchup.providers.openai_images import Knows, OpenAIImagesProvider, OpenAISettings
-from ketchup.testing import FakeUpstream
-from ketchup.testing.openai import OpenAI
+from ketchup.providers.base import AnswerLost, AspectRatio, ImageFormat, ImageSize, NotServed
+from ketchup.providers.openai_images import (
+    NO_EDITS,
+    Knows,
+    OpenAIImagesProvider,
+    OpenAISettings,
+)
+from ketchup.testing import FakeUpstream, Fault
+from ketchup.testing.openai import GENERATIONS, OpenAI
 from ketchup.testing.pictures import bomb
 from tests.contract.test_providers import REFERENCES, REQUEST, error_of, rendered
 from tests.support.pictures import encoded, photo
@@ -102,6 +107,27 @@ async def test_the_name_of_an_edits_pictures_is_a_setting(name: str) -> None:
         await provider.close()
 
     assert upstream.asked[0].references == [REFERENCES[0].data]
+
+
+async def test_a_server_without_edits_serves_no_task_with_a_reference() -> None:
+    async with FakeUpstream(dialects=[OpenAI(paths=[GENERATIONS])]) as upstream:
+        provider = engine(upstream.url)
+        error = await error_of(provider, dataclasses.replace(REQUEST, references=REFERENCES))
+        assert await rendered(provider)
+        await provider.close()
+
+    assert isinstance(error, NotServed)
+    assert error.reason == NO_EDITS
+
+
+async def test_a_model_that_is_gone_is_no_matter_of_references(upstream: FakeUpstream) -> None:
+    provider = engine(upstream.url)
+    upstream.script(Fault.MODEL_GONE)
+    error = await error_of(provider, dataclasses.replace(REQUEST, references=REFERENCES))
+    await provider.close()
+
+    assert isinstance(error, NotServed)
+    assert error.reason is None
 
 
 async def test_a_server_of_few_sizes_is_asked_for_the_nearest(upstream: FakeUpstream) -> None:

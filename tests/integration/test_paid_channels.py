@@ -18,7 +18,15 @@ from sqlalchemy import Connection, text
 
 from ketchup.generation import outcomes
 from ketchup.generation.cancel import BEING_CHARGED
-from ketchup.providers.base import Misconfigured, Provider, RateLimited
+from ketchup.generation.run import TRIED_TOO_OFTEN
+from ketchup.providers.base import (
+    AnswerLost,
+    Misconfigured,
+    NotServed,
+    Provider,
+    RateLimited,
+    Refused,
+)
 from tests.support.engines import ScriptedProvider
 from tests.support.invariants import Promises, rows_of, violations
 from tests.support.pictures import png
@@ -31,6 +39,19 @@ provider = "gemini"
 key = "a-key"
 models = ["google/gempix2"]
 cost = "0.04"
+"""
+OTHER: Final = """
+priority = 1
+[channels.other]
+provider = "studio"
+models = ["google/gempix2"]
+"""
+STAND_IN: Final = """
+[models."google/gempix2"]
+fallback = "google/gemini-2.5-flash-image"
+[channels.other]
+provider = "studio"
+models = ["google/gemini-2.5-flash-image"]
 """
 FULL: Final = "100.00000000"
 DATA_URI: Final = "data:image/png;base64," + base64.b64encode(png(8, 8)).decode()
@@ -46,12 +67,17 @@ class Home:
 
     @asynccontextmanager
     async def served_by(
-        self, engine: Provider, *, more: str = "", **settings: object
+        self,
+        engine: Provider,
+        *,
+        more: str = "",
+        studio: Provider | None = None,
+        **settings: object,
     ) -> AsyncIterator[RunningService]:
         self.data.mkdir(exist_ok=True)
         (self.data / "ketchup.toml").write_text(CHANNEL + more)
         named = {name.replace("__", "."): value for name, value in settings.items()}
-        engines = {"gemini": engine, "studio": ScriptedProvider()}
+        engines = {"gemini": engine, "studio": studio or ScriptedProvider()}
         async with running_service(
             self.data, providers=engines, settings=named, database=self.database_url
         ) as service:
@@ -233,6 +259,93 @@ async def test_a_task_does_not_wait_for_ever_for_a_key_that_nobody_mends(home: H
         assert len(engine.requests) >= 2
         await until(lambda: finds(service, "SELECT 1 FROM delivery WHERE state = 'delivered'"))
     assert home.wrong(task_id) == []
+
+
+async def test_what_an_engine_does_not_serve_takes_no_channel_out_and_uses_a_try(
+    home: Home,
+) -> None:
+    engine = ScriptedProvider(NotServed("404"), NotServed("404"))
+    async with home.served_by(engine, worker__max_tries=2) as service:
+        task_id = await service.submit()
+        data = await service.ended(task_id)
+
+        assert data["status_reason"]["message"] == TRIED_TOO_OFTEN
+        assert not await finds(service, "SELECT 1 FROM channel WHERE taken_out IS NOT NULL")
+        # Whether it is the whole channel is the breaker's to find out.
+        assert await finds(service, "SELECT 1 FROM channel WHERE failures = 2")
+        assert (await service.ended(await service.submit()))["status"] == "success"
+    assert home.wrong(task_id) == []
+    costs = home.rows("SELECT outcome, cost FROM attempt ORDER BY task_id, number")
+    assert sorted(costs) == [("failed", 0), ("retry", 0), ("success", 40_000)]
+
+
+async def test_a_request_that_an_engine_cannot_serve_is_told_why_and_closes_nothing(
+    home: Home,
+) -> None:
+    engine = ScriptedProvider(*[NotServed("404", reason="No references here.")] * 5)
+    async with home.served_by(engine) as service:
+        for _ in range(5):
+            data = await service.ended(await service.submit())
+            assert data["status_reason"]["message"] == "No references here."
+        assert not await finds(service, "SELECT 1 FROM channel WHERE failures > 0")
+        assert await credit(service) == FULL
+    assert set(home.rows("SELECT outcome, cost FROM attempt")) == {("failed", 0)}
+
+
+async def test_what_one_channel_does_not_serve_another_does(home: Home) -> None:
+    engine = ScriptedProvider(NotServed("404", reason="No references here."))
+    async with home.served_by(engine, more=OTHER) as service:
+        data = await service.ended(await service.submit())
+
+    assert data["status"] == "success"
+    assert home.rows("SELECT channel, outcome, cost FROM attempt ORDER BY number") == [
+        ("paid", "retry", 0),
+        ("other", "success", 0),
+    ]
+
+
+async def test_a_stand_in_does_not_make_a_task_go_round_for_ever(home: Home) -> None:
+    engine = ScriptedProvider(*[NotServed("404")] * 20)
+    async with home.served_by(engine, more=STAND_IN, worker__max_tries=2) as service:
+        data = await service.ended(await service.submit())
+
+    assert data["status_reason"]["message"] == TRIED_TOO_OFTEN
+    assert len(engine.requests) == 2
+
+
+async def test_a_stand_in_renders_at_the_price_of_the_model_that_was_asked_for(home: Home) -> None:
+    engine, other = ScriptedProvider(Misconfigured("401")), ScriptedProvider()
+    async with home.served_by(engine, more=STAND_IN, studio=other) as service:
+        task_id = await service.submit()
+        data = await service.ended(task_id)
+
+        assert data["status"] == "success"
+        assert await credit(service) == "99.50000000"
+    assert [request.model for request in engine.requests] == ["google/gempix2"]
+    assert [request.model for request in other.requests] == ["google/gemini-2.5-flash-image"]
+    assert home.wrong(task_id) == []
+
+
+async def test_a_refusal_keeps_the_cost_of_what_may_have_been_rendered(home: Home) -> None:
+    async with home.served_by(ScriptedProvider(Refused("No cats."))) as service:
+        task_id = await service.submit(n=3)
+        await service.ended(task_id)
+
+        assert await credit(service) == FULL
+    assert home.wrong(task_id) == []
+    assert home.rows("SELECT outcome, cost FROM attempt") == [("failed", 120_000)]
+
+
+async def test_a_pause_that_was_asked_for_holds_though_the_rest_was_rendered(home: Home) -> None:
+    engine = ScriptedProvider(AnswerLost("1 of 3 calls brought nothing", retry_after=200.0))
+    async with home.served_by(engine) as service:
+        task_id = await service.submit(n=3)
+        data = await service.ended(task_id)
+
+        assert data["status_reason"]["message"] == outcomes.NO_ANSWER
+        assert await finds(service, "SELECT 1 FROM channel WHERE closed_until > 0")
+    assert home.wrong(task_id) == []
+    assert home.rows("SELECT outcome, cost FROM attempt") == [("unknown", 120_000)]
 
 
 async def test_the_references_of_a_task_that_waits_for_a_channel_are_fetched_once(

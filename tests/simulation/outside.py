@@ -156,6 +156,8 @@ def _trouble(random: Random) -> Exception:
             base.Unavailable("overloaded"),
             base.TimedOut("too slow"),
             base.Misconfigured("no key"),
+            base.NotServed("no such model"),
+            base.NotServed("no such path", reason="The model takes no reference images."),
             ValueError("a mistake in the adapter"),
         )
     )

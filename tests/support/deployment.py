@@ -102,14 +102,15 @@ class Deployment:
                 assert process.terminate() == 0, process.log
             process.close()
 
-    def new_key(self) -> str:
+    def new_key(self, environment: str = "live") -> str:
         """Make a workspace with many credits and a key, as an operator does; return the key."""
         headers = {"Authorization": f"Bearer {self.admin_token}"}
         base_url = f"{self.addresses[0]}/admin/v1"
         with httpx2.Client(base_url=base_url, headers=headers, trust_env=False) as operator:
             workspace = _made(operator, "/workspaces", name="customers", plan="scale")["id"]
             _made(operator, f"/workspaces/{workspace}/credits", amount=_GENEROUS)
-            key: str = _made(operator, f"/workspaces/{workspace}/keys", name="theirs")["key"]
+            wanted = {"name": "theirs", "environment": environment}
+            key: str = _made(operator, f"/workspaces/{workspace}/keys", **wanted)["key"]
         return key
 
     def violations(

@@ -52,6 +52,16 @@ def test_a_wrong_channel_is_told_in_one_sentence(tmp_path: Path, lines: str, tol
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize("fallback", ["nobody/none", "google/gempix2"])
+def test_a_stand_in_is_another_model_of_the_catalogue(tmp_path: Path, fallback: str) -> None:
+    text = f'[models."google/gempix2"]\nfallback = "{fallback}"\n'
+    (tmp_path / "ketchup.toml").write_text(text)
+
+    with pytest.raises(SettingsError) as caught:
+        load({}, folder=tmp_path)
+    assert f"google/gempix2: the fallback {fallback} is no other model" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("lines", "told"),
     [

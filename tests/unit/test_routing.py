@@ -7,7 +7,12 @@ from random import Random
 
 from ketchup.channels import FAILURES, LONGEST_PAUSE, State
 from ketchup.clock import Micros
+from ketchup.config import ModelSettings
 from ketchup.generation.routing import Channel, Chosen, Route, choose, gives_up_at
+from ketchup.generation.run import Engines
+from ketchup.money import Credits
+from ketchup.providers.catalog import catalog_from
+from tests.support.engines import ScriptedProvider
 
 NOW = Micros(1_000_000_000)
 SECOND = 1_000_000
@@ -76,6 +81,28 @@ def test_another_model_stands_in_only_when_all_channels_are_out_and_not_when_the
 
     assert chosen(*routes, states={"one": OUT}) == ("two", "other")
     assert chosen(*routes, in_flight={"one": 1}) == NOW + SECOND // 2
+
+
+def test_a_model_goes_to_its_own_channels_and_then_to_those_of_its_stand_in() -> None:
+    models = {
+        "acme/one": entry("acme/two"),
+        "acme/two": entry(),
+        "acme/three": entry("acme/gone"),
+    }
+    engines = Engines(catalog_from(models), {"p": ScriptedProvider()}, {"acme/two": [TWO]})
+    alone = Channel("p", "p")
+
+    assert engines.routes("acme/one", "live") == [
+        Route("acme/one", [alone]),
+        Route("acme/two", [TWO]),
+    ]
+    assert engines.routes("acme/two", "live") == [Route("acme/two", [TWO])]
+    # A stand-in that is not offered is none.
+    assert engines.routes("acme/three", "live") == [Route("acme/three", [alone])]
+
+
+def entry(fallback: str | None = None) -> ModelSettings:
+    return ModelSettings(title="One", price=Credits(1), provider="p", fallback=fallback)
 
 
 def test_a_channel_closes_after_failures_in_a_row_and_one_probe_keeps_the_others_away() -> None:

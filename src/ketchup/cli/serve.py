@@ -191,11 +191,12 @@ def _print_ready(started: Started) -> None:
     if started.first_start is None:
         return
     key = started.first_start.key
+    model = next((model.id for model in started.runtime.catalog), "MODEL")
     print(
         f"\nYour first API key, shown only once:\n\n  {key}\n\nTry it:\n\n"
         f"  curl {started.base_url}/api/image/gen \\\n"
         f"    -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n"
-        """    -d '{"model":"google/gempix2","prompt":"a red boat on the sea at sunset"}'\n\n"""
+        f"""    -d '{{"model":"{model}","prompt":"a red boat on the sea at sunset"}}'\n\n"""
         f"  curl -H 'Authorization: Bearer {key}' \\\n"
         f"    '{started.base_url}/api/task/query?task_id=TASK_ID'\n",
         flush=True,

@@ -156,16 +156,19 @@ class Egress(Group):
 
 
 class Gemini(Group):
-    """Google's image models. With a key, they render Google's models in place of the studio."""
+    """Google's image models. With a key, they render Google's models."""
 
     api_key: kinds.UpstreamKey | None = Field(
         None, description="The key; also read from GEMINI_API_KEY or GOOGLE_API_KEY."
     )
     base_url: kinds.WebAddress = Field(
         "https://generativelanguage.googleapis.com",
-        description="Where the API is; also read from GOOGLE_GEMINI_BASE_URL.",
+        description="Where the API is, for channels too that do not say; also read from "
+        "GOOGLE_GEMINI_BASE_URL.",
     )
-    api_version: kinds.ApiVersion = Field("v1beta", description="The version of the API.")
+    api_version: kinds.ApiVersion = Field(
+        "v1beta", description="The version of the API, for channels too."
+    )
 
 
 class OpenAI(Group):
@@ -176,7 +179,8 @@ class OpenAI(Group):
     )
     base_url: kinds.WebAddress = Field(
         "https://api.openai.com/v1",
-        description="Where the API is, with its version; also read from OPENAI_BASE_URL.",
+        description="Where the API is, with its version, for channels too that do not say; also "
+        "read from OPENAI_BASE_URL.",
     )
 
 
@@ -227,7 +231,8 @@ class ModelSettings(Group):
     provider: kinds.Text = Field(
         "auto",
         description="The engine that renders it: `studio`, `gemini` or `openai`; `auto` is that of "
-        "the model's maker when it has a key, and else the studio. Channels that serve the model "
+        "the model's maker when it has a key; without one, the studio as long as no other engine "
+        "is set up at all, and then none: the model is not offered. Channels that serve the model "
         "take its place.",
     )
     fallback: kinds.ModelId | None = Field(
@@ -266,7 +271,7 @@ class ChannelSettings(Group):
     provider: kinds.ProviderName = Field(description="The kind of engine.")
     models: kinds.Served = Field(description="The models that it serves.")
     base_url: kinds.WebAddress | None = Field(
-        None, description="Where the engine is; by default Google's or OpenAI's own address."
+        None, description="Where the engine is; by default `gemini.base_url` or `openai.base_url`."
     )
     key: kinds.UpstreamKey | None = Field(None, description="The engine's key, if it wants one.")
     key_env: kinds.Text | None = Field(

@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -136,6 +137,17 @@ class Egress:
                 retry_after=self._retry_after(_header(response, b"retry-after")),
                 duration=self._clock.monotonic() - started,
             )
+
+    def trusting(self, url: str) -> Egress:
+        """Return one that also reads from this URL's origin, which the operator named.
+
+        Redirects from there are judged like any. It shares all the rest, and is closed with this.
+        Raises BadUrl.
+        """
+        target = parse_url(url)
+        trusting = copy(self)
+        trusting._backend = self._backend.trusting(target.host, target.port)  # noqa: SLF001 our own
+        return trusting
 
     async def close(self) -> None:
         """Let go of the resolver's threads. May be called twice."""

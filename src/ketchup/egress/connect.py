@@ -56,12 +56,23 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     """Opens TCP connections to judged addresses only."""
 
     def __init__(
-        self, resolver: Resolver, allow: Collection[Network], ports: Collection[int]
+        self,
+        resolver: Resolver,
+        allow: Collection[Network],
+        ports: Collection[int],
+        *,
+        trusted: Collection[tuple[str, int]] = (),
     ) -> None:
         self._resolver = resolver
         self._allow = allow
         self._ports = ports
+        self._trusted = frozenset(trusted)
         self._dial = httpcore2.AnyIOBackend()
+
+    def trusting(self, host: str, port: int) -> GuardedBackend:
+        """Return one that also lets this host and port pass, whatever addresses it has."""
+        trusted = {*self._trusted, (host, port)}
+        return GuardedBackend(self._resolver, self._allow, self._ports, trusted=trusted)
 
     @override
     async def connect_tcp(
@@ -123,7 +134,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         address = parse(answer)
         if address is None:
             raise Blocked(f"{host} resolves to {answer}, which is no plain address")
-        if any(address in net for net in self._allow):
+        if (host, port) in self._trusted or any(address in net for net in self._allow):
             return address
         if not is_public(address):
             raise Blocked(f"{host} resolves to {address}, which is not public")

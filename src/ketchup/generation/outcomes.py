@@ -15,8 +15,10 @@ from ketchup.generation.finish import failed_end
 from ketchup.generation.routing import GivenUp, Unknown, Wait
 from ketchup.generation.start import Sent
 from ketchup.providers.base import (
+    AnswerLost,
     GeneratedImage,
     Misconfigured,
+    NotServed,
     ProviderError,
     RateLimited,
     Refused,
@@ -108,13 +110,25 @@ def delivered(images: Sequence[GeneratedImage], wanted: int, sent: Sent) -> Succ
 
 def after(sent: Sent, error: Exception) -> Outcome:
     """Say what becomes of a task whose channel raised this."""
-    if isinstance(error, Misconfigured) or (isinstance(error, FREE) and sent.has_others):
+    if is_out(error) or _may_move(sent, error):
         return Elsewhere(f"{type(error).__name__}: {error}")
     outcome = judged(error)
     is_settled = isinstance(error, (*FREE, Refused))
     if is_settled or sent.chosen.channel.unknown is Unknown.RESUBMIT:
         return outcome
     return NobodyKnows(f"{type(error).__name__}: {error}")
+
+
+def is_out(error: Exception) -> bool:
+    """Whether an error is about its whole channel, until an operator acts."""
+    return isinstance(error, Misconfigured) and not isinstance(error, NotServed)
+
+
+def _may_move(sent: Sent, error: Exception) -> bool:
+    # The channels of a stand-in are asked when its model's own are out, which one task's absence
+    # from one of them does not make them.
+    others = sent.has_peers if isinstance(error, NotServed) else sent.has_others
+    return others and isinstance(error, FREE)
 
 
 def judged(error: Exception) -> Failed | Retry:
@@ -124,10 +138,17 @@ def judged(error: Exception) -> Failed | Retry:
             return Failed(str(error), f"{error.problem.name}: {error.detail}")
         case Refused():
             return Failed(error.reason, f"refused by the engine: {error}")
+        case NotServed(reason=str() as reason):
+            return Failed(reason, f"not served by the engine: {error}")
         case RateLimited():
             return Retry(f"rate limited: {error}", error.retry_after)
         case _:
-            return Retry(f"{type(error).__name__}: {error}")
+            return Retry(f"{type(error).__name__}: {error}", pause_of(error))
+
+
+def pause_of(error: Exception) -> float | None:
+    """Return how long an engine asked us to stay away, in seconds."""
+    return error.retry_after if isinstance(error, (RateLimited, AnswerLost)) else None
 
 
 def wasted(outcome: Outcome, detail: str) -> Failed | Retry:

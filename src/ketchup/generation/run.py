@@ -73,9 +73,8 @@ from ketchup.providers.base import (
     ImageFormat,
     ImageRequest,
     ImageSize,
-    Misconfigured,
+    NotServed,
     Provider,
-    RateLimited,
     ReferenceImage,
     Refused,
 )
@@ -300,14 +299,16 @@ class Runner:
         channel = sent.chosen.channel
         if isinstance(error, Refused):
             return outcomes.after(sent, error)
+        # What a request brought about itself says nothing of how the channel is.
+        is_theirs = isinstance(error, NotServed) and error.reason is not None
 
         def learn(conn: Connection) -> bool:
             now = db.now(conn, self._clock)
             is_news = False
-            if isinstance(error, Misconfigured):
+            if outcomes.is_out(error):
                 is_news = channels.take_out(conn, channel.name, str(error), now)
-            else:
-                pause = error.retry_after if isinstance(error, RateLimited) else None
+            elif not is_theirs:
+                pause = outcomes.pause_of(error)
                 channels.record_failure(conn, channel.name, now, retry_after=pause)
             if isinstance(error, FREE):
                 tasks.forget_cost(conn, attempt)

@@ -41,6 +41,8 @@ class Sent:
     was_well: bool
     has_others: bool
     """Whether there are channels that this task has not tried."""
+    has_peers: bool
+    """Whether some of these serve the model that was chosen."""
 
 
 def peek(conn: Connection, one: Start, now: Micros, random: Random) -> Wait | GivenUp | None:
@@ -136,7 +138,9 @@ def _decide(
     was_well = journalled is None and room.states[name].is_well
     if journalled is None:
         room.take(chosen.channel, images, now)
-    return Sent(chosen, was_well, bool(by_name.keys() - {name, *sent.values()}))
+    fresh = by_name.keys() - {name, *sent.values()}
+    has_peers = any(by_name[one].model == chosen.model for one in fresh)
+    return Sent(chosen, was_well, bool(fresh), has_peers)
 
 
 def _wait(one: Start, wait: Wait, room: _Room, now: Micros) -> Wait | GivenUp:

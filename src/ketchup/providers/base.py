@@ -7,6 +7,7 @@ ProviderError
 ├── AnswerLost      the answer broke off or is of no use; it may have been rendered and charged
 │   └── TimedOut    no answer in time
 └── Misconfigured   our own credentials or settings are wrong; an operator must act
+    └── NotServed   it has no such model or no such way in; it may well serve other tasks
 
 A provider returns exactly `count` images that can be decoded, or raises; who does not trust an
 upstream decodes what it sends. A provider keeps nothing: the same request may come again after a
@@ -202,7 +203,12 @@ class AnswerLost(ProviderError):
     """The request was sent, and no answer that can be used came back.
 
     Trying again is safe for the customer, who pays once; the operator may be charged twice.
+    `retry_after` is in seconds, when a part of the work was asked to wait.
     """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class TimedOut(AnswerLost):
@@ -211,6 +217,17 @@ class TimedOut(AnswerLost):
 
 class Misconfigured(ProviderError):
     """Our credentials or settings are wrong."""
+
+
+class NotServed(Misconfigured):
+    """This task is not served here, which says nothing of others. Nothing was rendered.
+
+    `reason` is a sentence for the customer when the request itself is why; None when it is not.
+    """
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Provider(Protocol):

@@ -27,6 +27,7 @@ from ketchup.providers.base import (
     ImageRequest,
     ImageSize,
     Misconfigured,
+    NotServed,
     Progress,
     ProviderError,
     Refused,
@@ -175,7 +176,7 @@ class GeminiProvider:
             answer = await self._upstream.post(path, body, "application/json")
             if answer.status != _NOT_FOUND:
                 return await self._picture(answer)
-        raise Misconfigured(f"{model}: the upstream has none of {', '.join(names)}")
+        raise NotServed(f"{model}: the upstream has none of {', '.join(names)}")
 
     async def _picture(self, answer: Answer) -> GeneratedImage:
         if answer.status != _OK:

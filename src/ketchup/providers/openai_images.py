@@ -24,6 +24,7 @@ from ketchup.providers.base import (
     GeneratedImage,
     ImageRequest,
     Misconfigured,
+    NotServed,
     Progress,
     ProviderError,
     Refused,
@@ -44,6 +45,7 @@ from ketchup.providers.waiting import unless
 
 REFUSED: Final = "The request was refused by the model's safety rules."
 NO_IMAGE: Final = "The model returned no image; another prompt may help."
+NO_EDITS: Final = "This model takes no reference images."
 
 OPENAI: Final = "https://api.openai.com/v1"
 
@@ -53,6 +55,9 @@ Fetch = Callable[[str], Awaitable[bytes]]
 _OK: Final = 200
 _MAKER: Final = "openai/"
 _BLOCKED: Final = frozenset({"moderation_blocked", "content_policy_violation"})
+# What OpenAI and vLLM say of a model that is not there, and of no path.
+_NO_MODEL: Final = frozenset({"model_not_found", "NotFoundError"})
+_NO_PATH: Final = frozenset({404, 405, 501})
 _OUT_OF_MONEY: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
 
@@ -149,6 +154,8 @@ class OpenAIImagesProvider:
         if request.references:
             form, content_type = _form(fields, request, self._settings.image_field)
             answer = await self._upstream.post("/images/edits", form, content_type, key)
+            if answer.status in _NO_PATH and not _misses_model(answer):
+                raise NotServed(f"images/edits: {answer.told()}", reason=NO_EDITS)
         else:
             body = msgspec.json.encode(fields)
             path = "/images/generations"
@@ -215,6 +222,11 @@ def _form(fields: Mapping[str, Any], request: ImageRequest, name: str) -> tuple[
         out += reference.data + b"\r\n"
     out += f"--{boundary}--\r\n".encode()
     return bytes(out), f"multipart/form-data; boundary={boundary}"
+
+
+def _misses_model(answer: Answer) -> bool:
+    failure = answer.error(_Failure)
+    return failure is not None and bool({failure.error.code, failure.error.type} & _NO_MODEL)
 
 
 def _failure(answer: Answer) -> ProviderError:

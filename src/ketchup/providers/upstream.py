@@ -24,7 +24,7 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -38,6 +38,7 @@ from ketchup.providers.base import (
     AnswerLost,
     GeneratedImage,
     Misconfigured,
+    NotServed,
     ProviderError,
     RateLimited,
     Refused,
@@ -54,6 +55,7 @@ MEBIBYTE: Final = 1024 * 1024
 LONGEST_PAUSE: Final = 3600.0
 _TOLD: Final = 300
 _OK: Final = 200
+_NO_KEY: Final = 401
 _MASK: Final = "***"
 # Bytes or characters of a picture that are read without a thread of their own.
 _AT_ONCE: Final = 256 * 1024
@@ -211,7 +213,10 @@ def failure_of(answer: Answer, message: str, retry_after: float | None = None) -
         case 429:
             return RateLimited(message, retry_after=_bounded(retry_after, answer))
         case 401 | 403 | 404 | 405:
-            return Misconfigured(message)
+            # Without a key nothing works. The others may be of one model or path alone: what they
+            # say of the whole channel, the breaker finds out.
+            kind = Misconfigured if answer.status == _NO_KEY else NotServed
+            return kind(message)
         case status if 300 <= status < 400:  # noqa: PLR2004 redirects
             return Misconfigured(f"a redirect to {answer.headers.get('location')!r}: {message}")
         case 408 | 502 | 504:
@@ -278,8 +283,14 @@ async def all_of(call: Callable[[int], Coroutine[Any, Any, T]], count: int) -> l
     # What only says that its own call was free must not hide another one that was charged.
     worst = min([e for e in errors if not isinstance(e, _FREE)] or errors, key=_rank)
     if isinstance(worst, _FREE) and len(errors) < count:
-        raise AnswerLost(f"{len(errors)} of {count} pictures are missing: {worst}") from worst
+        told = f"{len(errors)} of {count} calls brought nothing: {worst}"
+        raise AnswerLost(told, retry_after=_pause(errors)) from worst
     raise worst
+
+
+def _pause(errors: Sequence[BaseException]) -> float | None:
+    asked = [e.retry_after for e in errors if isinstance(e, RateLimited)]
+    return max((pause for pause in asked if pause is not None), default=None)
 
 
 # What proves that its own call was not charged.

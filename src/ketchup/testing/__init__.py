@@ -5,7 +5,17 @@ pictures, counts what it would have charged for, and fails in the ways that they
 """
 
 from ketchup.testing.asked import Asked, Dialect
-from ketchup.testing.faults import Fault, Held, Limited, Slow, Step
+from ketchup.testing.faults import Fault, Held, Limited, Slow, Step, script_of
 from ketchup.testing.upstream import FakeUpstream
 
-__all__ = ["Asked", "Dialect", "FakeUpstream", "Fault", "Held", "Limited", "Slow", "Step"]
+__all__ = [
+    "Asked",
+    "Dialect",
+    "FakeUpstream",
+    "Fault",
+    "Held",
+    "Limited",
+    "Slow",
+    "Step",
+    "script_of",
+]

@@ -45,6 +45,10 @@ class Dialect(Protocol):
         """Answer with pictures in base64."""
         ...
 
+    def file(self, request: Request) -> Answer | None:
+        """Answer with a picture that was given by its address; None for any other path."""
+        ...
+
     def failure(self, fault: Fault, asked: Asked) -> Answer | None:
         """Answer with a fault; None for one that is made of a right answer."""
         ...

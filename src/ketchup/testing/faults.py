@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 
 class Fault(StrEnum):
@@ -94,3 +95,24 @@ class Held:
 
 Step: TypeAlias = Fault | Limited | Slow | Held | None
 """What becomes of one request; None is a right answer."""
+
+_SHORT: Final[Mapping[str, Step]] = {
+    "ok": None,
+    "slow": Slow(1.0),
+    "refusal": Fault.PROMPT_BLOCKED,
+    "401": Fault.BAD_KEY,
+    "404": Fault.MODEL_GONE,
+    "429": Limited(header="1", retry_info="1s"),
+    "500": Fault.BROKEN,
+    "503": Fault.OVERLOADED,
+    "504": Fault.GATEWAY_TIMEOUT,
+}
+WORDS: Final = (*_SHORT, *Fault)
+
+
+def script_of(text: str) -> Sequence[Step]:
+    """Read steps such as `429,slow,huge,ok`, in order. Raises ValueError for an unknown word."""
+    words = [word.strip().lower().replace("-", "_") for word in text.split(",") if word.strip()]
+    if unknown := [word for word in words if word not in WORDS]:
+        raise ValueError(f"{unknown[0]} is unknown; there is {', '.join(WORDS)}")
+    return [_SHORT[word] if word in _SHORT else Fault(word) for word in words]

@@ -55,6 +55,10 @@ class Gemini:
         ]
         return _candidates(asked, "STOP", [_DRAFT, {"text": "Here it is."}, *inline])
 
+    def file(self, request: Request) -> Answer | None:  # noqa: ARG002 see Dialect
+        """Nothing: its pictures are in its answers."""
+        return None
+
     def failure(self, fault: Fault, asked: Asked) -> Answer | None:
         """Answer as the engine words it."""
         match fault:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from ketchup.testing.asked import Asked
 from ketchup.testing.faults import Fault, Limited
 from ketchup.testing.http import Answer, Part, Request, json_answer, read_form
 
-_GENERATIONS: Final = "/v1/images/generations"
-_EDITS: Final = "/v1/images/edits"
+GENERATIONS: Final = "/v1/images/generations"
+EDITS: Final = "/v1/images/edits"
 _SIZE: Final = re.compile(r"([0-9]{2,5})x([0-9]{2,5})")
 _SMALLER: Final = 8
 _BLOCKED: Final = (
@@ -34,24 +36,33 @@ _ERRORS: Final[Mapping[Fault, tuple[int, str, str | None, str]]] = {
 class OpenAI:
     """See `Dialect`. `image_fields` are the names that an edit's pictures may have.
 
+    `paths` are those that it knows: some compatible servers have no edits.
+
     With `as_urls` it answers with addresses below itself instead of base64, as some compatible
     servers do.
     """
 
-    def __init__(self, *, image_fields: Sequence[str] = ("image[]", "image")) -> None:
+    def __init__(
+        self,
+        *,
+        image_fields: Sequence[str] = ("image[]", "image"),
+        paths: Sequence[str] = (GENERATIONS, EDITS),
+    ) -> None:
         self._image_fields = image_fields
+        self._paths = paths
         self.as_urls: str | None = None
         """Where the pictures can be fetched; None for base64."""
+        self._files: dict[str, Answer] = {}
 
     def understands(self, request: Request) -> bool:
-        """Whether the path is one of the two."""
-        return request.method == "POST" and request.path in {_GENERATIONS, _EDITS}
+        """Whether the path is one of those that it knows."""
+        return request.method == "POST" and request.path in self._paths
 
     def read(self, request: Request) -> Asked:
         """Read JSON, or the form of an edit."""
         pictures: list[Part] = []
         fields: dict[str, Any]
-        if request.path == _EDITS:
+        if request.path == EDITS:
             parts = read_form(request)
             pictures = [part for part in parts if part.filename is not None]
             if not pictures or any(part.name not in self._image_fields for part in pictures):
@@ -80,10 +91,17 @@ class OpenAI:
         """Answer with `b64_json`, or with addresses."""
         data: list[Mapping[str, str]] = [{"b64_json": text} for text in encoded]
         if self.as_urls is not None:
-            data = [
-                {"url": f"{self.as_urls}/{place}.{asked.format}"} for place in range(len(encoded))
-            ]
+            data = [{"url": self._kept(text, asked.format, self.as_urls)} for text in encoded]
         return json_answer(200, {"created": 1, "data": data, "usage": {"total_tokens": 100}})
+
+    def file(self, request: Request) -> Answer | None:
+        """Answer with a picture that was given by its address."""
+        return self._files.get(request.path)
+
+    def _kept(self, text: str, kind: str, below: str) -> str:
+        address = f"{below}/{len(self._files)}.{kind}"
+        self._files[urlsplit(address).path] = Answer(200, base64.b64decode(text), f"image/{kind}")
+        return address
 
     def failure(self, fault: Fault, asked: Asked) -> Answer | None:  # noqa: ARG002 see Dialect
         """Answer as the engine words it."""

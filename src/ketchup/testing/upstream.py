@@ -23,7 +23,7 @@ _BLOCK: Final = b" " * 65_536
 _TRICKLE_SECONDS: Final = 0.05
 _LIMIT: Final = 64 * 1024
 # What a real engine does on a bad day. Those that ask for an operator are not among them.
-_BY_CHANCE: Final[Sequence[Step]] = (
+BY_CHANCE: Final[Sequence[Step]] = (
     Fault.BROKEN,
     Fault.OVERLOADED,
     Fault.HTML,
@@ -32,7 +32,12 @@ _BY_CHANCE: Final[Sequence[Step]] = (
     Fault.TRUNCATED,
     Fault.HALF_BASE64,
     Fault.GATEWAY_TIMEOUT,
+    Fault.PROMPT_BLOCKED,
+    Fault.DUPLICATE,
+    Fault.HUGE,
+    Fault.WRONG_TYPE,
     Limited(header="1", retry_info="1s"),
+    Slow(1.0),
 )
 
 
@@ -152,7 +157,8 @@ class FakeUpstream:
         """Answer one request, and say whether the connection can take another."""
         dialect = next((d for d in self._dialects if d.understands(request)), None)
         if dialect is None:
-            return await _send(writer, Answer(404, b"not found", "text/plain"))
+            files = (found for d in self._dialects if (found := d.file(request)))
+            return await _send(writer, next(files, Answer(404, b"not found", "text/plain")))
         try:
             asked = dialect.read(request)
         except (ValueError, KeyError, TypeError) as error:
@@ -171,7 +177,7 @@ class FakeUpstream:
         if self._script:
             return self._script.popleft()
         if self._random.random() < self._chance:
-            return self._random.choice(_BY_CHANCE)
+            return self._random.choice(BY_CHANCE)
         return None
 
     async def _act(
