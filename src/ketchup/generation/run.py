@@ -363,7 +363,7 @@ class Runner:
         end = End(lease.attempt, images=keys, consumed=lease.price, reason=None)
         try:
             await self._store_and_end(lease, made, end, pictures, bound)
-        except BaseException:
+        except (asyncio.CancelledError, Exception):
             # Cancelled, or an end that crashed: it may have been written all the same.
             await self._stored.forget(end, keys)
             raise
