@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
 from ketchup import credits, migrations, telemetry, workspaces
 from ketchup.clock import Clock, SystemClock
-from ketchup.config import ChannelSettings, ModelSettings, Settings, SettingsError
+from ketchup.config import Settings, SettingsError
 from ketchup.data_folder import DataFolder, paths
 from ketchup.db import (
     Bell,
@@ -36,7 +36,7 @@ from ketchup.db import (
     metadata,
 )
 from ketchup.egress import Egress, EgressError
-from ketchup.engines import DIFFUSERS, GEMINI, OPENAI, STUDIO, build_engines, built_as
+from ketchup.engines import STUDIO
 from ketchup.generation import (
     Chores,
     Engines,
@@ -50,11 +50,10 @@ from ketchup.generation import (
     Wakeup,
     allowance_of,
 )
-from ketchup.generation.routing import Channel, Unknown
 from ketchup.ids import WorkerId, WorkspaceId, name_bits
+from ketchup.offers import Providers, offers_of
 from ketchup.provenance.finisher import Finisher
-from ketchup.providers.base import Provider
-from ketchup.providers.catalog import Catalog, catalog_from
+from ketchup.providers.catalog import Catalog
 from ketchup.references import Decoder, References
 from ketchup.storage import Bucket, BucketStorage, DiskStorage, Storage, reference_key
 from ketchup.webhooks import Sender, SenderSettings
@@ -64,19 +63,6 @@ if TYPE_CHECKING:
     from ketchup.provenance.signer import Credential
 
 log = telemetry.logger(__name__)
-
-_AUTO: Final = "auto"
-_Providers: TypeAlias = Mapping[str, Provider]
-_Served: TypeAlias = dict[str, list[Channel]]
-_MAKERS: Final = {"google": GEMINI, "openai": OPENAI}
-_KEYS: Final = {GEMINI: "GEMINI_API_KEY", OPENAI: "OPENAI_API_KEY"}
-# A request to Google or OpenAI that nobody knows the end of may have been paid; one to our own
-# renderer costs time.
-_POLICIES: Final = {
-    STUDIO: Unknown.RESUBMIT,
-    GEMINI: Unknown.FAIL_AND_RELEASE,
-    OPENAI: Unknown.FAIL_AND_RELEASE,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +191,7 @@ async def open_runtime(
     *,
     base_url: str,
     clock: Clock | None = None,
-    providers: _Providers | None = None,
+    providers: Providers | None = None,
 ) -> AsyncIterator[Runtime]:
     """Build everything on a data folder and a migrated database, and close it at the end.
 
@@ -231,7 +217,7 @@ async def open_runtime(
         closing.push_async_callback(decoder.close)
         finisher = await _finisher(settings, folder, clock)
         closing.push_async_callback(finisher.close)
-        engines = _engines(settings, egress, providers)
+        engines = offers_of(settings, egress, providers, processes=_concurrency(settings) or 1)
         for provider in engines.providers.values():
             closing.push_async_callback(provider.close)
 
@@ -360,99 +346,6 @@ def _credential(settings: Settings, folder: DataFolder, clock: Clock) -> Credent
     if given.certificate and given.key:
         return load(given.certificate, given.key, clock)
     return load_or_make(folder.path, clock, settings.provenance.organisation)
-
-
-def _engines(settings: Settings, egress: Egress, providers: _Providers | None) -> Engines:
-    if providers is None:
-        providers = build_engines(settings, egress, processes=_concurrency(settings) or 1)
-    catalog = catalog_from(_offered(settings, providers))
-    for model in catalog:
-        if model.provider not in providers:
-            raise SettingsError([_no_engine(model.id, model.provider, providers)])
-    live = _channels_by_model(settings, catalog, providers)
-    test = _serving(settings, providers, "test")
-    return Engines(catalog, providers, live, test, test_provider=STUDIO)
-
-
-def _offered(settings: Settings, providers: _Providers) -> dict[str, ModelSettings]:
-    """Return the models that something renders, each with the name of its engine.
-
-    The studio never stands in for an engine: once there is any, it draws only what it is named for.
-    """
-    served = _serving(settings, providers, "live")
-    is_alone = not _has_engine(settings, providers)
-    offered = {}
-    for name, model in settings.models.items():
-        engine = _engine_of(name, model, providers)
-        if engine is None and (is_alone or name in served):
-            engine = STUDIO
-        if engine is None:
-            remedy = f'give it a channel, or set models."{name}".provider = "studio"'
-            log.warning("MODEL NOT OFFERED: nothing renders it", model=name, remedy=remedy)
-        else:
-            offered[name] = model.model_copy(update={"provider": engine})
-    return offered
-
-
-def _has_engine(settings: Settings, providers: _Providers) -> bool:
-    """Whether any engine but the studio is set up for live tasks."""
-    live = (given for given in settings.channels.values() if given.environment == "live")
-    has_channel = any(given.provider != STUDIO for given in live)
-    return has_channel or any(engine in providers for engine in _KEYS)
-
-
-def _channels_by_model(settings: Settings, catalog: Catalog, providers: _Providers) -> _Served:
-    """Return who renders each model: the channels that say so, else the engine of its provider."""
-    served = _serving(settings, providers, "live")
-    alone = {
-        model.id: [Channel(model.provider, model.provider, unknown=_POLICIES[model.provider])]
-        for model in catalog
-        if model.id not in served and model.provider in _POLICIES
-    }
-    return {**alone, **served}
-
-
-def _serving(settings: Settings, providers: _Providers, environment: str) -> _Served:
-    """Return the channels of an environment, by the models that they serve."""
-    served: _Served = {}
-    for name, given in settings.channels.items():
-        if given.environment == environment:
-            for model in given.models:
-                served.setdefault(model, []).append(_channel(name, given, providers))
-    return served
-
-
-def _channel(name: str, given: ChannelSettings, providers: _Providers) -> Channel:
-    is_ours = given.base_url is not None or given.provider in {STUDIO, DIFFUSERS}
-    is_paid = given.cost or not is_ours
-    by_default = Unknown.FAIL_AND_RELEASE if is_paid else Unknown.RESUBMIT
-    own = built_as(name)
-    return Channel(
-        name=name,
-        # A test brings its own engines, under the names of their kinds.
-        provider=own if own in providers else given.provider,
-        priority=given.priority,
-        weight=given.weight,
-        images_in_flight=given.images_in_flight,
-        images_per_minute=given.images_per_minute,
-        cost=given.cost,
-        unknown=by_default if given.unknown == _AUTO else Unknown(given.unknown),
-    )
-
-
-def _engine_of(name: str, model: ModelSettings, providers: _Providers) -> str | None:
-    """Return the engine that is named for a model, or its maker's; None without either."""
-    if model.provider != _AUTO:
-        return model.provider
-    maker = _MAKERS.get(name.partition("/")[0])
-    return maker if maker in providers else None
-
-
-def _no_engine(model: str, provider: str, providers: _Providers) -> str:
-    if provider in _KEYS:
-        return f"models.{model}.provider: {provider} has no key; set {_KEYS[provider]}"
-    known = ", ".join(sorted(providers))
-    return f"models.{model}.provider: {provider} is unknown; there is {known}"
 
 
 def _sender_maker(

@@ -8,8 +8,7 @@ from random import Random
 from ketchup.channels import FAILURES, LONGEST_PAUSE, State
 from ketchup.clock import Micros
 from ketchup.config import ModelSettings
-from ketchup.generation.routing import Channel, Chosen, Route, choose, gives_up_at
-from ketchup.generation.run import Engines
+from ketchup.generation.routing import Channel, Chosen, Engines, Route, choose, gives_up_at
 from ketchup.money import Credits
 from ketchup.providers.catalog import catalog_from
 from tests.support.engines import ScriptedProvider

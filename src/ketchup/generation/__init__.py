@@ -23,7 +23,8 @@ from ketchup.generation.finishing import Finishing
 from ketchup.generation.inputs import Inputs
 from ketchup.generation.plans import allowance_of, set_plan
 from ketchup.generation.results import Results, expires_at
-from ketchup.generation.run import Engines, Runner, RunRules
+from ketchup.generation.routing import Engines
+from ketchup.generation.run import Runner, RunRules
 from ketchup.generation.submit import Accepted, Decision, GenerationRequest, Submitter
 from ketchup.generation.wakeup import Wakeup
 

@@ -8,13 +8,16 @@ A model may name another one, which is asked only when all its own channels are 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
 from typing import Final, Protocol
 
 from ketchup.clock import Micros, after
 from ketchup.money import Credits
+from ketchup.providers.base import Provider
+from ketchup.providers.catalog import Catalog
+from ketchup.workspaces import Environment
 
 _NOTHING: Final = Credits(0)
 FULL_SECONDS: Final = 0.5
@@ -69,6 +72,52 @@ class Route:
 
     model: str
     channels: Sequence[Channel]
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """What renders: the catalogue's models, the channels that serve each, and their providers.
+
+    A model without channels of its own has its provider as its only one, without limits. What keys
+    for tests ask for never goes to any of these: it has channels of its own, or the one provider
+    that costs nothing.
+    """
+
+    catalog: Catalog
+    providers: Mapping[str, Provider]
+    channels: Mapping[str, Sequence[Channel]] = field(default_factory=dict)
+    test_channels: Mapping[str, Sequence[Channel]] = field(default_factory=dict)
+    test_provider: str | None = None
+
+    def routes(self, model: str, environment: str) -> list[Route]:
+        """Return where a model may be rendered, the model that stands in for it last."""
+        if environment != Environment.LIVE:
+            return self._test_routes(model)
+        found = self.catalog.find(model)
+        if found is None:
+            return []
+        names = [found.id] if found.fallback is None else [found.id, found.fallback]
+        routes = [Route(name, self._channels_of(name)) for name in names]
+        return [route for route in routes if route.channels]
+
+    def _test_routes(self, model: str) -> list[Route]:
+        found = self.catalog.find(model)
+        if found is None:
+            return []
+        # A name that no setting can give: its failures close no live channel.
+        name = f"test:{self.test_provider}"
+        alone = () if self.test_provider is None else (Channel(name, self.test_provider),)
+        own = self.test_channels.get(found.id, alone)
+        usable = [channel for channel in own if channel.provider in self.providers]
+        return [Route(found.id, usable)] if usable else []
+
+    def _channels_of(self, model: str) -> Sequence[Channel]:
+        found = self.catalog.find(model)
+        if found is None:
+            return ()
+        alone = (Channel(found.provider, found.provider),)
+        own = self.channels.get(found.id, alone)
+        return [channel for channel in own if channel.provider in self.providers]
 
 
 @dataclass(frozen=True, slots=True)

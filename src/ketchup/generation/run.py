@@ -14,7 +14,7 @@ import asyncio
 import os
 import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from types import MappingProxyType
@@ -61,7 +61,7 @@ from ketchup.generation.outcomes import (
     wasted,
 )
 from ketchup.generation.results import Results
-from ketchup.generation.routing import Channel, GivenUp, Route, Wait
+from ketchup.generation.routing import Engines, GivenUp, Wait
 from ketchup.generation.start import Sent, Start, peek, start
 from ketchup.generation.stored import Stored, whole
 from ketchup.ids import Entropy, WorkerId
@@ -74,11 +74,9 @@ from ketchup.providers.base import (
     ImageRequest,
     ImageSize,
     NotServed,
-    Provider,
     ReferenceImage,
     Refused,
 )
-from ketchup.providers.catalog import Catalog
 from ketchup.providers.memory import Memory, Share
 from ketchup.storage import Storage
 from ketchup.tasks import Attempt, End, Lease, LeaseLost
@@ -103,52 +101,6 @@ class RunRules:
     timeout_seconds: float = 300.0
     patience_seconds: float = 1800.0
     """How long a task waits while all channels that could render it are out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Engines:
-    """What renders: the catalogue's models, the channels that serve each, and their providers.
-
-    A model without channels of its own has its provider as its only one, without limits. What keys
-    for tests ask for never goes to any of these: it has channels of its own, or the one provider
-    that costs nothing.
-    """
-
-    catalog: Catalog
-    providers: Mapping[str, Provider]
-    channels: Mapping[str, Sequence[Channel]] = field(default_factory=dict)
-    test_channels: Mapping[str, Sequence[Channel]] = field(default_factory=dict)
-    test_provider: str | None = None
-
-    def routes(self, model: str, environment: str) -> list[Route]:
-        """Return where a model may be rendered, the model that stands in for it last."""
-        if environment != Environment.LIVE:
-            return self._test_routes(model)
-        found = self.catalog.find(model)
-        if found is None:
-            return []
-        names = [found.id] if found.fallback is None else [found.id, found.fallback]
-        routes = [Route(name, self._channels_of(name)) for name in names]
-        return [route for route in routes if route.channels]
-
-    def _test_routes(self, model: str) -> list[Route]:
-        found = self.catalog.find(model)
-        if found is None:
-            return []
-        # A name that no setting can give: its failures close no live channel.
-        name = f"test:{self.test_provider}"
-        alone = () if self.test_provider is None else (Channel(name, self.test_provider),)
-        own = self.test_channels.get(found.id, alone)
-        usable = [channel for channel in own if channel.provider in self.providers]
-        return [Route(found.id, usable)] if usable else []
-
-    def _channels_of(self, model: str) -> Sequence[Channel]:
-        found = self.catalog.find(model)
-        if found is None:
-            return ()
-        alone = (Channel(found.provider, found.provider),)
-        own = self.channels.get(found.id, alone)
-        return [channel for channel in own if channel.provider in self.providers]
 
 
 class Runner:
