@@ -25,6 +25,10 @@ Providers: TypeAlias = Mapping[str, Provider]
 _Served: TypeAlias = dict[str, list[Channel]]
 _MAKERS: Final = {"google": GEMINI, "openai": OPENAI}
 _KEYS: Final = {GEMINI: "GEMINI_API_KEY", OPENAI: "OPENAI_API_KEY"}
+# What OpenAI's key alone adds to the catalogue: the contract's own models are all Google's.
+_OPENAIS_MODELS: Final = {
+    "openai/gpt-image-2": ModelSettings.model_validate({"title": "GPT Image 2", "price": "1"})
+}
 # A request to Google or OpenAI that nobody knows the end of may have been paid; one to our own
 # renderer costs time.
 _POLICIES: Final = {
@@ -60,7 +64,8 @@ def _offered(settings: Settings, providers: Providers) -> dict[str, ModelSetting
     served = _serving(settings, providers, "live")
     is_alone = not _has_engine(settings, providers)
     offered = {}
-    for name, model in settings.models.items():
+    models = (_OPENAIS_MODELS if OPENAI in providers else {}) | dict(settings.models)
+    for name, model in models.items():
         engine = _engine_of(name, model, providers)
         if engine is None and (is_alone or name in served):
             engine = STUDIO

@@ -155,8 +155,9 @@ async def test_the_studio_stands_in_for_no_model_once_there_is_an_engine(
     assert "google/gempix2" in log
 
 
-async def test_openais_models_are_rendered_by_openai(tmp_path: Path) -> None:
-    (tmp_path / "ketchup.toml").write_text(OPENAI_MODEL)
+@pytest.mark.parametrize("settings", ["", OPENAI_MODEL], ids=["key alone", "model"])
+async def test_openais_models_are_rendered_by_openai(tmp_path: Path, settings: str) -> None:
+    (tmp_path / "ketchup.toml").write_text(settings)
     async with FakeUpstream() as upstream:
         environ = {"OPENAI_API_KEY": "a-key", "OPENAI_BASE_URL": f"{upstream.url}/v1"}
         data = await served(tmp_path, environ, "openai/gpt-image-2")
