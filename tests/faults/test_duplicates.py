@@ -86,15 +86,17 @@ async def test_a_server_that_forgets_its_keys_is_found_out(
 async def test_processes_that_forget_each_others_keys_are_found_out(
     deploy: Deploy, tmp_path: Path, random: Random
 ) -> None:
-    package = seeded(
-        tmp_path,
-        "generation/submit.py",
-        "    turns = tasks.lock_turns(conn, [s.request.caller.workspace_id for s in submissions])\n",
-        "    turns = tasks.lock_turns(conn, [])\n",
-    )
+    # Both walls: keys are looked up before the lock, and a row of another process is passed over.
+    look = "tasks.find_keys(conn, [s.key for s in submissions if s.key], now)\n"
+    seeded(tmp_path, "generation/submit.py", f"    known = {look}", "    known = early\n")
+    lock = "    turns = tasks.lock_turns("
+    seeded(tmp_path, "generation/submit.py", lock, f"    early = {look}{lock}")
+    insert = "        insert(idempotency),\n"
+    new = '        __import__("ketchup.db").db.insert_new(idempotency),\n'
+    package = seeded(tmp_path, "tasks/admission.py", insert, new)
 
     with deploy("doors", **_ENVIRON, PYTHONPATH=str(package)) as deployment:
-        found = await _complaints(deployment, random, keys=4)
+        found = await _complaints(deployment, random, keys=25)
 
     assert any("answers instead of one" in sentence for sentence in found), found
 
