@@ -57,15 +57,17 @@ def test_workers_that_complain_all_the_time_are_found_out(
     with deployed("pair", tmp_path, server.create_database("ketchup"), **environ) as deployment:
         deployment.start()
         with pytest.raises(AssertionError, match="a chore waits for the store"):
-            _waited_for_at_work(deployment, server, deployment.new_key())
+            _waited_for_at_work(deployment, server, deployment.new_key(), 3 * _AWAY_SECONDS)
 
 
-def _waited_for_at_work(deployment: Deployment, server: PostgresServer, key: str) -> set[str]:
+def _waited_for_at_work(
+    deployment: Deployment, server: PostgresServer, key: str, seconds: float = _AWAY_SECONDS
+) -> set[str]:
     """Take the database from under processes at work and give it back; return what they did."""
     with _client(deployment, key) as client:
         first = _accepted(client)
         server.stop()
-        _refused_for_a_while(client)
+        _refused_for_a_while(client, seconds)
         server.start()
         tasks = {first, _accepted(client)}
         _until(lambda: {_status(client, task) for task in tasks} == {"success"})
@@ -91,9 +93,9 @@ def _waited_for_at_the_start(deployment: Deployment, server: PostgresServer, key
     return {task}
 
 
-def _refused_for_a_while(client: httpx2.Client) -> None:
+def _refused_for_a_while(client: httpx2.Client, seconds: float = _AWAY_SECONDS) -> None:
     """Ask again and again: each time the answer is to come back, and when."""
-    until = monotonic() + _AWAY_SECONDS
+    until = monotonic() + seconds
     while monotonic() < until:
         for answer in (
             client.post("/api/image/gen", json=_ORDER),
