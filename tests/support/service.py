@@ -124,7 +124,14 @@ async def _clients(
 def client_of(base_url: str, token: str | None) -> httpx2.AsyncClient:
     """Return a client of a service; without a token it sends no `Authorization`."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return httpx2.AsyncClient(base_url=base_url, headers=headers, trust_env=False, verify=_NO_TLS)
+    return httpx2.AsyncClient(
+        base_url=base_url,
+        headers=headers,
+        trust_env=False,
+        verify=_NO_TLS,
+        # A busy machine's disk can stand still for seconds. No test waits for this to pass.
+        timeout=DEADLINE_SECONDS,
+    )
 
 
 # Loopback is plain HTTP: reading the machine's certificates for each client takes longer than most
