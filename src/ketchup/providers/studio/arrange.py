@@ -24,6 +24,8 @@ _ON_LAND: Final = (0.56, 0.69, 0.49, 0.76, 0.61)
 _ON_WATER: Final = (0.25, 0.46, 0.15, 0.34, 0.6)
 _ROOM: Final = 0.9
 """The share of the width that things standing together may take."""
+_BORDER: Final = 0.06
+"""The share of the short side at each edge where none of them stands."""
 _PAIR: Final = 2
 _SMALL: Final = 3.0
 """Metres under which a thing steps nearer when it stands beside large ones."""
@@ -104,14 +106,22 @@ def _on_ground(stage: Stage, singles: Sequence[_Single], nearest: Setting) -> li
         near = 0.55 + 0.75 * share if total > 1 else 1.0
         relative = (one.subject.metres / hero.metres) ** 0.36 / (1 + 0.06 * (total - 1))
         heights.append(hero.stature * _measure(stage) * relative * near)
-    room = sum(h * one.subject.breadth for h, one in zip(heights, singles, strict=True))
+    widths = [h * one.subject.breadth for h, one in zip(heights, singles, strict=True)]
     # Two elephants are wider than the picture; what stands alone may reach beyond its edge.
-    fit = min(1.0, stage.width * _ROOM / room) if total > 1 else 1.0
-    slots = _slots(stage, singles, room * fit)
+    fit = min(1.0, stage.width * _ROOM / sum(widths)) if total > 1 else 1.0
+    slots = _slots(stage, singles, sum(widths) * fit)
+    if total > 1:
+        slots = [_inside(stage, x, width * fit) for x, width in zip(slots, widths, strict=True)]
     return [
         one.at((x, stage.ground(share)), height * fit)
         for one, x, share, height in zip(singles, slots, shares, heights, strict=True)
     ]
+
+
+def _inside(stage: Stage, x: float, width: float) -> float:
+    """Move what would be cut off into the picture, and off the bare border of a watercolour."""
+    border = _BORDER * min(stage.width, stage.height) + width / 2
+    return min(max(x, border), max(stage.width - border, border))
 
 
 def _slots(stage: Stage, singles: Sequence[_Single], room: float) -> list[float]:
