@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from ketchup.db import (
     Database,
     Engine,
     Location,
+    News,
     PostgresUrl,
     SqliteFile,
     bell_of,
@@ -102,10 +104,12 @@ class Runtime:
     chores: Chores
     accepted: Wakeup
     """Rung after a commit that let tasks in or made them ready, here."""
-    rung: Wakeup
-    """Rung when a process on this database has let tasks in or ended some."""
     ended: Wakeup
-    """Rung after a commit that ended tasks."""
+    """Rung after a commit that ended tasks, here."""
+    due: Wakeup
+    """Rung after a commit that made deliveries due, here."""
+    elsewhere: Mapping[News, Wakeup]
+    """Rung when another process on this database has done one of these."""
     stopping: Wakeup
     """Rung once, when this process begins to stop."""
     bell: Bell
@@ -226,9 +230,9 @@ async def open_runtime(
         authenticator = Authenticator(database, pepper, clock)
         plans = plans_from(settings.plans, settings.default_plan)
         eraser = Eraser(database, results, clock)
-        accepted, ended, bell = Wakeup(), Wakeup(), bell_of(location)
-        accepted.listen(bell.ring)
-        ended.listen(bell.ring)
+        accepted, ended, due, bell = Wakeup(), Wakeup(), Wakeup(), bell_of(location)
+        for wakeup, news in ((accepted, News.READY), (ended, News.ENDED), (due, News.DUE)):
+            wakeup.listen(partial(bell.ring, news))
         yield Runtime(
             rules=_rules(settings),
             clock=clock,
@@ -257,14 +261,16 @@ async def open_runtime(
                 random=Random(),
                 rules=_run_rules(settings),
                 ended=ended,
+                due=due,
                 ready=accepted,
                 finishing=Finishing(finisher, _drawn_by_rules(engines)),
             ),
             eraser=eraser,
             chores=Chores(database, store, authenticator, plans, clock, eraser, ready=accepted),
             accepted=accepted,
-            rung=Wakeup(),
             ended=ended,
+            due=due,
+            elsewhere={news: Wakeup() for news in News},
             stopping=Wakeup(),
             bell=bell,
             is_alone=isinstance(location, SqliteFile),

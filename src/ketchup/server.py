@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ketchup import tasks
 from ketchup.bootstrap import Runtime
+from ketchup.db import News
 from ketchup.ids import RequestId, RequestIds
 from ketchup.wire import BodyLimits, Pace, Surface, Wire, describe
 from ketchup.wire.files import ImageFiles
@@ -46,7 +47,7 @@ def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
     waiters, stream_waiters = Waiters(runtime.clock), Waiters(runtime.clock)
     for one in (waiters, stream_waiters):
         runtime.ended.listen(one.wake)
-        runtime.rung.listen(one.wake)
+        runtime.elsewhere[News.ENDED].listen(one.wake)
         runtime.stopping.listen(one.stop)
     return create_api(
         ApiDependencies(
@@ -60,6 +61,7 @@ def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
             results=runtime.results,
             eraser=runtime.eraser,
             ended=runtime.ended,
+            due=runtime.due,
             waiters=waiters,
             check_pace=None if pace is None else pace.check,
             check_redelivery=Pace(_REDELIVERIES_PER_SECOND, _REDELIVERY_BURST, runtime.clock).check,

@@ -149,7 +149,7 @@ class Service:
         if not is_usable:
             await self._wait_for_store()
         async with asyncio.TaskGroup() as group:
-            group.create_task(runtime.bell.run(runtime.rung))
+            group.create_task(runtime.bell.run(lambda news: runtime.elsewhere[news]()))
             if self.role is Role.API:
                 # Where there is a worker, it is one of its chores.
                 group.create_task(_write_uses(runtime))

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from ketchup import backoff, db, ids, leases, telemetry
 from ketchup.bootstrap import Runtime
 from ketchup.clock import Clock
-from ketchup.db import Database
+from ketchup.db import Database, News
 from ketchup.errors import Unavailable
 from ketchup.generation import Runner
 from ketchup.ids import Entropy, WorkerId
@@ -80,10 +80,13 @@ def create_worker(runtime: Runtime) -> Worker:
             drain_seconds=rules.drain_seconds,
         ),
     )
-    runtime.accepted.listen(worker.wake)
-    runtime.rung.listen(worker.wake)
-    runtime.rung.listen(worker.wake_sender)
-    runtime.ended.listen(worker.wake_sender)
+    # An end lets in what waited behind it.
+    for ready in (runtime.accepted, runtime.ended):
+        ready.listen(worker.wake)
+    for news in (News.READY, News.ENDED):
+        runtime.elsewhere[news].listen(worker.wake)
+    for due in (runtime.due, runtime.elsewhere[News.DUE]):
+        due.listen(worker.wake_sender)
     return worker
 
 

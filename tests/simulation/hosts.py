@@ -128,6 +128,7 @@ class Host:
         self._process = process = Process(self._world, machine)
         process.accepted.listen(self._world.ring)
         process.ended.listen(self._world.ring)
+        process.due.listen(self._world.ring)
         self._world.trace.note(machine.name, "starts")
         if not self._works:
             await asyncio.Event().wait()

@@ -71,7 +71,7 @@ class Process:
         references = SimulatedReferences(Random(f"{plan.seed}/{machine.name}/references"))
         inputs = Inputs(references, storage, clock, machine.entropy)
         self.authenticator = Authenticator(self.database, PEPPER, clock)
-        self.accepted, self.ended, self.rung = Wakeup(), Wakeup(), Wakeup()
+        self.accepted, self.ended, self.due, self.rung = (Wakeup() for _ in range(4))
         self.submitter = Submitter(
             self.database,
             inputs,
@@ -91,6 +91,7 @@ class Process:
             random=machine.random,
             rules=RunRules(timeout_seconds=10 * plan.render),
             ended=self.ended,
+            due=self.due,
             entropy=machine.entropy,
         )
         self._poster = SimulatedPoster(world, machine)
@@ -121,7 +122,8 @@ class Process:
             entropy=machine.entropy,
         )
         self.accepted.listen(self.worker.wake)
-        self.ended.listen(self.worker.wake_sender)
+        self.ended.listen(self.worker.wake)
+        self.due.listen(self.worker.wake_sender)
         self.rung.listen(self.worker.wake)
         self.rung.listen(self.worker.wake_sender)
 

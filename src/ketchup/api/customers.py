@@ -113,6 +113,7 @@ async def cancel_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) 
 
     found = await api.database.write(work)
     api.ended()
+    api.due()
     await api.eraser.delete_references(task_id)
     return await _shown(caller, api, found)
 

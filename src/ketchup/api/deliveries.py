@@ -126,7 +126,7 @@ async def redeliver(
         return found
 
     found = await api.database.write(work)
-    api.ended()
+    api.due()
     return DeliveryView.of(found)
 
 

@@ -35,6 +35,8 @@ class ApiDependencies:
     eraser: Eraser
     ended: Callable[[], None]
     """Called after each commit that ended a task."""
+    due: Callable[[], None]
+    """Called after each commit that made a delivery due."""
     waiters: Waiters
     waits: Places
     check_pace: Callable[[Hashable], None] | None

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
 from ketchup.db.batches import BATCH_LIMIT, Batcher, Flush, Item, Result
-from ketchup.db.bell import Bell, bell_of
+from ketchup.db.bell import Bell, News, bell_of
 from ketchup.db.bulk import add_many, insert_many, insert_many_new, insert_new, update_many
 from ketchup.db.database import (
     DEFAULT_CAPACITY,
@@ -52,6 +52,7 @@ __all__ = [
     "IntegrityError",
     "Item",
     "Location",
+    "News",
     "PostgresUrl",
     "Result",
     "SqliteFile",

@@ -1,4 +1,4 @@
-"""The bell: tells every process that shares a PostgreSQL database that there is something to do.
+"""The bell: tells every other process that shares a PostgreSQL database what there is to do.
 
 It is rung after a commit, on a connection of its own, and never inside a transaction: a commit that
 carries a notification takes a lock of the whole server. Many rings within a few milliseconds are
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from ketchup import telemetry
@@ -26,15 +27,23 @@ _OPTIONS: Final = (
 )
 
 
+class News(StrEnum):
+    """What a ring says: who has nothing to do with it goes on sleeping."""
+
+    READY = "ready"  # tasks are ready
+    ENDED = "ended"  # tasks have ended
+    DUE = "due"  # deliveries are due
+
+
 class Bell(Protocol):
     """What wakes other processes, and is woken by them."""
 
-    def ring(self) -> None:
-        """Say that there is something to do. On the event loop; returns at once."""
+    def ring(self, news: News) -> None:
+        """Say what has happened. On the event loop; returns at once."""
         ...
 
-    async def run(self, heard: Callable[[], None]) -> None:
-        """Send and listen until cancelled; `heard` is called for each ring, our own too."""
+    async def run(self, heard: Callable[[News], None]) -> None:
+        """Send and listen until cancelled; `heard` is called for what others ring."""
         ...
 
 
@@ -46,10 +55,10 @@ def bell_of(location: Location) -> Bell:
 class _NoBell:
     """A SQLite file has one process: whoever is to be told is told directly."""
 
-    def ring(self) -> None:
+    def ring(self, news: News) -> None:
         pass
 
-    async def run(self, heard: Callable[[], None]) -> None:
+    async def run(self, heard: Callable[[News], None]) -> None:
         pass
 
 
@@ -57,15 +66,18 @@ class _PostgresBell:
     def __init__(self, url: str) -> None:
         self._url = f"{url}{'&' if '?' in url else '?'}{_OPTIONS}"
         self._rung = asyncio.Event()
+        self._news: set[News] = set()
+        self._sender: int | None = None
         self._told = False
 
-    def ring(self) -> None:
+    def ring(self, news: News) -> None:
+        self._news.add(news)
         self._rung.set()
 
-    async def run(self, heard: Callable[[], None]) -> None:
+    async def run(self, heard: Callable[[News], None]) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep(self._send))
-            group.create_task(self._keep(lambda connection: _listen(connection, heard)))
+            group.create_task(self._keep(lambda connection: self._listen(connection, heard)))
 
     async def _keep(self, work: Callable[[Any], Any]) -> None:
         import psycopg  # noqa: PLC0415 loaded where a server is used
@@ -83,16 +95,30 @@ class _PostgresBell:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _send(self, connection: Any) -> None:  # noqa: ANN401 its module is loaded late
+        self._sender = connection.info.backend_pid
         while True:
             await self._rung.wait()
             self._rung.clear()
-            await connection.execute(f"NOTIFY {_CHANNEL}")
+            told = " ".join(sorted(self._news))
+            self._news.clear()
+            await connection.execute(f"NOTIFY {_CHANNEL}, '{told}'")
             await asyncio.sleep(_RINGS_APART_SECONDS)
 
+    async def _listen(self, connection: Any, heard: Callable[[News], None]) -> None:  # noqa: ANN401 as above
+        await connection.execute(f"LISTEN {_CHANNEL}")
+        # What was rung before this is not repeated to us.
+        _tell(heard, _EVERYTHING)
+        async for ring in connection.notifies():
+            # Our own loops have been woken already.
+            if ring.pid != self._sender:
+                _tell(heard, ring.payload or _EVERYTHING)
 
-async def _listen(connection: Any, heard: Callable[[], None]) -> None:  # noqa: ANN401 as above
-    await connection.execute(f"LISTEN {_CHANNEL}")
-    # What was rung before this is not repeated to us.
-    heard()
-    async for _ in connection.notifies():
-        heard()
+
+def _tell(heard: Callable[[News], None], told: str) -> None:
+    for news in News:
+        if news in told.split():
+            heard(news)
+
+
+# What the release before this one means, which says nothing.
+_EVERYTHING: Final = " ".join(News)

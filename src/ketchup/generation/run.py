@@ -104,7 +104,10 @@ class RunRules:
 
 
 class Runner:
-    """Claims tasks and runs them. `ended` is called after each commit that ended a task."""
+    """Claims tasks and runs them.
+
+    `ended` is called after each commit that ended a task, `due` when there is a callback of it.
+    """
 
     def __init__(
         self,
@@ -118,6 +121,7 @@ class Runner:
         random: Random,
         rules: RunRules,
         ended: Callable[[], None],
+        due: Callable[[], None] = lambda: None,
         ready: Callable[[], None] = lambda: None,
         entropy: Entropy = os.urandom,
         finishing: Finishing | None = None,
@@ -131,6 +135,7 @@ class Runner:
         self._random = random
         self._rules = rules
         self._ended = ended
+        self._callback_due = due
         self._ready = ready
         self._finishing = finishing
         self._memory = Memory()
@@ -176,6 +181,7 @@ class Runner:
         """
         if await self._database.write(lambda conn: self._hand_back(conn, attempt)):
             self._ended()
+            self._callback_due()
 
     async def sweep(self, worker_id: WorkerId, watch: Watch) -> int:
         """Take over from dead workers and make due tasks ready; 0 when there was nothing to do."""
@@ -404,6 +410,8 @@ class Runner:
         if isinstance(finished, LeaseLost) and not await self._was_ended(end):
             return False
         self._ended()
+        if ending.callback is not None:
+            self._callback_due()
         try:
             await self._inputs.discard(lease.images)
         except Unavailable as error:
