@@ -31,11 +31,10 @@ from sqlalchemy import (
     func,
     insert,
     select,
-    update,
 )
 
 from ketchup.clock import Micros
-from ketchup.db import CHURNS, insert_many, insert_new, metadata
+from ketchup.db import CHURNS, Write, change, insert_new, insertion, metadata, write_many
 from ketchup.errors import Conflict, InvalidRequest
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import MAX_CREDITS, Credits
@@ -168,8 +167,11 @@ def hold(
         if isinstance(decision, Held)
     ]
     if covered:
-        _store_accounts(conn, accounts, {request.workspace_id for request in covered})
-        insert_many(conn, hold_table, [_hold_row(request, now) for request in covered])
+        write_many(
+            conn,
+            _change_of(accounts, {request.workspace_id for request in covered}),
+            insertion(hold_table, [_hold_row(request, now) for request in covered]),
+        )
     return decisions
 
 
@@ -186,8 +188,11 @@ def settle(conn: Connection, settlements: Sequence[Settlement], now: Micros) -> 
     holds = _take_holds(conn, [s.task_id for s in settlements])
     for s in settlements:
         _release(accounts, s, holds)
-    insert_many(conn, entry, [_capture_row(s, now) for s in settlements if s.consumed])
-    _store_accounts(conn, accounts, {s.workspace_id for s in settlements})
+    write_many(
+        conn,
+        insertion(entry, [_capture_row(s, now) for s in settlements if s.consumed]),
+        _change_of(accounts, {s.workspace_id for s in settlements}),
+    )
 
 
 def grant(
@@ -208,7 +213,7 @@ def grant(
         raise Conflict("the workspace has fewer credits available than that")
     if now_has.balance > MAX_CREDITS:
         raise InvalidRequest("the balance would be beyond 1000000000000 credits")
-    _store_accounts(conn, {workspace_id: now_has}, {workspace_id})
+    write_many(conn, _change_of({workspace_id: now_has}, {workspace_id}))
     conn.execute(
         _INSERT_ENTRY,
         {
@@ -284,12 +289,10 @@ def _lock_accounts(
     return {row.workspace_id: Account(row.balance, row.held) for row in rows}
 
 
-def _store_accounts(
-    conn: Connection, accounts: Mapping[WorkspaceId, Account], touched: Iterable[WorkspaceId]
-) -> None:
-    rows = [{"b_id": key, **_amounts(accounts[key])} for key in sorted(touched) if key in accounts]
-    if rows:
-        conn.execute(_UPDATE_ACCOUNT, rows)
+def _change_of(accounts: Mapping[WorkspaceId, Account], touched: Iterable[WorkspaceId]) -> Write:
+    them = [key for key in sorted(touched) if key in accounts]
+    rows = [{"workspace_id": key, **_amounts(accounts[key])} for key in them]
+    return change(account, ("workspace_id",), rows)
 
 
 def _take_holds(conn: Connection, tasks: Sequence[TaskId]) -> dict[str, Credits]:
@@ -326,11 +329,6 @@ _SELECT_ACCOUNT: Final = select(account).where(
 )
 _LOCK_ACCOUNTS: Final = _SELECT_ACCOUNT.order_by(account.c.workspace_id).with_for_update()
 _INSERT_ACCOUNT: Final = insert_new(account)
-_UPDATE_ACCOUNT: Final = (
-    update(account)
-    .where(account.c.workspace_id == bindparam("b_id"))
-    .values(balance=bindparam("balance"), held=bindparam("held"))
-)
 _DELETE_HOLDS: Final = (
     delete(hold_table)
     .where(hold_table.c.task_id.in_(bindparam("ids", expanding=True)))

@@ -29,7 +29,9 @@ from typing import Final
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
+    Select,
     String,
     Table,
     bindparam,
@@ -141,6 +143,19 @@ def renew_unless_reaped(conn: Connection, worker_id: WorkerId) -> bool:
     return conn.execute(_RENEW, {"b_id": worker_id}).rowcount == 1
 
 
+def alive(worker_id: ColumnElement[str]) -> Select[tuple[str]]:
+    """Select the worker's id if it may claim; then nobody removes it before the transaction ends.
+
+    For a claim that asks in its own statement.
+    """
+    # Locked against removal, and not against a renewal.
+    return (
+        select(worker.c.id)
+        .where(worker.c.id == worker_id)
+        .with_for_update(read=True, key_share=True)
+    )
+
+
 def lock_alive(conn: Connection, worker_id: WorkerId) -> bool:
     """Whether the worker may claim; if so, nobody removes it before this transaction ends."""
     return conn.execute(_LOCK_ALIVE, {"b_id": worker_id}).first() is not None
@@ -189,12 +204,7 @@ def list_others(conn: Connection, worker_id: WorkerId) -> list[WorkerId]:
 _RENEW: Final = (
     update(worker).where(worker.c.id == bindparam("b_id")).values(beat=worker.c.beat + 1)
 )
-_LOCK_ALIVE: Final = (
-    select(worker.c.id)
-    .where(worker.c.id == bindparam("b_id"))
-    # Against removal, and not against a renewal.
-    .with_for_update(read=True, key_share=True)
-)
+_LOCK_ALIVE: Final = alive(bindparam("b_id"))
 _LOCK_ALONE: Final = select(worker.c.id).where(worker.c.id == bindparam("b_id")).with_for_update()
 _REAP: Final = delete(worker).where(
     worker.c.id == bindparam("b_id"), worker.c.beat == bindparam("b_beat")

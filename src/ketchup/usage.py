@@ -18,7 +18,7 @@ from typing import Final
 from sqlalchemy import BigInteger, Column, Connection, Integer, String, Table, func, select
 
 from ketchup.clock import SECOND, Micros
-from ketchup.db import CHURNS, add_many, metadata
+from ketchup.db import CHURNS, addition, metadata, write_many
 from ketchup.ids import KeyId, WorkspaceId
 from ketchup.money import Credits
 
@@ -110,7 +110,7 @@ def record(conn: Connection, ended: Iterable[Used], now: Micros) -> None:
         }
         for key in tasks
     ]
-    add_many(conn, usage_table, _KEYS, rows)
+    write_many(conn, addition(usage_table, _KEYS, rows))
 
 
 def find(conn: Connection, workspace_id: WorkspaceId, asked: Asked, *, most: int) -> Sequence[Sum]:

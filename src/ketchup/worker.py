@@ -21,10 +21,10 @@ from ketchup.bootstrap import Runtime
 from ketchup.clock import Clock
 from ketchup.db import Database, News
 from ketchup.errors import Unavailable
-from ketchup.generation import Runner
+from ketchup.generation import Claimed, Runner
 from ketchup.ids import Entropy, WorkerId
 from ketchup.leases import Terms, Trust, Watch
-from ketchup.tasks import Attempt, Lease
+from ketchup.tasks import Attempt
 
 log = telemetry.logger(__name__)
 
@@ -247,12 +247,12 @@ class Worker:
             # Cleared before the queue is read: what comes in afterwards sets it again.
             self._work.clear()
             claimed = await self._claim(worker_id, free) if free else []
-            for lease in claimed:
-                self._begin(lease)
+            for one in claimed:
+                self._begin(one)
             if free == 0 or len(claimed) < free:
                 await _wait(self._work, self._settings.poll_seconds)
 
-    async def _claim(self, worker_id: WorkerId, free: int) -> list[Lease]:
+    async def _claim(self, worker_id: WorkerId, free: int) -> list[Claimed]:
         try:
             if self._unsure:
                 missed = await self._runner.find_missed(worker_id, list(self._running))
@@ -266,16 +266,16 @@ class Worker:
             await self._pause(_RETRY_SECONDS)
             return []
 
-    def _begin(self, lease: Lease) -> None:
-        running = asyncio.create_task(self._runner.run(lease))
-        self._running[lease.attempt] = running
+    def _begin(self, claimed: Claimed) -> None:
+        attempt = claimed.lease.attempt
+        running = self._running[attempt] = asyncio.create_task(self._runner.run(claimed))
 
         def ended(task: asyncio.Task[None]) -> None:
-            self._running.pop(lease.attempt, None)
+            self._running.pop(attempt, None)
             self._work.set()  # a place is free
             if not task.cancelled() and (error := task.exception()):
                 # It stays leased until this worker leaves: somebody must look at it first.
-                log.error("a task cannot be ended", task_id=lease.attempt.task_id, exc_info=error)
+                log.error("a task cannot be ended", task_id=attempt.task_id, exc_info=error)
 
         running.add_done_callback(ended)
 

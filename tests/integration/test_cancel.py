@@ -28,6 +28,7 @@ from tests.support.factories import (
     NOW,
     PRICE,
     WORKER,
+    claim,
     claim_one,
     ending,
     enqueue,
@@ -74,7 +75,7 @@ def test_a_ready_task_ends_gives_its_credits_back_and_owes_its_callback(conn: Co
 
     assert status_of(conn, workspace, task_id) == (Status.FAILED, CANCELLED)
     assert credits.find_account(conn, workspace).held == 0
-    assert tasks.claim(conn, WORKER, 1, NOW) == []
+    assert claim(conn, WORKER, 1, NOW) == []
     assert wrong(conn) == []
     assert conn.scalar(text("SELECT count(*) FROM delivery")) == 1
 
@@ -270,7 +271,7 @@ async def _work(database: Database, most: int) -> int:
     """Claim, start and finish until nothing is left; return how many ended here."""
 
     def claim_and_start(conn: Connection) -> list[tasks.Lease]:
-        leases = tasks.claim(conn, WORKER, 3, NOW)
+        leases = claim(conn, WORKER, 3, NOW)
         tasks.start(conn, [tasks.Sending(lease.attempt, "studio") for lease in leases], NOW)
         return leases
 

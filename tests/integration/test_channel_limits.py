@@ -15,7 +15,16 @@ from ketchup.db import Location
 from ketchup.generation.routing import Channel, Route, Wait
 from ketchup.generation.start import Sent, Start, start
 from tests.support.database import open_engine
-from tests.support.factories import MODEL, NOW, WORKER, enqueue, new_workspace, register, success
+from tests.support.factories import (
+    MODEL,
+    NOW,
+    WORKER,
+    claim,
+    enqueue,
+    new_workspace,
+    register,
+    success,
+)
 
 SECOND = 1_000_000
 
@@ -29,7 +38,7 @@ def conn(location: Location) -> Iterator[Connection]:
 def started(conn: Connection, channel: Channel, count: int, now: Micros = NOW) -> list[object]:
     """Let in, claim and start so many tasks; return what became of each start."""
     enqueue(conn, new_workspace(conn).id, count)
-    leased = tasks.claim(conn, WORKER, count, NOW)
+    leased = claim(conn, WORKER, count, NOW)
     routes = [Route(MODEL.id, [channel])]
     return list(start(conn, [Start(lease, routes, 60.0) for lease in leased], now, Random(1)))
 
@@ -61,7 +70,7 @@ def test_images_per_minute_are_spread_over_all_starts(conn: Connection) -> None:
 def test_a_start_that_nobody_heard_of_is_not_counted_twice(conn: Connection) -> None:
     register(conn, WORKER)
     enqueue(conn, new_workspace(conn).id)
-    [lease] = tasks.claim(conn, WORKER, 1, NOW)
+    [lease] = claim(conn, WORKER, 1, NOW)
     narrow = Channel("narrow", "studio", images_in_flight=1, images_per_minute=1)
     again = [Start(lease, [Route(MODEL.id, [narrow])])]
 
@@ -119,7 +128,7 @@ def test_two_workers_that_start_at_the_same_time_keep_to_the_limit_together(
         with engine.begin() as conn:
             register(conn, WORKER)
             enqueue(conn, new_workspace(conn).id, 2)
-            first, second = tasks.claim(conn, WORKER, 2, NOW)
+            first, second = claim(conn, WORKER, 2, NOW)
             channels.lock(conn, ["narrow"])
         with engine.begin() as conn:
             assert isinstance(start(conn, [Start(first, routes)], NOW, Random(1))[0], Sent)

@@ -40,7 +40,7 @@ from ketchup.money import Credits
 from ketchup.tasks import UNLIMITED, Conflicting, End, Lease, LeaseLost, Options, Sending, Status
 from ketchup.tasks.table import task as task_table
 from tests.support.database import migrated_file
-from tests.support.factories import PRICE, failure, new_workspace, request_of, success
+from tests.support.factories import PRICE, claim, failure, new_workspace, request_of, success
 from tests.support.postgres_pool import PostgresPool
 
 MAX_LOSSES = 3
@@ -182,7 +182,7 @@ class Ledger(RuleBasedStateMachine):
     def claims(self, worker: WorkerId, limit: int, starts: bool) -> None:
         ready = [task_id for task_id, one in self.expected.items() if one.state == "ready"]
         with self.conn.begin():
-            leases = tasks.claim(self.conn, worker, limit, self.clock.now())
+            leases = claim(self.conn, worker, limit, self.clock.now())
 
         assert len(leases) == min(limit, len(ready))
         for lease in leases:

@@ -34,7 +34,7 @@ from ketchup.ids import WorkerId, WorkspaceId
 from ketchup.tasks import Allowance, End, Lease, NewTask, Options, Priority, Sending, TooDeep
 from ketchup.tasks.table import task, turn
 from tests.support.database import migrated_file
-from tests.support.factories import failure, new_task, success
+from tests.support.factories import claim, failure, new_task, success
 from tests.support.postgres_pool import PostgresPool
 
 WORKSPACES: Final = [WorkspaceId("ws_a"), WorkspaceId("ws_b")]
@@ -144,7 +144,7 @@ class Queue(RuleBasedStateMachine):
     def claims(self, worker: WorkerId, limit: int, starts: bool) -> None:
         ready = [(one.place, id_) for id_, one in self.before.items() if one.state == "ready"]
         with self.conn.begin():
-            leases = tasks.claim(self.conn, worker, limit, self.clock.now())
+            leases = claim(self.conn, worker, limit, self.clock.now())
             if starts:
                 journal = [Sending(lease.attempt, "studio") for lease in leases]
                 tasks.start(self.conn, journal, self.clock.now())

@@ -35,7 +35,7 @@ from ketchup.tasks import (
 )
 from ketchup.tasks.table import idempotency, task
 from tests.support.database import open_database
-from tests.support.factories import MODEL, PRICE, WORKER, new_workspace, request_of
+from tests.support.factories import MODEL, PRICE, WORKER, claim, new_workspace, request_of
 from tests.support.gate import held_writer
 
 HOURS_48 = 48 * 3600.0
@@ -208,9 +208,7 @@ async def test_tasks_that_were_refused_do_not_cost_a_workspace_its_place(
 
     task_id = accepted(await submitter.submit(request_of(poor)))
 
-    leases = await service.database.write(
-        lambda conn: tasks.claim(conn, WORKER, 2, service.clock.now())
-    )
+    leases = await service.database.write(lambda conn: claim(conn, WORKER, 2, service.clock.now()))
     assert task_id in {lease.attempt.task_id for lease in leases}
 
 

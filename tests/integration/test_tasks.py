@@ -27,10 +27,12 @@ from tests.support.factories import (
     OTHER_WORKER,
     PRICE,
     WORKER,
+    claim,
     claim_one,
     enqueue,
     failure,
     new_workspace,
+    register,
     submitted,
     success,
 )
@@ -86,7 +88,7 @@ def test_a_flood_of_one_workspace_does_not_delay_the_first_task_of_another(
     enqueue(conn, ACME, 500)
     (only,) = enqueue(conn, OTHER)
 
-    first = tasks.claim(conn, WORKER, 2, NOW)
+    first = claim(conn, WORKER, 2, NOW)
 
     assert only in {lease.attempt.task_id for lease in first}
 
@@ -99,10 +101,10 @@ def test_a_workspace_that_comes_late_is_served_next_and_has_saved_up_nothing(
         enqueue(conn, OTHER)
         claim_one(conn)
     enqueue(conn, ACME, 100)
-    tasks.claim(conn, WORKER, 50, NOW)
+    claim(conn, WORKER, 50, NOW)
     enqueue(conn, OTHER, 50)
 
-    next_nine = Counter(lease.workspace_id for lease in tasks.claim(conn, WORKER, 9, NOW))
+    next_nine = Counter(lease.workspace_id for lease in claim(conn, WORKER, 9, NOW))
 
     # It starts where the queue is: neither behind the flood, nor ahead of it by fifty turns.
     assert next_nine == {ACME: 4, OTHER: 5}
@@ -112,7 +114,7 @@ def test_images_count_not_tasks(conn: Connection) -> None:
     enqueue(conn, ACME, 30, options=tasks.Options(n=4))
     enqueue(conn, OTHER, 30)
 
-    served = Counter(lease.workspace_id for lease in tasks.claim(conn, WORKER, 25, NOW))
+    served = Counter(lease.workspace_id for lease in claim(conn, WORKER, 25, NOW))
 
     assert served == {ACME: 5, OTHER: 20}
 
@@ -120,8 +122,8 @@ def test_images_count_not_tasks(conn: Connection) -> None:
 def test_tasks_of_one_workspace_are_served_in_order(conn: Connection) -> None:
     waiting = enqueue(conn, ACME, 20)
 
-    claimed = [lease.attempt.task_id for lease in tasks.claim(conn, WORKER, 7, NOW)]
-    claimed += [lease.attempt.task_id for lease in tasks.claim(conn, OTHER_WORKER, 20, NOW)]
+    claimed = [lease.attempt.task_id for lease in claim(conn, WORKER, 7, NOW)]
+    claimed += [lease.attempt.task_id for lease in claim(conn, OTHER_WORKER, 20, NOW)]
 
     assert claimed == waiting
 
@@ -139,7 +141,7 @@ def test_the_queues_clock_only_goes_forward(conn: Connection) -> None:
     enqueue(conn, ACME, 5)
     lease = claim_one(conn)
     assert lease.attempt.task_id == early
-    tasks.claim(conn, WORKER, 5, NOW)
+    claim(conn, WORKER, 5, NOW)
     latest = conn.scalar(select(queue_clock.c.vtime))
 
     tasks.hand_back(conn, lease.attempt, NOW)
@@ -151,12 +153,12 @@ def test_the_queues_clock_only_goes_forward(conn: Connection) -> None:
 def test_a_task_is_claimed_by_one_worker(conn: Connection) -> None:
     enqueue(conn, ACME, 10)
 
-    one = tasks.claim(conn, WORKER, 6, NOW)
-    two = tasks.claim(conn, OTHER_WORKER, 6, NOW)
+    one = claim(conn, WORKER, 6, NOW)
+    two = claim(conn, OTHER_WORKER, 6, NOW)
 
     assert (len(one), len(two)) == (6, 4)
     assert len({lease.attempt.task_id for lease in one + two}) == 10
-    assert tasks.claim(conn, WORKER, 6, NOW) == []
+    assert claim(conn, WORKER, 6, NOW) == []
 
 
 def test_a_lease_carries_all_that_was_asked_for(conn: Connection) -> None:
@@ -252,7 +254,7 @@ def test_a_task_that_runs_again_keeps_the_furthest_status_it_had_shown(
 
 def test_a_terminal_task_never_changes_again(conn: Connection) -> None:
     enqueue(conn, ACME, 2)
-    leased = tasks.claim(conn, WORKER, 2, NOW)
+    leased = claim(conn, WORKER, 2, NOW)
     tasks.start(conn, [Sending(lease.attempt, "studio") for lease in leased], NOW)
     tasks.finish(conn, [success(leased[0]), failure(leased[1])], NOW)
     before = everything(conn)
@@ -265,7 +267,7 @@ def test_a_terminal_task_never_changes_again(conn: Connection) -> None:
         assert not tasks.hand_back(conn, lease.attempt, LATER)
     assert lose(conn, WORKER) == []
     assert tasks.promote_due(conn, LATER) == 0
-    assert tasks.claim(conn, WORKER, 10, LATER) == []
+    assert claim(conn, WORKER, 10, LATER) == []
 
     assert everything(conn) == before
 
@@ -355,7 +357,7 @@ def test_of_two_ends_of_one_attempt_in_one_batch_the_first_counts(conn: Connecti
 
 def test_a_batch_starts_what_is_held_and_names_what_is_not(conn: Connection) -> None:
     enqueue(conn, ACME, 3)
-    one, lost, two = tasks.claim(conn, WORKER, 3, NOW)
+    one, lost, two = claim(conn, WORKER, 3, NOW)
     tasks.hand_back(conn, lost.attempt, NOW)
 
     started = tasks.start(
@@ -379,7 +381,7 @@ def test_a_retry_uses_up_a_try_and_waits_for_its_time(conn: Connection) -> None:
 
     assert tasks.retry(conn, lease.attempt, LATER, "rate limited", NOW)
 
-    assert tasks.claim(conn, WORKER, 1, LATER) == []
+    assert claim(conn, WORKER, 1, LATER) == []
     assert tasks.promote_due(conn, Micros(LATER - 1)) == 0
     assert tasks.promote_due(conn, LATER) == 1
     again = claim_one(conn)
@@ -404,9 +406,9 @@ def test_what_a_dead_worker_held_runs_elsewhere_and_its_outcome_is_unknown(
 ) -> None:
     sent, unsent = enqueue(conn, ACME, 2)
     (others,) = enqueue(conn, OTHER)
-    leased = {lease.attempt.task_id: lease for lease in tasks.claim(conn, WORKER, 3, NOW)}
+    leased = {lease.attempt.task_id: lease for lease in claim(conn, WORKER, 3, NOW)}
     tasks.hand_back(conn, leased[others].attempt, NOW)
-    (live,) = tasks.claim(conn, OTHER_WORKER, 1, NOW)
+    (live,) = claim(conn, OTHER_WORKER, 1, NOW)
     begin(conn, leased[sent])
     begin(conn, live)
 
@@ -416,7 +418,7 @@ def test_what_a_dead_worker_held_runs_elsewhere_and_its_outcome_is_unknown(
     assert journal(conn, unsent) == []
     assert journal(conn, others) == [(2, OTHER_WORKER, None, None)]
     assert [row_of(conn, one).losses for one in (sent, unsent, others)] == [1, 1, 0]
-    again = tasks.claim(conn, OTHER_WORKER, 5, NOW)
+    again = claim(conn, OTHER_WORKER, 5, NOW)
     assert {lease.attempt.task_id for lease in again} == {sent, unsent}
     assert {(lease.attempt.number, lease.tries) for lease in again} == {(2, 0)}
 
@@ -474,7 +476,7 @@ def test_a_task_that_cannot_be_given_up_keeps_no_other_one(conn: Connection) -> 
     ids = [submitted(conn, workspace), submitted(conn, workspace)]
     owed = NewDelivery(ids[0], workspace, "https://example.com/hook", b"{}")
     webhooks.enqueue(conn, [owed], NOW)
-    for lease in tasks.claim(conn, WORKER, 2, NOW):
+    for lease in claim(conn, WORKER, 2, NOW):
         begin(conn, lease)
 
     recover(conn, [WORKER], 1, lambda _lease, _reason: b"{}", NOW)
@@ -544,9 +546,10 @@ def test_every_step_finds_its_rows_by_an_index_and_nothing_reads_all_tasks(
 ) -> None:
     enqueue(conn, ACME, 20)
     key = tasks.IdempotencyKey(ACME, "k", tasks.Fingerprint(b"f"))
-    with recorded_plans(conn) as claim:
+    register(conn, WORKER)
+    with recorded_plans(conn) as claiming:
         claimed = tasks.claim(conn, WORKER, 5, NOW)
-    assert claim.indexes >= {"task_ready"}
+    assert claiming.indexes >= {"task_ready"}
 
     with recorded_plans(conn) as promote:
         tasks.promote_due(conn, NOW)
@@ -575,12 +578,12 @@ def test_every_step_finds_its_rows_by_an_index_and_nothing_reads_all_tasks(
         credits.settle(conn, [credits.Settlement(TaskId("ta"), ACME, Credits(0))], NOW)
 
     # The clock is one row.
-    read_whole = claim.scans | promote.scans | requeue.scans | others.scans
+    read_whole = claiming.scans | promote.scans | requeue.scans | others.scans
     # Attempts are few here, and PostgreSQL goes through few rows sooner than through an index.
     few = {"attempt"} if conn.dialect.name == "postgresql" else set()
     assert read_whole & set(metadata.tables) - few <= {"queue_clock"}
     # The claim walks its own index, in order, and stops at its limit.
-    assert not claim.sorts
+    assert not claiming.sorts
 
 
 def test_end_says_success_exactly_when_there_are_images(conn: Connection) -> None:

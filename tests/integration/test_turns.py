@@ -32,6 +32,9 @@ from tests.support.factories import (
     plan_of,
     success,
 )
+from tests.support.factories import (
+    claim as claim_for,
+)
 
 ACME = WorkspaceId("ws_acme")
 OTHER = WorkspaceId("ws_other")
@@ -75,7 +78,7 @@ def ready(conn: Connection) -> list[TaskId]:
 
 
 def claim(conn: Connection, count: int) -> list[Lease]:
-    return tasks.claim(conn, WORKER, count, NOW)
+    return claim_for(conn, WORKER, count, NOW)
 
 
 def end(conn: Connection, *leases: Lease) -> None:
@@ -425,7 +428,7 @@ def test_a_pause_of_the_longest_kind_is_not_taken_for_one_from_before(conn: Conn
 def test_what_is_due_is_promoted_in_portions_the_longest_due_first(conn: Connection) -> None:
     count = SWEPT + 5
     enqueue(conn, ACME, count)
-    for number, lease in enumerate(tasks.claim(conn, WORKER, count, NOW)):
+    for number, lease in enumerate(claim_for(conn, WORKER, count, NOW)):
         assert tasks.retry(conn, lease.attempt, after(NOW, count - number), "busy", NOW)
 
     assert tasks.promote_due(conn, after(NOW, count)) == SWEPT
@@ -437,6 +440,6 @@ def test_what_is_due_is_promoted_in_portions_the_longest_due_first(conn: Connect
 
 
 def test_a_claim_that_finds_nothing_moves_nothing(conn: Connection) -> None:
-    assert tasks.claim(conn, OTHER_WORKER, 5, NOW) == []
+    assert claim_for(conn, OTHER_WORKER, 5, NOW) == []
 
     assert conn.scalar(select(queue_clock.c.vtime)) == 0

@@ -133,7 +133,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "a worker without a lease claims",
-        Edit("generation/run.py", "if not leases.lock_alive(conn, worker_id):", "if False:"),
+        Edit("tasks/queue.py", ", exists(select(_ALIVE.c.id))", ""),
     ),
     Mutant(
         "the deliveries of a dead worker are forgotten",

@@ -88,6 +88,7 @@ async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
             results=results,
             eraser=Eraser(database, results, clock),
             ended=Wakeup(),
+            due=Wakeup(),
             waiters=Waiters(clock),
             check_pace=None,
             check_redelivery=Pace(1.0, 20, clock).check,

@@ -135,12 +135,20 @@ def enqueue(
 
 
 def register(conn: Connection, *workers: WorkerId, now: Micros = NOW) -> None:
+    """Enter these workers, unless they are."""
     for worker in workers:
-        leases.register(conn, worker, now)
+        if not leases.lock_alive(conn, worker):
+            leases.register(conn, worker, now)
+
+
+def claim(conn: Connection, worker: WorkerId, limit: int, now: Micros) -> list[Lease]:
+    """Claim for a worker that lives: it is entered first."""
+    register(conn, worker, now=now)
+    return tasks.claim(conn, worker, limit, now)
 
 
 def claim_one(conn: Connection, worker: WorkerId = WORKER, now: Micros = NOW) -> Lease:
-    (lease,) = tasks.claim(conn, worker, 1, now)
+    (lease,) = claim(conn, worker, 1, now)
     return lease
 
 

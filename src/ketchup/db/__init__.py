@@ -17,7 +17,15 @@ from sqlalchemy.exc import IntegrityError
 
 from ketchup.db.batches import BATCH_LIMIT, Batcher, Flush, Item, Result
 from ketchup.db.bell import Bell, News, bell_of
-from ketchup.db.bulk import add_many, insert_many, insert_many_new, insert_new, update_many
+from ketchup.db.bulk import (
+    Write,
+    addition,
+    change,
+    insert_new,
+    insertion,
+    insertion_of_new,
+    write_many,
+)
 from ketchup.db.database import (
     DEFAULT_CAPACITY,
     Database,
@@ -56,18 +64,20 @@ __all__ = [
     "PostgresUrl",
     "Result",
     "SqliteFile",
-    "add_many",
+    "Write",
+    "addition",
     "bell_of",
+    "change",
     "distinct_by_index",
     "engine_of",
     "fault_of",
-    "insert_many",
-    "insert_many_new",
     "insert_new",
+    "insertion",
+    "insertion_of_new",
     "lock_names",
     "metadata",
     "now",
     "partial_index",
     "storable",
-    "update_many",
+    "write_many",
 ]

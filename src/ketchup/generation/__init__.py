@@ -24,7 +24,7 @@ from ketchup.generation.inputs import Inputs
 from ketchup.generation.plans import allowance_of, set_plan
 from ketchup.generation.results import Results, expires_at
 from ketchup.generation.routing import Engines
-from ketchup.generation.run import Runner, RunRules
+from ketchup.generation.run import Claimed, Runner, RunRules
 from ketchup.generation.submit import Accepted, Decision, GenerationRequest, Submitter
 from ketchup.generation.wakeup import Wakeup
 
@@ -32,6 +32,7 @@ __all__ = [
     "CANCELLED",
     "Accepted",
     "Chores",
+    "Claimed",
     "Decision",
     "Ending",
     "Engines",

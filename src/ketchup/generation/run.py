@@ -62,7 +62,7 @@ from ketchup.generation.outcomes import (
 )
 from ketchup.generation.results import Results
 from ketchup.generation.routing import Engines, GivenUp, Wait
-from ketchup.generation.start import Sent, Start, peek, start
+from ketchup.generation.start import Sent, Start, choose_at_claim, peek, sending, start
 from ketchup.generation.stored import Stored, whole
 from ketchup.ids import Entropy, WorkerId
 from ketchup.leases import Watch
@@ -79,7 +79,7 @@ from ketchup.providers.base import (
 )
 from ketchup.providers.memory import Memory, Share
 from ketchup.storage import Storage
-from ketchup.tasks import Attempt, End, Lease, LeaseLost
+from ketchup.tasks import Attempt, End, Lease, LeaseLost, Sending
 from ketchup.workspaces import Environment
 
 T = TypeVar("T")
@@ -90,6 +90,14 @@ MODEL_GONE: Final = "The model is no longer offered."
 
 
 _NO_PRINTS: Final[Mapping[str, Fingerprint]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A task that is leased to us; `sent` when the journal has it already."""
+
+    lease: Lease
+    sent: Sent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +151,14 @@ class Runner:
         self._finish = database.write_batcher(self._finish_all, lane="run")
         self._due = Alarm()
 
-    async def claim(self, worker_id: WorkerId, limit: int) -> list[Lease]:
-        """Lease up to `limit` tasks to this worker."""
+    async def claim(self, worker_id: WorkerId, limit: int) -> list[Claimed]:
+        """Lease up to `limit` tasks to this worker, and start those that need nothing before."""
         return await self._database.write(lambda conn: self._claim(conn, worker_id, limit))
 
-    async def find_missed(self, worker_id: WorkerId, running: Collection[Attempt]) -> list[Lease]:
+    async def find_missed(self, worker_id: WorkerId, running: Collection[Attempt]) -> list[Claimed]:
         """Return what a claim leased without an answer: held by this worker, and not running."""
         held = await self._database.write(lambda conn: self._list_leases(conn, worker_id))
-        return [lease for lease in held if lease.attempt not in running]
+        return [Claimed(lease) for lease in held if lease.attempt not in running]
 
     async def find_cancelled(self, running: Collection[Attempt]) -> list[Attempt]:
         """Return which of these attempts a customer has ended."""
@@ -160,13 +168,17 @@ class Runner:
             lambda conn: tasks.list_ended_for(conn, running, CANCELLED)
         )
 
-    async def run(self, lease: Lease) -> None:
+    async def run(self, claimed: Claimed) -> None:
         """Run one task to its end, or back to the queue. Raises nothing but CancelledError."""
+        lease = claimed.lease
         bound = log.bind(task_id=lease.attempt.task_id, request_id=lease.request_id)
         bound.debug("task started", attempt=lease.attempt.number, prompt=lease.prompt)
         # What an engine answers takes memory until the pictures are stored.
         with self._memory.share() as share:
-            outcome = await self._attempt(lease, share)
+            if claimed.sent:
+                outcome = await self._send(lease, (), claimed.sent, share)
+            else:
+                outcome = await self._attempt(lease, share)
             try:
                 await self._conclude(lease, outcome, bound)
             except Exception as error:
@@ -205,12 +217,11 @@ class Runner:
     # -- one attempt ------------------------------------------------------------------------------
 
     async def _attempt(self, lease: Lease, share: Share) -> Outcome:
-        routes = self._engines.routes(lease.model, lease.environment)
-        if not routes:
+        task = self._start_of(lease)
+        if not task.routes:
             return Failed(MODEL_GONE, f"no channel for {lease.model}")
         try:
             async with asyncio.timeout(self._rules.timeout_seconds):
-                task = Start(lease, routes, self._rules.patience_seconds)
                 # Nobody fetches the references of a task that no channel takes yet.
                 if lease.images and (waits := await self._look(task)):
                     return outcomes.not_sent(waits)
@@ -225,6 +236,10 @@ class Runner:
         if isinstance(started, Sent):
             return await self._send(lease, loaded, started, share)
         return outcomes.not_sent(started)
+
+    def _start_of(self, lease: Lease) -> Start:
+        routes = self._engines.routes(lease.model, lease.environment)
+        return Start(lease, routes, self._rules.patience_seconds)
 
     async def _look(self, task: Start) -> Wait | GivenUp | None:
         return await self._insist(lambda: self._database.read(lambda conn: self._peek(conn, task)))
@@ -445,11 +460,17 @@ class Runner:
         leases.lock_alone(conn, worker_id)
         return tasks.list_leases(conn, worker_id)
 
-    def _claim(self, conn: Connection, worker_id: WorkerId, limit: int) -> list[Lease]:
-        if not leases.lock_alive(conn, worker_id):
-            # It has been reaped and will notice; what it was given now would be nobody's.
-            return []
-        return tasks.claim(conn, worker_id, limit, db.now(conn, self._clock))
+    def _claim(self, conn: Connection, worker_id: WorkerId, limit: int) -> list[Claimed]:
+        now = db.now(conn, self._clock)
+        sent: dict[Attempt, Sent] = {}
+
+        def choose(claimed: Sequence[Lease]) -> list[Sending]:
+            starts = [one for lease in claimed if (one := self._start_of(lease)).routes]
+            sent.update(choose_at_claim(conn, starts, now, self._random))
+            return [sending(one, sent[one.attempt]) for one in claimed if one.attempt in sent]
+
+        claimed = tasks.claim(conn, worker_id, limit, now, choose=choose)
+        return [Claimed(lease, sent.get(lease.attempt)) for lease in claimed]
 
     def _peek(self, conn: Connection, task: Start) -> Wait | GivenUp | None:
         return peek(conn, task, db.now(conn, self._clock), self._random)

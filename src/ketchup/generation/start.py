@@ -20,7 +20,7 @@ from ketchup.generation.routing import (
     gives_up_at,
 )
 from ketchup.money import Credits
-from ketchup.tasks import Lease, LeaseLost, Sending
+from ketchup.tasks import Attempt, Lease, LeaseLost, Sending
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +67,49 @@ def start(
         decided.append(_decide(one, sent, room, now, random))
     room.store(conn)
     sendings = [
-        _sending(one.lease, d.chosen.channel)
-        for one, d in zip(starts, decided, strict=True)
-        if isinstance(d, Sent)
+        sending(one.lease, d) for one, d in zip(starts, decided, strict=True) if isinstance(d, Sent)
     ]
     lost = {a.attempt for a in tasks.start(conn, sendings, now) if isinstance(a, LeaseLost)}
     return [
         None if one.lease.attempt in lost else d for one, d in zip(starts, decided, strict=True)
     ]
+
+
+def choose_at_claim(
+    conn: Connection, starts: Sequence[Start], now: Micros, random: Random
+) -> dict[Attempt, Sent]:
+    """Choose a channel for tasks that are being claimed; those left out are started later.
+
+    That is so for all but the first attempt, for references, which are fetched before, and where a
+    channel has a limit or is not well: its row is locked before tasks. `start` is for all of these.
+    """
+    fresh = [s for s in starts if s.lease.attempt.number == 1 and not s.lease.images]
+    room = _Room.seen(conn, {c for s in fresh for route in s.routes for c in route.channels})
+    chosen: dict[Attempt, Sent] = {}
+    for one in fresh:
+        if not _is_simple(one, room):
+            continue
+        decided = _decide(one, {}, room, now, random)
+        if isinstance(decided, Sent):
+            chosen[one.lease.attempt] = decided
+    return chosen
+
+
+def _is_simple(one: Start, room: _Room) -> bool:
+    them = [channel for route in one.routes for channel in route.channels]
+    return not _limited(them) and all(room.states[channel.name].is_well for channel in them)
+
+
+def sending(lease: Lease, sent: Sent) -> Sending:
+    """Return the line of the journal for a task that is sent there."""
+    channel, images = sent.chosen.channel, lease.options.n
+    return Sending(
+        lease.attempt,
+        channel.name,
+        images=images,
+        cost=Credits(channel.cost * images),
+        is_resubmitted=channel.unknown is Unknown.RESUBMIT,
+    )
 
 
 @dataclass(slots=True)
@@ -151,14 +186,3 @@ def _wait(one: Start, wait: Wait, room: _Room, now: Micros) -> Wait | GivenUp:
         causes = (f"{name}: {state.taken_out or 'fails'}" for name, state in room.states.items())
         return GivenUp(f"all channels are out ({', '.join(sorted(causes))})")
     return Wait(min(wait.until, ends))
-
-
-def _sending(lease: Lease, channel: Channel) -> Sending:
-    images = lease.options.n
-    return Sending(
-        lease.attempt,
-        channel.name,
-        images=images,
-        cost=Credits(channel.cost * images),
-        is_resubmitted=channel.unknown is Unknown.RESUBMIT,
-    )

@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 
 from ketchup.clock import Micros
-from ketchup.db import insert_many_new, metadata
+from ketchup.db import insertion_of_new, metadata, write_many
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.provenance.fingerprint import NEAR, Fingerprint, PerceptualHash, distance
 
@@ -83,11 +83,14 @@ class Logged:
 
 def record(conn: Connection, pictures: Sequence[Logged]) -> None:
     """Remember these pictures. What is known already stays as it is."""
-    insert_many_new(conn, fingerprint_log, [_row(picture) for picture in pictures])
     # In one order everywhere: two transactions would otherwise wait for each other.
     bands = sorted({at for it in pictures for at in _bands(it.fingerprint.phash)})
     rows = [{"band": band, "bits": bits, "phash": phash} for band, bits, phash in bands]
-    insert_many_new(conn, fingerprint_band, rows)
+    write_many(
+        conn,
+        insertion_of_new(fingerprint_log, [_row(picture) for picture in pictures]),
+        insertion_of_new(fingerprint_band, rows),
+    )
 
 
 def list_of_task(conn: Connection, workspace_id: WorkspaceId, task_id: TaskId) -> list[Logged]:

@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_
 
 from ketchup.clock import Micros, after
-from ketchup.db import insert_many
+from ketchup.db import insertion, write_many
 from ketchup.ids import KeyId, RequestId, TaskId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.tasks.fairness import Allowance, Entrant, Priority
@@ -140,7 +140,11 @@ def enqueue(
         rows.append(_row(new, place, now))
         if place is None and new.priority > Priority.NORMAL:
             urgent.append(new.entrant)
-    insert_many(conn, task, rows)
+    if not urgent and not turns.with_room():
+        # Nobody else's place changes: one statement for both.
+        write_many(conn, insertion(task, rows), *turns.take_changes())
+        return
+    write_many(conn, insertion(task, rows))
     let_in(conn, turns)
     overtake(conn, turns, urgent)
     turns.store(conn)

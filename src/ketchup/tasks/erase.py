@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, null, select, update
 
 from ketchup.clock import Micros
-from ketchup.db import insert_many_new
+from ketchup.db import insertion_of_new, write_many
 from ketchup.ids import WorkspaceId
 from ketchup.tasks.table import QueueState, attempt, erasure, task
 
@@ -59,7 +59,8 @@ def erase(
 def doom(conn: Connection, task_id: str, keys: Sequence[str]) -> None:
     """Remember a task's blobs to be deleted, in the transaction that ends the need for them."""
     if keys:
-        insert_many_new(conn, erasure, [{"key": key, "task_id": task_id} for key in keys])
+        rows = [{"key": key, "task_id": task_id} for key in keys]
+        write_many(conn, insertion_of_new(erasure, rows))
 
 
 def list_doomed(conn: Connection, task_id: str | None, most: int) -> list[str]:

@@ -8,7 +8,7 @@ rest. Nothing is ever written on behalf of an attempt that is no longer the curr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -20,14 +20,16 @@ from sqlalchemy import (
     Row,
     bindparam,
     case,
+    exists,
     func,
     null,
     select,
     update,
 )
 
+from ketchup import leases
 from ketchup.clock import Micros, after
-from ketchup.db import distinct_by_index, insert_many_new, update_many
+from ketchup.db import change, distinct_by_index, insertion, insertion_of_new, write_many
 from ketchup.ids import KeyId, RequestId, TaskId, WorkerId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.tasks.table import (
@@ -130,26 +132,43 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"  # shut down in good order
 
 
-def claim(conn: Connection, worker_id: WorkerId, limit: int, now: Micros) -> list[Lease]:
+def claim(
+    conn: Connection,
+    worker_id: WorkerId,
+    limit: int,
+    now: Micros,
+    *,
+    choose: Callable[[Sequence[Lease]], Sequence[Sending]] = lambda _: (),
+) -> list[Lease]:
     """Lease up to `limit` ready tasks, fairest first: pending becomes submitted.
 
-    The caller has made sure that the worker is alive, in the same transaction.
+    Nothing, when the worker has been reaped: what it was given now would be nobody's. Those of
+    which `choose` says where they are sent to are started as well; they never were before.
     """
+    # One statement: who reaps the worker waits for this transaction, or this claim for the reaper.
     rows = conn.execute(_CLAIM, {"worker": worker_id, "now": now, "most": limit}).all()
     if not rows:
         return []
-    latest = max(row.vtime for row in rows)
-    conn.execute(_MOVE_CLOCK, {"latest": latest})
-    return [lease_of(row) for row in sorted(rows, key=lambda row: (row.vtime, row.id))]
+    claimed = [lease_of(row) for row in sorted(rows, key=lambda row: (row.vtime, row.id))]
+    sendings, latest = choose(claimed), max(row.vtime for row in rows)
+    # Last, as the clock is one row for all workers, locked until the commit.
+    write_many(
+        conn,
+        change(task, _FENCE, [_start_row(s.attempt, now) for s in sendings]),
+        insertion(attempt, [_journal_row(s.attempt, s, now) for s in sendings]),
+        change(queue_clock, ("id",), [{"id": 1, "vtime": latest}], raised="vtime"),
+    )
+    return claimed
 
 
 def start(conn: Connection, starts: Sequence[Sending], now: Micros) -> list[Attempt | LeaseLost]:
     """Write to the journal what is about to be sent: becomes in_progress."""
     held = _lock_held(conn, [s.attempt for s in starts])
     mine = {s.attempt: s for s in starts if s.attempt in held}
-    update_many(conn, task, _FENCE, [_start_row(a, held[a], now) for a in mine])
+    started = [_start_row(a, now, before=held[a].started_at) for a in mine]
+    journalled = [_journal_row(a, mine[a], now) for a in mine]
     # A start is repeated when nobody heard of its commit: the journal has it then.
-    insert_many_new(conn, attempt, [_journal_row(a, mine[a], now) for a in mine])
+    write_many(conn, change(task, _FENCE, started), insertion_of_new(attempt, journalled))
     return [s.attempt if s.attempt in held else LeaseLost(s.attempt) for s in starts]
 
 
@@ -185,10 +204,12 @@ def finish(conn: Connection, ends: Sequence[End], now: Micros) -> list[End | Lea
             left[row.workspace_id] += 1
     mine = [end for end in decided if isinstance(end, End)]
     if mine:
-        update_many(conn, task, _FENCE, [_finish_row(end, now) for end in mine])
-        closed = [_close_row(end, now) for end in mine]
-        # What a dead worker came to stays unknown, also when its task is given up.
-        update_many(conn, attempt, _ATTEMPT, closed, unset="outcome")
+        write_many(
+            conn,
+            change(task, _FENCE, [_finish_row(end, now) for end in mine]),
+            # What a dead worker came to stays unknown, also when its task is given up.
+            change(attempt, _ATTEMPT, [_close_row(end, now) for end in mine], unset="outcome"),
+        )
         _leave(conn, left)
     return decided
 
@@ -367,12 +388,12 @@ def lease_of(row: Row[*tuple[Any, ...]]) -> Lease:
     )
 
 
-def _start_row(a: Attempt, row: Row[*tuple[Any, ...]], now: Micros) -> dict[str, object]:
+def _start_row(a: Attempt, now: Micros, before: Micros | None = None) -> dict[str, object]:
     return {
         "id": a.task_id,
         "attempt": a.number,
         "status": Status.IN_PROGRESS,
-        "started_at": now if row.started_at is None else row.started_at,
+        "started_at": now if before is None else before,
     }
 
 
@@ -452,9 +473,10 @@ _FAIREST: Final = (
     .cte("fairest")
     .prefix_with("MATERIALIZED")
 )
+_ALIVE: Final = leases.alive(bindparam("worker")).cte("alive")
 _CLAIM: Final = (
     update(task)
-    .where(task.c.id.in_(select(_FAIREST.c.id)))
+    .where(task.c.id.in_(select(_FAIREST.c.id)), exists(select(_ALIVE.c.id)))
     .values(
         queue_state=QueueState.LEASED.value,
         worker_id=bindparam("worker"),
@@ -466,11 +488,6 @@ _CLAIM: Final = (
         submitted_at=func.coalesce(task.c.submitted_at, bindparam("now")),
     )
     .returning(*LEASE_COLUMNS)
-)
-_MOVE_CLOCK: Final = (
-    update(queue_clock)
-    .where(queue_clock.c.vtime < bindparam("latest"))
-    .values(vtime=bindparam("latest"))
 )
 _LOCK_LEASED: Final = (
     select(task.c.id, task.c.attempt, task.c.worker_id, task.c.workspace_id, task.c.started_at)

@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, or_, select, update
 
 from ketchup.clock import Micros
-from ketchup.db import lock_names
+from ketchup.db import Write, change, insertion, lock_names, write_many
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.tasks.fairness import Allowance, Entrant, Priority, TooDeep, TooSoon, Turn
 from ketchup.tasks.table import Options, QueueState, in_state, queue_clock, task, turn
@@ -108,16 +108,17 @@ class Turns:
 
     def store(self, conn: Connection) -> None:
         """Write what has changed."""
+        write_many(conn, *self.take_changes())
+
+    def take_changes(self) -> tuple[Write, Write]:
+        """Return what has changed, for the caller to write."""
         rows = [(workspace, self._rows[workspace]) for workspace in sorted(self._changed)]
-        new = [_row(workspace, row) for workspace, row in rows if row.is_first]
-        old = [_row(workspace, row) for workspace, row in rows if not row.is_first]
-        if old:
-            conn.execute(_UPDATE, old)
-        if new:
-            conn.execute(_INSERT, new)
         for workspace, row in rows:
             self._rows[workspace] = replace(row, is_first=False)
         self._changed.clear()
+        new = [_row(workspace, row) for workspace, row in rows if row.is_first]
+        old = [_row(workspace, row) for workspace, row in rows if not row.is_first]
+        return change(turn, ("workspace_id",), old), insertion(turn, new)
 
     def _set(self, workspace: WorkspaceId, row: Turn) -> None:
         self._rows[workspace] = row
@@ -228,7 +229,7 @@ def _turn(row: Row[*tuple[Any, ...]]) -> Turn:
 
 def _row(workspace: WorkspaceId, row: Turn) -> dict[str, object]:
     return {
-        "b_id": workspace,
+        "workspace_id": workspace,
         "vtime": row.vtime,
         "arrival_at": row.arrival_at,
         "active": row.active,
@@ -250,10 +251,6 @@ def _entrant(row: Row[*tuple[Any, ...]]) -> Entrant:
     return Entrant(TaskId(row.id), row.workspace_id, options.n, Priority(row.priority))
 
 
-_VALUES: Final[dict[str, Any]] = {
-    name: bindparam(name)
-    for name in ("vtime", "arrival_at", "active", "waiting", "capacity", "weight")
-}
 _CLOCK: Final = select(queue_clock.c.vtime)
 _LOCK: Final = (
     select(turn, _CLOCK.scalar_subquery().label("passed"))
@@ -261,8 +258,6 @@ _LOCK: Final = (
     .order_by(turn.c.workspace_id)
     .with_for_update()
 )
-_UPDATE: Final = update(turn).where(turn.c.workspace_id == bindparam("b_id")).values(_VALUES)
-_INSERT: Final = insert(turn).values(workspace_id=bindparam("b_id"), **_VALUES)
 _LEFT_OUT: Final = (
     select(turn.c.workspace_id)
     .where(turn.c.waiting > 0, or_(turn.c.capacity == 0, turn.c.active < turn.c.capacity))

@@ -15,7 +15,7 @@ from typing import Any, Final, assert_never
 from sqlalchemy import Connection, Row, Select, exists, func, or_, select, tuple_, update
 
 from ketchup.clock import Micros, after
-from ketchup.db import distinct_by_index, insert_many, update_many
+from ketchup.db import change, distinct_by_index, insertion, write_many
 from ketchup.ids import DeliveryId, TaskId, WorkerId, WorkspaceId
 from ketchup.webhooks.decision import (
     Again,
@@ -124,8 +124,11 @@ def record(conn: Connection, results: Sequence[Attempted]) -> list[Recording]:
     held = _held(conn, {result.lease.id for result in results})
     written = [result for result in results if result.lease in held]
     if written:
-        update_many(conn, delivery, _LEASE, [_ending(result) for result in written])
-        insert_many(conn, delivery_attempt, [_attempt(result) for result in written])
+        write_many(
+            conn,
+            change(delivery, _LEASE, [_ending(result) for result in written]),
+            insertion(delivery_attempt, [_attempt(result) for result in written]),
+        )
     return [Recording.WRITTEN if result.lease in held else Recording.LATE for result in results]
 
 
