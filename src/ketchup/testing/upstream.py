@@ -136,7 +136,7 @@ class FakeUpstream:
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
                 await self._serve(reader, writer)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 raised at the end
             self._broken.append(error)
         finally:
             writer.close()
