@@ -292,6 +292,19 @@ async def test_the_pause_that_is_asked_for_is_told(
 
 
 @across_the_network
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("999999999", 3600.0), (None, None)])
+async def test_the_pause_is_told_though_what_asked_for_it_broke_off(
+    provider: Provider, upstream: FakeUpstream, header: str | None, seconds: float | None
+) -> None:
+    upstream.script(Limited(header=header, is_cut=True))
+    error = await error_of(provider)
+
+    assert type(error) is AnswerLost
+    assert error.retry_after == seconds
+    assert upstream.rendered == {}
+
+
+@across_the_network
 @pytest.mark.parametrize("fault", [Fault.BROKEN, Fault.OVERLOADED])
 async def test_an_upstream_that_says_it_is_down_has_rendered_nothing(
     provider: Provider, upstream: FakeUpstream, fault: Fault

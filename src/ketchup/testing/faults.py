@@ -77,6 +77,8 @@ class Limited:
 
     header: str | None = None
     retry_info: str | None = None
+    is_cut: bool = False
+    """Whether half of the body is missing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,7 +196,8 @@ class FakeUpstream:
     ) -> bool:
         match step:
             case Limited():
-                return await _send(writer, dialect.limited(step))
+                send = _send_half if step.is_cut else _send
+                return await send(writer, dialect.limited(step))
             case Fault():
                 return await self._fail(step, dialect, asked, writer)
             case Slow(seconds):
@@ -226,9 +227,7 @@ class FakeUpstream:
             return await _send(writer, answer)
         match fault:
             case Fault.TRUNCATED:
-                whole = dialect.pictures(asked, encoded)
-                writer.write(whole.head() + whole.body[: len(whole.body) // 2])
-                await writer.drain()
+                await _send_half(writer, dialect.pictures(asked, encoded))
             case Fault.DUPLICATE:
                 right = dialect.pictures(asked, encoded)
                 await _send(writer, right)
@@ -276,6 +275,12 @@ async def _send(writer: asyncio.StreamWriter, answer: Answer) -> bool:
     writer.write(answer.head() + answer.body)
     await writer.drain()
     return True
+
+
+async def _send_half(writer: asyncio.StreamWriter, whole: Answer) -> bool:
+    writer.write(whole.head() + whole.body[: len(whole.body) // 2])
+    await writer.drain()
+    return False
 
 
 async def _trickle(writer: asyncio.StreamWriter, answer: Answer) -> None:
