@@ -80,11 +80,14 @@ async def test_a_channel_of_the_page_is_understood_by_its_server(
             assert upstream.asked[-1].references == [REFERENCES[0].data]
 
 
-async def test_an_address_without_a_host_is_the_servers_own(tmp_path: Path) -> None:
-    lines = shown("SGLang").replace('extra = { response_format = "b64_json" }', "")
+@pytest.mark.parametrize(("heading", "name", "server"), SERVERS[1:], ids=["SGLang", "LocalAI"])
+async def test_the_addresses_of_a_server_are_its_own_with_its_host_or_without(
+    tmp_path: Path, heading: str, name: str, server: Dialect
+) -> None:
+    lines = shown(heading).replace('extra = { response_format = "b64_json" }', "")
     async with (
-        FakeUpstream(dialects=[SGLang()]) as upstream,
-        channel(tmp_path, "sglang", lines, upstream.url) as provider,
+        FakeUpstream(dialects=[server]) as upstream,
+        channel(tmp_path, name, lines, upstream.url) as provider,
     ):
         assert len({image.data for image in await rendered(provider, TWO)}) == 2
     assert "response_format" not in upstream.asked[0].fields

@@ -100,6 +100,7 @@ class LocalAI(OpenAI):
     @override
     def pictures(self, asked: Asked, encoded: Sequence[str]) -> Answer:
         if asked.fields.get("response_format") != _BASE64:
+            self.as_urls = f"http://{asked.request.headers['host']}/generated-images"
             return super().pictures(asked, encoded)
         data: list[Mapping[str, Any]] = [
             {"embedding": None, "index": 0, _BASE64: text} for text in encoded
@@ -108,7 +109,9 @@ class LocalAI(OpenAI):
 
     @override
     def file(self, request: Request) -> Answer | None:
-        return _localais_error(404, "Resource not found") if request.path == EDITS else None
+        if request.path == EDITS:
+            return _localais_error(404, "Resource not found")
+        return super().file(request)
 
     @override
     def malformed(self, why: str) -> Answer:
