@@ -27,7 +27,10 @@ _MAKERS: Final = {"google": GEMINI, "openai": OPENAI}
 _KEYS: Final = {GEMINI: "GEMINI_API_KEY", OPENAI: "OPENAI_API_KEY"}
 # What OpenAI's key alone adds to the catalogue: the contract's own models are all Google's.
 _OPENAIS_MODELS: Final = {
-    "openai/gpt-image-2": ModelSettings.model_validate({"title": "GPT Image 2", "price": "1"})
+    # No side above 3840 pixels, and no more than 8,294,400 of them: 4K has more in every shape.
+    "openai/gpt-image-2": ModelSettings.model_validate(
+        {"title": "GPT Image 2", "price": "1", "image_sizes": ["1K", "2K"]}
+    )
 }
 # A request to Google or OpenAI that nobody knows the end of may have been paid; one to our own
 # renderer costs time.

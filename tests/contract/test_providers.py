@@ -219,7 +219,7 @@ async def test_references_arrive_byte_for_byte(provider: Provider, upstream: Fak
 
 @across_the_network
 async def test_it_hangs_up_when_it_is_cancelled(provider: Provider, upstream: FakeUpstream) -> None:
-    upstream.script(Held(asyncio.Event()))
+    upstream.script(Held())
     cancelled = asyncio.Event()
     rendering = asyncio.ensure_future(rendered(provider, cancelled=cancelled))
     await upstream.until_asked(1)
@@ -235,7 +235,7 @@ async def test_it_hangs_up_when_it_is_cancelled(provider: Provider, upstream: Fa
 async def test_it_hangs_up_when_nobody_waits_any_more(
     provider: Provider, upstream: FakeUpstream
 ) -> None:
-    upstream.script(Held(asyncio.Event()))
+    upstream.script(Held())
     rendering = asyncio.ensure_future(rendered(provider))
     await upstream.until_asked(1)
     rendering.cancel()
@@ -289,6 +289,19 @@ async def test_the_pause_that_is_asked_for_is_told(
 
     assert isinstance(error, RateLimited)
     assert error.retry_after == seconds
+
+
+@across_the_network
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("999999999", 3600.0), (None, None)])
+async def test_the_pause_is_told_though_what_asked_for_it_broke_off(
+    provider: Provider, upstream: FakeUpstream, header: str | None, seconds: float | None
+) -> None:
+    upstream.script(Limited(header=header, is_cut=True))
+    error = await error_of(provider)
+
+    assert type(error) is AnswerLost
+    assert error.retry_after == seconds
+    assert upstream.rendered == {}
 
 
 @across_the_network
@@ -392,7 +405,7 @@ async def test_an_answer_that_comes_twice_is_not_taken_for_the_next_ones(
 async def test_the_deadline_is_for_the_whole_answer(
     upstream: FakeUpstream, build: Build, trickles: bool
 ) -> None:
-    upstream.script(Fault.TRICKLE if trickles else Held(asyncio.Event()))
+    upstream.script(Fault.TRICKLE if trickles else Held())
     provider = build(upstream.url, Bounds(deadline=0.3))
 
     assert type(await error_of(provider)) is TimedOut

@@ -36,7 +36,7 @@ async def test_what_was_sent_and_never_recorded_follows_the_policy_of_its_channe
     tmp_path: Path, policy: str, status: str, asked: int, attempts: list[tuple[str, int]]
 ) -> None:
     async with FakeUpstream() as upstream, asyncio.timeout(DEADLINE):
-        upstream.script(Held(asyncio.Event()))
+        upstream.script(Held())
         with deployed("sqlite", tmp_path, None) as deployment:
             deployment.configure(CHANNEL.format(url=upstream.url, policy=policy))
             await asyncio.to_thread(deployment.start)

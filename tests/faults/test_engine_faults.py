@@ -51,7 +51,7 @@ PRICE: Final = 500_000
 GRANTED: Final = 1_000_000 * 1_000_000
 KINDS: Final[Sequence[Step]] = (
     Slow(1.0),
-    Held(asyncio.Event()),
+    Held(),
     Limited(header="1", retry_info="1s"),
     Fault.TRICKLE,
     Fault.DUPLICATE,

@@ -133,15 +133,48 @@ async def test_half_of_the_body_comes_when_it_is_truncated(
 
 
 async def test_who_leaves_while_it_draws_is_not_charged(upstream: FakeUpstream) -> None:
-    upstream.script(Held(asyncio.Event()))
+    upstream.script(Held())
+    await _leaves(upstream)
+
+    assert upstream.rendered == {}
+
+
+async def _leaves(upstream: FakeUpstream) -> None:
+    """Ask, and leave before there is an answer."""
     async with httpx2.AsyncClient(base_url=upstream.url, trust_env=False) as client:
+        before = len(upstream.asked)
         waiting = asyncio.ensure_future(client.post(OPENAI, json=generation()))
-        await upstream.until_asked(1)
+        await upstream.until_asked(before + 1)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
     await upstream.until_left()
 
-    assert upstream.rendered == {}
+
+def test_runs_of_their_own_event_loops_share_a_fake_and_a_script() -> None:
+    upstream, script = FakeUpstream(), (Held(), None)
+
+    async def run() -> int:
+        async with asyncio.timeout(30), upstream:
+            upstream.script(*script)
+            await _leaves(upstream)
+            async with httpx2.AsyncClient(base_url=upstream.url, trust_env=False) as client:
+                return (await client.post(OPENAI, json=generation())).status_code
+
+    assert [asyncio.run(run()) for _ in range(3)] == [200] * 3
+
+
+def test_what_breaks_the_fake_is_raised_when_it_is_left() -> None:
+    # An event belongs to the first loop that waits for it.
+    held = Held(asyncio.Event())
+
+    async def run() -> None:
+        async with asyncio.timeout(30), FakeUpstream() as upstream:
+            upstream.script(held)
+            await _leaves(upstream)
+
+    asyncio.run(run())
+    with pytest.raises(RuntimeError, match="different event loop"):
+        asyncio.run(run())
 
 
 async def test_the_seed_decides_which_requests_meet_a_fault() -> None:

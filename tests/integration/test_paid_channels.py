@@ -173,7 +173,12 @@ async def test_the_operator_sees_what_each_attempt_cost(home: Home) -> None:
             for one in task["attempts"]
         ] == [(1, "paid", "retry", 1, "0.000000"), (2, "paid", "success", 1, "0.040000")]
         assert "429" in task["attempts"][0]["detail"]
+        # Neither what was asked for nor what was drawn.
         assert "private" not in answer.text
+        assert set(task) == {
+            *("id", "workspace_id", "model", "environment"),
+            *("status", "price", "consumed", "attempts"),
+        }
         for absent in ("ta1", "ta" + "0" * 34):
             assert (await service.admin.get(f"/admin/v1/tasks/{absent}")).status_code == 404
         stranger = await service.client.get(f"/admin/v1/tasks/{task_id}")

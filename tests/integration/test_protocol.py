@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias, cast
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.server import ServerState
 
 from ketchup.protocol import MAX_HEAD_BYTES, HttpProtocol, connections_at_most
-from tests.support.exchange import Connection
+from tests.support.clocks import SimulatedLoop
+from tests.support.exchange import DEADLINE_SECONDS, Connection
+
+Build: TypeAlias = Callable[[uvicorn.Config, ServerState], HttpProtocol]
 
 
 class HastyProtocol(HttpProtocol):
@@ -20,6 +24,60 @@ class HastyProtocol(HttpProtocol):
     pause_seconds = 0.4
     slowest_body = 1000.0
     rest_seconds = 0.05
+
+
+class WatchedProtocol(HastyProtocol):
+    """A connection of which a test knows how much the server has read."""
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, loop: SimulatedLoop) -> None:
+        super().__init__(config, state, {}, cast("asyncio.AbstractEventLoop", loop))
+        self._bytes = 0
+        self._news = asyncio.Event()
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._bytes += len(data)
+        self._news.set()
+
+    async def until_read(self, count: int) -> None:
+        """Return once so many bytes have been read and judged."""
+        while self._bytes < count:
+            self._news.clear()
+            await self._news.wait()
+
+
+class TimedConnection(Connection):
+    """A connection to a server whose clock stands still."""
+
+    server: WatchedProtocol
+    clock: SimulatedLoop
+    _sent = 0
+
+    @override
+    async def send(self, data: bytes) -> None:
+        """Send, and return once the server has read it."""
+        await super().send(data)
+        self._sent += len(data)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await self.server.until_read(self._sent)
+
+    def is_dropped(self) -> bool:
+        """Whether the server has given the connection up."""
+        return self.server.transport.is_closing()
+
+
+class Slow:
+    """What answers at `/slow`, once it may."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked.set()
+        await self.may_answer.wait()
+        await echo(scope, receive, send)
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,8 +93,6 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         more = message.get("more_body", False)
     if scope["path"] == "/names":
         body = b",".join(name for name, _ in scope["headers"])
-    if scope["path"] == "/slow":
-        await asyncio.sleep(2 * HastyProtocol.pause_seconds)
     length = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": length})
     await send({"type": "http.response.body", "body": body})
@@ -54,11 +110,34 @@ async def connected() -> AsyncIterator[Connection]:
 
 
 @asynccontextmanager
-async def serving(protocol: type[HttpProtocol]) -> AsyncIterator[str]:
-    config = uvicorn.Config(echo, lifespan="off", log_config=None, access_log=False, ws="none")
+async def timed(app: ASGIApp = echo) -> AsyncIterator[TimedConnection]:
+    """Connect to the same server, whose clock only the test moves."""
+    clock, made = SimulatedLoop(asyncio.get_running_loop()), asyncio.Queue[WatchedProtocol]()
+
+    def build(config: uvicorn.Config, state: ServerState) -> WatchedProtocol:
+        protocol = WatchedProtocol(config, state, clock)
+        made.put_nowait(protocol)
+        return protocol
+
+    async with listening(build, app) as url:
+        connection = await TimedConnection.to(url)
+        connection.server, connection.clock = await made.get(), clock
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+def serving(protocol: type[HttpProtocol]) -> AbstractAsyncContextManager[str]:
+    return listening(lambda config, state: protocol(config, state, {}), echo)
+
+
+@asynccontextmanager
+async def listening(build: Build, app: ASGIApp) -> AsyncIterator[str]:
+    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, ws="none")
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(
-        lambda: protocol(config, state, {}), "127.0.0.1", 0
+        lambda: build(config, state), "127.0.0.1", 0
     )
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -80,21 +159,20 @@ async def test_the_head_of_a_second_request_is_not_waited_for_either() -> None:
 
 
 async def test_one_byte_at_a_time_does_not_put_the_deadline_off() -> None:
-    async with connected() as connection:
-        closed = asyncio.ensure_future(connection.is_closed_by_server())
-        for byte in b"GET /" + b"a" * 10_000:
-            if closed.done():
-                break
-            with suppress(ConnectionError):  # it may close just now
-                await connection.send(bytes([byte]))
-            await asyncio.sleep(HastyProtocol.head_seconds / 5)
-        assert await closed
+    async with timed() as connection:
+        for byte in b"GET /":
+            assert not connection.is_dropped()
+            await connection.send(bytes([byte]))
+            connection.clock.advance(0.21 * HastyProtocol.head_seconds)
+        assert connection.is_dropped()
+        assert await connection.is_closed_by_server()
 
 
 async def test_a_body_may_take_longer_than_a_head() -> None:
-    async with connected() as connection:
+    async with timed() as connection:
         await connection.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1")
-        await asyncio.sleep(3 * HastyProtocol.head_seconds)  # what must not happen has its time
+        connection.clock.advance(3 * HastyProtocol.head_seconds)
+        assert not connection.is_dropped()
         await connection.send(b"2")
         assert (await connection.response()).body == b"12"
 
@@ -108,20 +186,26 @@ async def test_a_body_that_stops_is_not_waited_for(begun: bytes) -> None:
 
 
 async def test_an_answer_may_take_its_time() -> None:
-    async with connected() as connection:
-        slow = b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"
-        await connection.send(slow)
+    slow = Slow()
+    async with timed(slow) as connection:
+        await connection.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        await slow.asked.wait()
+        connection.clock.advance(100 * HastyProtocol.pause_seconds)
+        assert not connection.is_dropped()
+        slow.may_answer.set()
         assert (await connection.response()).status == 200
 
 
 async def test_requests_on_one_connection_have_their_own_deadlines() -> None:
-    async with connected() as connection:
+    async with timed() as connection:
         for _ in range(3):
             await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n")
-            await asyncio.sleep(HastyProtocol.head_seconds / 5)
+            connection.clock.advance(0.9 * HastyProtocol.head_seconds)
+            assert not connection.is_dropped()
             await connection.send(b"\r\n")
             assert (await connection.response()).status == 200
-            await asyncio.sleep(2 * HastyProtocol.head_seconds)  # idle between two is no head
+            connection.clock.advance(2 * HastyProtocol.head_seconds)  # idle between two is no head
+            assert not connection.is_dropped()
 
 
 async def test_a_large_body_and_the_next_head_in_one_piece_are_two_requests() -> None:
@@ -201,11 +285,12 @@ async def test_an_empty_line_does_not_keep_a_connection() -> None:
 
 
 async def test_after_an_unread_body_the_connection_serves_on() -> None:
-    async with connected() as connection:
+    async with timed() as connection:
         await connection.send(b"POST /refuse HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
         assert (await connection.response()).status == 200
         await connection.send(b"xxPOST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
-        await asyncio.sleep(3 * HastyProtocol.head_seconds)  # what must not happen has its time
+        connection.clock.advance(3 * HastyProtocol.rest_seconds)
+        assert not connection.is_dropped()
         await connection.send(b"12")
         assert (await connection.response()).body == b"12"
 
@@ -248,16 +333,17 @@ async def test_garbage_behind_a_request_is_not_answered_before_it() -> None:
 
 
 async def test_a_body_that_dawdles_is_not_waited_for() -> None:
-    async with connected() as connection:
-        closed = asyncio.ensure_future(connection.is_closed_by_server())
+    async with timed() as connection:
         await connection.send(b"POST / HTTP/1.1\r\nContent-Length: 10000\r\n\r\n")
-        for _ in range(1000):
-            if closed.done():
-                break
-            with suppress(ConnectionError):  # it may close just now
-                await connection.send(b"x")
-            await asyncio.sleep(HastyProtocol.pause_seconds / 10)
-        assert await closed
+        pauses = 0
+        while not connection.is_dropped():
+            await connection.send(b"x")
+            connection.clock.advance(HastyProtocol.pause_seconds / 10)
+            pauses += 1
+            assert pauses <= 11
+        # As long as any body may pause, and a byte of a slow one is worth next to nothing.
+        assert pauses >= 10
+        assert await connection.is_closed_by_server()
 
 
 async def test_a_connection_too_many_is_closed_and_the_others_serve_on() -> None:

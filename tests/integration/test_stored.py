@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ketchup.errors import Unavailable
 from ketchup.generation.stored import whole
 from ketchup.storage import Storage
 from tests.support.gate import held_writer
@@ -36,6 +37,24 @@ class Holding:
             self.held.set()
             await self.go.wait()
         await self._inner.put(key, data)
+
+    async def delete(self, key: str) -> None:
+        await self._inner.delete(key)
+
+
+class Full:
+    """A storage that has room for one picture."""
+
+    def __init__(self, inner: Storage, folder: Path) -> None:
+        self._inner = inner
+        self._folder = folder
+        self.most = 0
+
+    async def put(self, key: str, data: bytes) -> None:
+        if self.most:
+            raise Unavailable("the disk is full") from OSError("full")
+        await self._inner.put(key, data)
+        self.most = len(blobs(self._folder))
 
     async def delete(self, key: str) -> None:
         await self._inner.delete(key)
@@ -85,6 +104,22 @@ async def test_a_cancelled_task_leaves_no_picture_behind(
 
         assert attempt.cancelled()
         assert blobs(tmp_path / "data") == []
+
+
+async def test_pictures_that_were_stored_before_time_was_over_do_not_stay(
+    tmp_path: Path, database_url: str | None
+) -> None:
+    folder, settings = tmp_path / "data", {"task_timeout_seconds": 1.0, "max_tries": 1}
+    named = {f"worker.{name}": value for name, value in settings.items()}
+    async with running_service(folder, settings=named, database=database_url) as service:
+        stored = service.runtime.runner._stored
+        full = Full(stored._storage, folder)
+        stored._storage = full  # type: ignore[assignment]  # no more than that is asked of it
+        ended = await service.ended(await service.submit(n=2))
+
+        assert ended["status"] == "failed"
+        assert full.most == 1
+        assert blobs(folder) == []
 
 
 async def test_the_pictures_of_an_end_that_was_being_written_stay(

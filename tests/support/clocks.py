@@ -1,7 +1,11 @@
-"""Clocks that can be set: a machine's, as by an operator or a time server, and a database's."""
+"""Clocks that can be set: a machine's, as by an operator or a time server, a database's, a loop's."""
 
 from __future__ import annotations
 
+import asyncio
+import heapq
+from collections.abc import Callable
+from itertools import count
 from typing import Any, Final
 
 import psycopg
@@ -74,3 +78,37 @@ class WallClock(AdjustableClock):
     @override
     def monotonic(self) -> float:
         return self.now() / SECOND
+
+
+class SimulatedLoop:
+    """An event loop whose clock only a test moves; all but time is the loop's own."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._now = 0.0
+        self._order = count()
+        self._timers: list[tuple[float, int, asyncio.Handle]] = []
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 as the loop has it
+        return getattr(self._loop, name)
+
+    def time(self) -> float:
+        """Return the seconds since it was made."""
+        return self._now
+
+    def call_later(
+        self, seconds: float, call: Callable[..., object], *args: object
+    ) -> asyncio.Handle:
+        """Call once the clock has moved so far."""
+        handle = asyncio.Handle(call, args, self._loop)
+        heapq.heappush(self._timers, (self._now + seconds, next(self._order), handle))
+        return handle
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock, and call what is due by then, in order."""
+        until = self._now + seconds
+        while self._timers and self._timers[0][0] <= until:
+            self._now, _, handle = heapq.heappop(self._timers)
+            if not handle.cancelled():
+                handle._run()
+        self._now = until

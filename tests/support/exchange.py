@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Self
 from urllib.parse import urlsplit
 
 DEADLINE_SECONDS = 20.0
@@ -25,7 +26,7 @@ class Connection:
         self._writer = writer
 
     @classmethod
-    async def to(cls, base_url: str) -> Connection:
+    async def to(cls, base_url: str) -> Self:
         parts = urlsplit(base_url)
         return cls(*await asyncio.open_connection(parts.hostname, parts.port))
 

@@ -203,7 +203,7 @@ class AnswerLost(ProviderError):
     """The request was sent, and no answer that can be used came back.
 
     Trying again is safe for the customer, who pays once; the operator may be charged twice.
-    `retry_after` is in seconds, when a part of the work was asked to wait.
+    `retry_after` is in seconds, when a part of the work, or an answer that broke off, asked for it.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:

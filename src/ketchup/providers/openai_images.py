@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
 from typing import Any, Final
+from urllib.parse import urljoin
 
 import msgspec
 
@@ -57,6 +58,8 @@ _MAKER: Final = "openai/"
 _BLOCKED: Final = frozenset({"moderation_blocked", "content_policy_violation"})
 # What OpenAI and vLLM say of a model that is not there, and of no path.
 _NO_MODEL: Final = frozenset({"model_not_found", "NotFoundError"})
+_OTHER_MODEL: Final = b"Model mismatch: "
+_BAD_REQUEST: Final = 400
 _NO_PATH: Final = frozenset({404, 405, 501})
 _OUT_OF_MONEY: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 
@@ -199,9 +202,16 @@ class OpenAIImagesProvider:
         most, share = self._settings.bounds.answer_bytes, share_of_this_task()
         # Whoever fetches has a deadline of its own, which begins when there is room.
         await share.take(most)
-        data = await self._fetch(url)
+        data = await self._fetch(self._absolute(url))
         share.give(most - len(data))
         return data
+
+    def _absolute(self, url: str) -> str:
+        """Return where a picture is; SGLang says it without its own host."""
+        try:
+            return urljoin(self._settings.base_url, url)
+        except ValueError as error:
+            raise AnswerLost(f"a picture at no address: {error}") from error
 
 
 def _form(fields: Mapping[str, Any], request: ImageRequest, name: str) -> tuple[bytes, str]:
@@ -230,6 +240,9 @@ def _misses_model(answer: Answer) -> bool:
 
 
 def _failure(answer: Answer) -> ProviderError:
+    # vLLM-Omni's sentence for it; there is no code, and nothing is wrong with the request.
+    if answer.status == _BAD_REQUEST and _OTHER_MODEL in answer.body:
+        return NotServed(answer.told())
     failure = answer.error(_Failure)
     if failure is None:
         return failure_of(answer, answer.told())

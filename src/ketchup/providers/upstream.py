@@ -181,6 +181,10 @@ class Upstream:
                     raise AnswerLost(f"the answer has more than {most} bytes")
             share.give(most - len(data))
             return self._discreet(response, bytes(data))
+        except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
+            # The head came whole, and what it asks for holds.
+            told = f"{response.status_code}, and the answer broke off: {error!r}"
+            raise AnswerLost(told, retry_after=_bounded(None, response.headers)) from error
         finally:
             await response.aclose()
 
@@ -211,7 +215,7 @@ def failure_of(answer: Answer, message: str, retry_after: float | None = None) -
     """
     match answer.status:
         case 429:
-            return RateLimited(message, retry_after=_bounded(retry_after, answer))
+            return RateLimited(message, retry_after=_bounded(retry_after, answer.headers))
         case 401 | 403 | 404 | 405:
             # Without a key nothing works. The others may be of one model or path alone: what they
             # say of the whole channel, the breaker finds out.
@@ -303,10 +307,10 @@ def _rank(error: BaseException) -> int:
     return next((rank for rank, kind in enumerate(_RANKS) if isinstance(error, kind)), -1)
 
 
-def _bounded(seconds: float | None, answer: Answer) -> float | None:
+def _bounded(seconds: float | None, headers: httpx2.Headers) -> float | None:
     """Return the pause that was asked for, in seconds (RFC 9110, section 10.2.3)."""
     if seconds is None:
-        seconds = _retry_after(answer.headers)
+        seconds = _retry_after(headers)
     return None if seconds is None else min(max(seconds, 0.0), LONGEST_PAUSE)
 
 

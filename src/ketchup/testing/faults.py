@@ -77,6 +77,8 @@ class Limited:
 
     header: str | None = None
     retry_info: str | None = None
+    is_cut: bool = False
+    """Whether half of the body is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,12 @@ class Slow:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A right answer, once the event is set."""
+    """A right answer, once the event is set; without one, none for as long as the client stays.
 
-    until: asyncio.Event
+    An event belongs to the first loop that waits for it: a script that several runs share has none.
+    """
+
+    until: asyncio.Event | None = None
 
 
 Step: TypeAlias = Fault | Limited | Slow | Held | None

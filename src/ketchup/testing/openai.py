@@ -17,6 +17,16 @@ GENERATIONS: Final = "/v1/images/generations"
 EDITS: Final = "/v1/images/edits"
 _SIZE: Final = re.compile(r"([0-9]{2,5})x([0-9]{2,5})")
 _SMALLER: Final = 8
+_GPT_IMAGE: Final = "gpt-image-"
+_GPT_IMAGE_FIELDS: Final = frozenset(
+    {
+        *("model", "prompt", "n", "size", "quality", "background", "moderation", "user"),
+        *("output_format", "output_compression", "input_fidelity", "stream", "partial_images"),
+    }
+)
+_LONGEST_EDGE: Final = 3840
+_LEAST_PIXELS: Final = 655_360
+_MOST_PIXELS: Final = 8_294_400
 _BLOCKED: Final = (
     400,
     "image_generation_user_error",
@@ -73,6 +83,8 @@ class OpenAI:
         size = _SIZE.fullmatch(str(fields.get("size", "1024x1024")))
         if size is None:
             raise ValueError("not a size")
+        if fields["model"].startswith(_GPT_IMAGE):
+            _check_gpt_image(fields, int(size[1]), int(size[2]))
         return Asked(
             dialect="openai",
             model=fields["model"],
@@ -120,6 +132,18 @@ class OpenAI:
     def malformed(self, why: str) -> Answer:
         """400 invalid_request_error."""
         return _error(400, "invalid_request_error", None, why)
+
+
+def _check_gpt_image(fields: Mapping[str, Any], width: int, height: int) -> None:
+    """Raise ValueError for what OpenAI refuses for its own models, and compatible servers take."""
+    if unknown := fields.keys() - _GPT_IMAGE_FIELDS:
+        raise ValueError(f"Unknown parameter: '{min(unknown)}'.")
+    if width % 16 or height % 16 or max(width, height) > 3 * min(width, height):
+        raise ValueError("Width and height must be divisible by 16, at most 3:1.")
+    if max(width, height) > _LONGEST_EDGE:
+        raise ValueError("The longest edge must be less than or equal to 3840.")
+    if not _LEAST_PIXELS <= width * height <= _MOST_PIXELS:
+        raise ValueError("Requested resolution exceeds the current pixel budget.")
 
 
 def _error(

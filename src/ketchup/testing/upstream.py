@@ -45,7 +45,10 @@ class FakeUpstream:
     """Use it as `async with FakeUpstream() as upstream`; it listens at `upstream.url`.
 
     `chance` of the requests that no script is for meet a fault, by `seed`. `seconds` is how long a
-    picture takes.
+    picture takes. One may be used again after it was left, also by another event loop.
+
+    What breaks the fake itself is raised when it is left: a client would take it for an engine's
+    fault, and a test for what it wants to see.
     """
 
     def __init__(
@@ -72,9 +75,12 @@ class FakeUpstream:
         self._script: deque[Step] = deque()
         self._changed = asyncio.Condition()
         self._connections: set[asyncio.Task[Any]] = set()
+        self._broken: list[Exception] = []
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
+        # It belongs to the first loop that waits for it.
+        self._changed = asyncio.Condition()
         self._server = await asyncio.start_server(
             self._accept, "127.0.0.1", self._port, limit=_LIMIT
         )
@@ -92,6 +98,9 @@ class FakeUpstream:
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+        broken, self._broken = self._broken, []
+        if broken and error is None:
+            raise broken[0]
 
     @property
     def url(self) -> str:
@@ -127,6 +136,8 @@ class FakeUpstream:
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
                 await self._serve(reader, writer)
+        except Exception as error:  # noqa: BLE001 raised at the end
+            self._broken.append(error)
         finally:
             writer.close()
             if task := asyncio.current_task():
@@ -185,13 +196,14 @@ class FakeUpstream:
     ) -> bool:
         match step:
             case Limited():
-                return await _send(writer, dialect.limited(step))
+                send = _send_half if step.is_cut else _send
+                return await send(writer, dialect.limited(step))
             case Fault():
                 return await self._fail(step, dialect, asked, writer)
             case Slow(seconds):
                 await asyncio.sleep(seconds)
             case Held(until):
-                await until.wait()
+                await (until or asyncio.Event()).wait()
             case None:
                 await asyncio.sleep(self._seconds)
         return await _send(writer, dialect.pictures(asked, self._render(asked)))
@@ -215,9 +227,7 @@ class FakeUpstream:
             return await _send(writer, answer)
         match fault:
             case Fault.TRUNCATED:
-                whole = dialect.pictures(asked, encoded)
-                writer.write(whole.head() + whole.body[: len(whole.body) // 2])
-                await writer.drain()
+                await _send_half(writer, dialect.pictures(asked, encoded))
             case Fault.DUPLICATE:
                 right = dialect.pictures(asked, encoded)
                 await _send(writer, right)
@@ -265,6 +275,12 @@ async def _send(writer: asyncio.StreamWriter, answer: Answer) -> bool:
     writer.write(answer.head() + answer.body)
     await writer.drain()
     return True
+
+
+async def _send_half(writer: asyncio.StreamWriter, whole: Answer) -> bool:
+    writer.write(whole.head() + whole.body[: len(whole.body) // 2])
+    await writer.drain()
+    return False
 
 
 async def _trickle(writer: asyncio.StreamWriter, answer: Answer) -> None:
