@@ -14,6 +14,7 @@ from ketchup.clock import Micros
 from ketchup.db import Location
 from ketchup.generation.routing import Channel, Route, Wait
 from ketchup.generation.start import Sent, Start, start
+from ketchup.tasks import Options
 from tests.support.database import open_engine
 from tests.support.factories import MODEL, NOW, WORKER, enqueue, new_workspace, register, success
 
@@ -56,6 +57,29 @@ def test_images_per_minute_are_spread_over_all_starts(conn: Connection) -> None:
     assert [type(one) for one in started(conn, paced, 2)] == [Sent, Wait]
     assert started(conn, paced, 1) == [Wait(Micros(NOW + SECOND))]
     assert type(started(conn, paced, 1, Micros(NOW + SECOND))[0]) is Sent
+
+
+def test_two_workers_with_tasks_of_several_images_keep_to_the_minute_together(
+    location: Location,
+) -> None:
+    paced = [Route(MODEL.id, [Channel("paced", "studio", images_per_minute=10)])]
+    with open_engine(location) as here, open_engine(location) as there:
+        with here.begin() as conn:
+            register(conn, WORKER)
+            workspace = new_workspace(conn).id
+            for _ in range(2):
+                enqueue(conn, workspace, options=Options(n=8))
+            first, second = tasks.claim(conn, WORKER, 2, NOW)
+            assert isinstance(start(conn, [Start(first, paced)], NOW, Random(1))[0], Sent)
+        # The even pace lets it through here, and the minute does not have sixteen.
+        for seconds in (48, 59):
+            with there.begin() as conn:
+                at = Micros(NOW + seconds * SECOND)
+                waits = start(conn, [Start(second, paced)], at, Random(1))
+                assert waits == [Wait(Micros(NOW + 60 * SECOND))]
+        with there.begin() as conn:
+            at = Micros(NOW + 60 * SECOND)
+            assert isinstance(start(conn, [Start(second, paced)], at, Random(1))[0], Sent)
 
 
 def test_a_start_that_nobody_heard_of_is_not_counted_twice(conn: Connection) -> None:

@@ -284,7 +284,7 @@ class ChannelSettings(Group):
         description="Images that it may render at once; a task that alone is more runs by itself.",
     )
     images_per_minute: kinds.Cap = Field(
-        0, description="Images that it may be sent per minute, evenly spread."
+        0, description="Images that it may be sent in any sixty seconds; tasks are spread evenly."
     )
     cost: kinds.Amount = Field(
         Credits(0), description="What one image costs you; kept with every attempt."

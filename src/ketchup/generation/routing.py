@@ -56,8 +56,7 @@ class Channel:
 class Condition(Protocol):
     """How a channel is, as the database remembers it."""
 
-    @property
-    def arrival_at(self) -> int: ...  # noqa: D102 see channels.State
+    def free_at(self, images: int, per_minute: int, now: Micros) -> Micros: ...  # noqa: D102 see channels.State
     @property
     def closed_until(self) -> int: ...  # noqa: D102 as above
     @property
@@ -198,7 +197,7 @@ def _free_at(
     """Return when a channel could take so many images, as far as it is known."""
     at = max(now, condition.closed_until)
     if channel.images_per_minute:
-        at = max(at, condition.arrival_at)
+        at = max(at, condition.free_at(images, channel.images_per_minute, now))
     inside = in_flight.get(channel.name, 0)
     # A task that alone is more than the limit has to run by itself, or it never would.
     if channel.images_in_flight and inside and inside + images > channel.images_in_flight:

@@ -56,6 +56,7 @@ def upgrade() -> None:
         "channel",
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("arrival_at", sa.BigInteger(), nullable=False),
+        sa.Column("recent", sa.Text(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("closed_until", sa.BigInteger(), nullable=False),
         sa.Column("out_since", sa.BigInteger(), nullable=False),
