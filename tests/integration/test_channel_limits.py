@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from ketchup import channels, tasks
 from ketchup.clock import Micros
 from ketchup.db import Location
-from ketchup.generation.routing import Channel, Route, Wait
+from ketchup.generation.routing import Channel, GivenUp, Route, Wait
 from ketchup.generation.start import Sent, Start, start
 from ketchup.tasks import Options
 from tests.support.database import open_engine
@@ -80,6 +80,23 @@ def test_two_workers_with_tasks_of_several_images_keep_to_the_minute_together(
         with there.begin() as conn:
             at = Micros(NOW + 60 * SECOND)
             assert isinstance(start(conn, [Start(second, paced)], at, Random(1))[0], Sent)
+
+
+def test_a_task_that_fits_no_channel_any_more_is_given_up_and_another_channel_takes_it(
+    conn: Connection,
+) -> None:
+    register(conn, WORKER)
+    enqueue(conn, new_workspace(conn).id, options=Options(n=8))
+    [lease] = tasks.claim(conn, WORKER, 1, NOW)
+    narrow, wide = Channel("narrow", "studio", images_in_flight=4), Channel("wide", "studio")
+
+    def decided(*channels: Channel) -> object:
+        return start(conn, [Start(lease, [Route(MODEL.id, channels)])], NOW, Random(1))[0]
+
+    assert decided(narrow) == GivenUp("no channel takes 8 images at once")
+    sent = decided(narrow, wide)
+    assert isinstance(sent, Sent)
+    assert sent.chosen.channel is wide
 
 
 def test_a_start_that_nobody_heard_of_is_not_counted_twice(conn: Connection) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from ketchup import channels, tasks
@@ -18,6 +18,7 @@ from ketchup.generation.routing import (
     Wait,
     choose,
     gives_up_at,
+    wide_enough,
 )
 from ketchup.money import Credits
 from ketchup.tasks import Lease, LeaseLost, Sending
@@ -127,13 +128,16 @@ def _decide(
 ) -> Sent | Wait | GivenUp:
     by_name = {c.name: Chosen(c, r.model) for r in reversed(one.routes) for c in r.channels}
     images = one.lease.options.n
+    routes = wide_enough(one.routes, images)
     # A start is repeated when nobody heard of its commit: it is in the journal then.
     journalled = by_name.get(sent.get(one.lease.attempt.number, ""))
+    if not (journalled or routes):
+        return GivenUp(f"no channel takes {images} images at once")
     chosen = journalled or choose(
-        one.routes, room.states, room.in_flight, images, tried=sent.values(), now=now, random=random
+        routes, room.states, room.in_flight, images, tried=sent.values(), now=now, random=random
     )
     if isinstance(chosen, Wait):
-        return _wait(one, chosen, room, now)
+        return _wait(replace(one, routes=routes), chosen, room, now)
     name = chosen.channel.name
     was_well = journalled is None and room.states[name].is_well
     if journalled is None:
