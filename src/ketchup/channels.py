@@ -8,8 +8,8 @@ start takes both, and whoever ends an attempt takes no lock here.
 minute stands in the row, and a task is let through when its own images fit in beside that. Tasks
 are spread evenly besides: behind one of n images nothing is sent for n times the even pause.
 
-What is in flight is not counted here: the journal's open attempts are (`tasks.images_in_flight`),
-so nothing has to be counted down, and a dead worker's images leave with its attempt.
+What is in flight is not counted here: the journal's attempts are (`tasks.in_flight`), so nothing
+has to be counted down, and a dead worker's images leave by themselves.
 
     well ──FAILURES in a row, or a bad key──▶ closed until a time ──one probe──▶ well
                                                                          └─────▶ closed for longer

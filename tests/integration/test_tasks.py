@@ -555,7 +555,7 @@ def test_every_step_finds_its_rows_by_an_index_and_nothing_reads_all_tasks(
     with recorded_plans(conn) as requeue:
         tasks.requeue_lost(conn, [OTHER_WORKER, WORKER], 3, NOW)
     # PostgreSQL may find the open attempts either way.
-    assert requeue.indexes - {"attempt_open"} == {"task_leased"}
+    assert requeue.indexes - {"attempt_in_flight"} == {"task_leased"}
 
     with recorded_plans(conn) as others:
         (lease, again) = tasks.claim(conn, WORKER, 2, NOW)

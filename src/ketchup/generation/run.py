@@ -87,6 +87,7 @@ log = telemetry.logger(__name__)
 
 TRIED_TOO_OFTEN: Final = "The image could not be rendered; please try again later."
 MODEL_GONE: Final = "The model is no longer offered."
+_ANY_TIME: Final = Micros(2**62)
 
 
 _NO_PRINTS: Final[Mapping[str, Fingerprint]] = MappingProxyType({})
@@ -177,6 +178,10 @@ class Runner:
         if await self._database.write(lambda conn: self._hand_back(conn, attempt)):
             self._ended()
 
+    async def let_go(self, attempts: Collection[Attempt]) -> None:
+        """Make room for others where these were drawn: nothing of them runs any more."""
+        await self._database.write(lambda conn: tasks.let_go(conn, attempts))
+
     async def sweep(self, worker_id: WorkerId, watch: Watch) -> int:
         """Take over from dead workers and make due tasks ready; 0 when there was nothing to do."""
         return await self._database.write(lambda conn: self._sweep(conn, worker_id, watch))
@@ -204,7 +209,8 @@ class Runner:
             return Failed(MODEL_GONE, f"no channel for {lease.model}")
         try:
             async with asyncio.timeout(self._rules.timeout_seconds):
-                task = Start(lease, routes, self._rules.patience_seconds)
+                rules = self._rules
+                task = Start(lease, routes, rules.patience_seconds, rules.timeout_seconds)
                 # Nobody fetches the references of a task that no channel takes yet.
                 if lease.images and (waits := await self._look(task)):
                     return outcomes.not_sent(waits)
@@ -473,8 +479,11 @@ class Runner:
         channels.bring_back(conn)
         leases.remove(conn, leases.list_others(conn, worker_id))
         self._recover_lost(conn)
+        # Their engines have lost them as well.
+        tasks.make_room(conn, _ANY_TIME)
 
     def _leave(self, conn: Connection, worker_id: WorkerId) -> None:
+        tasks.let_go_of_all(conn, worker_id)
         leases.remove(conn, [worker_id])
         self._recover_lost(conn)
 

@@ -32,6 +32,8 @@ class Start:
     routes: Sequence[Route]
     patience_seconds: float = float("inf")
     """How long it waits while all their channels are out."""
+    engine_seconds: float = 300.0
+    """How long an engine may draw for it at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Sent:
 
 def peek(conn: Connection, one: Start, now: Micros, random: Random) -> Wait | GivenUp | None:
     """Say whether a start would have to wait now. Locks and writes nothing, so it may be wrong."""
-    room = _Room.seen(conn, {c for route in one.routes for c in route.channels})
+    room = _Room.seen(conn, {c for route in one.routes for c in route.channels}, now)
     decided = _decide(one, {}, room, now, random)
     return None if isinstance(decided, Sent) else decided
 
@@ -60,7 +62,8 @@ def start(
 
     Channels are locked before tasks, and only those with a limit or a failure.
     """
-    room = _Room.locked_by(conn, {c for s in starts for route in s.routes for c in route.channels})
+    them = {c for s in starts for route in s.routes for c in route.channels}
+    room = _Room.locked_by(conn, them, now)
     journal = tasks.sent_before(conn, [s.lease.attempt.task_id for s in starts])
     decided: list[Sent | Wait | GivenUp] = []
     for one in starts:
@@ -68,7 +71,7 @@ def start(
         decided.append(_decide(one, sent, room, now, random))
     room.store(conn)
     sendings = [
-        _sending(one.lease, d.chosen.channel)
+        _sending(one, d.chosen.channel)
         for one, d in zip(starts, decided, strict=True)
         if isinstance(d, Sent)
     ]
@@ -87,17 +90,17 @@ class _Room:
     locked: Collection[str]
 
     @classmethod
-    def seen(cls, conn: Connection, them: Collection[Channel]) -> _Room:
-        return cls(_look(conn, them), _in_flight(conn, them), ())
+    def seen(cls, conn: Connection, them: Collection[Channel], now: Micros) -> _Room:
+        return cls(_look(conn, them), _in_flight(conn, them, now), ())
 
     @classmethod
-    def locked_by(cls, conn: Connection, them: Collection[Channel]) -> _Room:
+    def locked_by(cls, conn: Connection, them: Collection[Channel], now: Micros) -> _Room:
         states = _look(conn, them)
         locked = _limited(them) | {name for name, state in states.items() if not state.is_well}
         if locked:
             states |= channels.lock(conn, locked)
         # Behind the lock: what is in flight cannot become more from here.
-        return cls(states, _in_flight(conn, them), locked)
+        return cls(states, _in_flight(conn, them, now), locked)
 
     def take(self, channel: Channel, images: int, now: Micros) -> None:
         self.in_flight[channel.name] = self.in_flight.get(channel.name, 0) + images
@@ -118,9 +121,9 @@ def _look(conn: Connection, them: Collection[Channel]) -> dict[str, channels.Sta
     return {name: channels.State() for name in names} | channels.look(conn, names)
 
 
-def _in_flight(conn: Connection, them: Collection[Channel]) -> dict[str, int]:
+def _in_flight(conn: Connection, them: Collection[Channel], now: Micros) -> dict[str, int]:
     limited = _limited(them)
-    return tasks.images_in_flight(conn, limited) if limited else {}
+    return tasks.images_in_flight(conn, limited, now) if limited else {}
 
 
 def _decide(
@@ -157,12 +160,13 @@ def _wait(one: Start, wait: Wait, room: _Room, now: Micros) -> Wait | GivenUp:
     return Wait(min(wait.until, ends))
 
 
-def _sending(lease: Lease, channel: Channel) -> Sending:
-    images = lease.options.n
+def _sending(one: Start, channel: Channel) -> Sending:
+    images = one.lease.options.n
     return Sending(
-        lease.attempt,
+        one.lease.attempt,
         channel.name,
         images=images,
         cost=Credits(channel.cost * images),
         is_resubmitted=channel.unknown is Unknown.RESUBMIT,
+        engine_seconds=one.engine_seconds,
     )

@@ -74,14 +74,15 @@ def upgrade() -> None:
         sa.Column("images", sa.Integer(), server_default="1", nullable=False),
         sa.Column("cost", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("on_unknown", sa.String(16), server_default="resubmit", nullable=False),
+        sa.Column("occupies_until", sa.BigInteger()),
     ):
         op.add_column("attempt", column)
     op.create_index(
-        "attempt_open",
+        "attempt_in_flight",
         "attempt",
         ["channel"],
-        sqlite_where=sa.text("outcome IS NULL"),
-        postgresql_where=sa.text("outcome IS NULL"),
+        sqlite_where=sa.text("occupies_until IS NOT NULL"),
+        postgresql_where=sa.text("occupies_until IS NOT NULL"),
     )
     op.execute("UPDATE schema_support SET oldest_code = '0003'")
 
