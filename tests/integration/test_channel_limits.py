@@ -174,7 +174,8 @@ def test_what_is_in_flight_is_found_by_its_index(conn: Connection) -> None:
         tasks.make_room(conn, NOW)
     assert "attempt_in_flight" in counting.indexes
     # Attempts are few here, and PostgreSQL goes through few rows sooner than through an index.
-    assert counting.scans <= ({"attempt"} if conn.dialect.name == "postgresql" else set())
+    few = {"attempt"} if conn.dialect.name == "postgresql" else set()
+    assert counting.scans & {"attempt", "task"} <= few
 
 
 def test_images_per_minute_are_spread_over_all_starts(conn: Connection) -> None:

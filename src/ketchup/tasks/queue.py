@@ -2,7 +2,8 @@
 
 A claim leases tasks to a worker under a new attempt number. From then on every write names that
 attempt; the functions here lock the rows, keep only what is still held, and say `LeaseLost` for the
-rest. Nothing is ever written on behalf of an attempt that is no longer the current one.
+rest. Nothing is ever written on behalf of an attempt that is no longer the current one, but that it
+takes no more room on its channel.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class LeaseLost:
-    """Another worker has the task now, or it is over. Nothing was written."""
+    """Another worker has the task now, or it is over. Nothing was written of it."""
 
     attempt: Attempt
 
