@@ -4,8 +4,12 @@ Shared by all processes on a database. A row is there once a channel has a limit
 changes it has locked it. Channels are locked in the order of their names, **before tasks**: only a
 start takes both, and whoever ends an attempt takes no lock here.
 
-What is in flight is not counted here: the journal's open attempts are (`tasks.images_in_flight`),
-so nothing has to be counted down, and a dead worker's images leave with its attempt.
+`images_per_minute` holds for every sixty seconds, wherever they begin: what was sent in the last
+minute stands in the row, and a task is let through when its own images fit in beside that. Tasks
+are spread evenly besides: behind one of n images nothing is sent for n times the even pause.
+
+What is in flight is not counted here: the journal's attempts are (`tasks.in_flight`), so nothing
+has to be counted down, and a dead worker's images leave by themselves.
 
     well ──FAILURES in a row, or a bad key──▶ closed until a time ──one probe──▶ well
                                                                          └─────▶ closed for longer
@@ -18,8 +22,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -35,21 +40,23 @@ from sqlalchemy import (
     update,
 )
 
-from ketchup.clock import Micros, after
+from ketchup.clock import SECOND, Micros, after
 from ketchup.db import CHURNS, insert_new, lock_names, metadata, storable
 
 FAILURES: Final = 5
 """Failures in a row that close a channel."""
 SHORTEST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 300.0
-_MINUTE: Final = 60_000_000
+_MINUTE: Final = 60 * SECOND
 
 channel = Table(
     "channel",
     metadata,
     Column("name", String(100), primary_key=True),
-    # Theoretical arrival time of the rate limit (GCRA), microseconds.
+    # When the next task is sent, so that they are spread evenly.
     Column("arrival_at", BigInteger, nullable=False),
+    # What was sent in the last minute: JSON of `Recent`. Empty without a limit per minute.
+    Column("recent", Text, nullable=False),
     # Failures since the last success.
     Column("failures", Integer, nullable=False),
     # Nobody asks it before this time; 0 when it is well.
@@ -63,12 +70,16 @@ channel = Table(
     sqlite_with_rowid=False,
 )
 
+Recent: TypeAlias = tuple[tuple[int, int], ...]
+"""When images were sent, and how many, the earliest first: one entry for a second at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class State:
     """How one channel is."""
 
     arrival_at: int = 0
+    recent: Recent = ()
     failures: int = 0
     closed_until: int = 0
     out_since: int = 0
@@ -84,13 +95,26 @@ class State:
         """Whether nothing is to be remembered but its pace."""
         return not self.failures and not self.closed_until and self.taken_out is None
 
+    def free_at(self, images: int, per_minute: int, now: Micros) -> Micros:
+        """Return when so many images, `per_minute` at most, may be sent: two minutes on at most.
+
+        What lies further ahead was written before the clock was set back, and is not waited for.
+        """
+        at = self._arrival(now)
+        room = per_minute
+        for sent_at, count in reversed(self._last_minute(now)):
+            room -= count
+            if room < images:
+                return Micros(max(at, sent_at + _MINUTE))
+        return Micros(at)
+
     def sent(self, images: int, per_minute: int, now: Micros) -> State:
         """Return how it is after so many images were sent to it; 0 per minute is any number."""
         state = self
         if per_minute:
             # Rounded up: sixty seconds must not have room for one more.
-            arrival = max(self.arrival_at, now) - (-images * _MINUTE // per_minute)
-            state = replace(state, arrival_at=arrival)
+            arrival = self._arrival(now) - (-images * _MINUTE // per_minute)
+            state = replace(state, arrival_at=arrival, recent=self._with(images, now))
         if state.is_out:
             state = replace(state, closed_until=after(now, _pause(state.failures)))
         return state
@@ -116,12 +140,25 @@ class State:
             taken_out=cause,
         )
 
+    def _arrival(self, now: Micros) -> int:
+        return max(now, self.arrival_at) if self.arrival_at <= now + _MINUTE else now
+
+    def _last_minute(self, now: Micros) -> Recent:
+        return tuple(one for one in self.recent if now - _MINUTE < one[0] <= now + _MINUTE)
+
+    def _with(self, images: int, now: Micros) -> Recent:
+        """Return what is to be remembered. What a second sent counts until its last leaves."""
+        before = self._last_minute(now)
+        others = [one for one in before if one[0] // SECOND != now // SECOND]
+        same = sum(count for one, count in before if one // SECOND == now // SECOND)
+        return tuple(sorted([*others, (int(now), same + images)]))
+
     def _out_since(self, now: Micros) -> int:
         return self.out_since if self.is_out else now
 
     def succeeded(self) -> State:
         """Return how it is after a success."""
-        return State(arrival_at=self.arrival_at)
+        return State(arrival_at=self.arrival_at, recent=self.recent)
 
 
 def _pause(failures: int) -> float:
@@ -184,13 +221,17 @@ def _states(conn: Connection, query: Any, names: Iterable[str]) -> dict[str, Sta
 
 
 def _state(row: Row[*tuple[Any, ...]]) -> State:
-    return State(row.arrival_at, row.failures, row.closed_until, row.out_since, row.taken_out)
+    recent = _RECENT.decode(row.recent)
+    return State(
+        row.arrival_at, recent, row.failures, row.closed_until, row.out_since, row.taken_out
+    )
 
 
 def _row(name: str, state: State) -> dict[str, object]:
     return {
         "name": name,
         "arrival_at": state.arrival_at,
+        "recent": msgspec.json.encode(state.recent).decode(),
         "failures": state.failures,
         "closed_until": state.closed_until,
         "out_since": state.out_since,
@@ -198,6 +239,7 @@ def _row(name: str, state: State) -> dict[str, object]:
     }
 
 
+_RECENT: Final = msgspec.json.Decoder(Recent)
 _LOOK: Final = select(channel).where(channel.c.name.in_(bindparam("names", expanding=True)))
 _LOCK: Final = _LOOK.order_by(channel.c.name).with_for_update()
 _STORE: Final = (

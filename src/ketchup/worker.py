@@ -117,6 +117,8 @@ class Worker:
         self._work = asyncio.Event()
         self._sender: DeliverySender | None = None
         self._running: dict[Attempt, asyncio.Task[None]] = {}
+        # Stopped half-way: they take room on their channels until that is written.
+        self._stopped: list[Attempt] = []
         # A claim whose commit was not confirmed may have leased something all the same.
         self._unsure = False
         self._outage = _Outage()
@@ -273,6 +275,8 @@ class Worker:
         def ended(task: asyncio.Task[None]) -> None:
             self._running.pop(attempt, None)
             self._work.set()  # a place is free
+            if task.cancelled():
+                self._stopped.append(attempt)
             if not task.cancelled() and (error := task.exception()):
                 # It stays leased until this worker leaves: somebody must look at it first.
                 log.error("a task cannot be ended", task_id=attempt.task_id, exc_info=error)
@@ -305,8 +309,13 @@ class Worker:
         """
         running = dict(self._running)
         for attempt in await self._runner.find_cancelled(list(running)):
-            log.info("cancelled task let go", task_id=attempt.task_id)
-            running[attempt].cancel()
+            # Once: a second time would tear it out of letting go of its engine.
+            if not running[attempt].cancelling():
+                log.info("cancelled task let go", task_id=attempt.task_id)
+                running[attempt].cancel()
+        if stopped := list(self._stopped):
+            await self._runner.let_go(stopped)
+            del self._stopped[: len(stopped)]
 
     async def _until_sweep(self) -> None:
         await self._runner.until_due(self._settings.sweep_seconds)

@@ -20,6 +20,8 @@ from tests.support.service import client_of
 pytestmark = pytest.mark.timeout(180)
 DEADLINE = 60.0
 CHANNEL = """
+[models."google/gempix2"]
+max_n = 2
 [channels.narrow]
 provider = "gemini"
 base_url = "{url}"

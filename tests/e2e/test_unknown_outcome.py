@@ -14,6 +14,8 @@ from tests.support.deployment import deployed
 pytestmark = pytest.mark.timeout(180)
 DEADLINE = 60.0
 CHANNEL = """
+[models."google/gempix2"]
+max_n = 1
 [channels.paid]
 provider = "gemini"
 base_url = "{url}"

@@ -92,7 +92,7 @@ _LEASE = (
         ),
         ("UPDATE attempt SET cost = -1", "an attempt was charged less than nothing"),
         (
-            "INSERT INTO channel VALUES ('studio', 0, 5, 0, 0, 'a wrong key')",
+            "INSERT INTO channel VALUES ('studio', 0, '[]', 5, 0, 0, 'a wrong key')",
             "a channel is out and no time says until when",
         ),
         ("UPDATE delivery SET state = 'dead'", "a callback was given up"),

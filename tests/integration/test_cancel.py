@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
+from typing_extensions import override
 
 from ketchup import credits, tasks
 from ketchup.clock import after
@@ -20,6 +21,7 @@ from ketchup.errors import Conflict, NotFound, Unavailable
 from ketchup.generation import CANCELLED, cancel, recover
 from ketchup.generation.finish import finish
 from ketchup.ids import TaskId, WorkspaceId
+from ketchup.providers.base import GeneratedImage, ImageRequest, Progress
 from ketchup.tasks import Allowance, LeaseLost, Status
 from tests.integration.test_worker import Gate
 from tests.support.customers import customer
@@ -41,7 +43,7 @@ from tests.support.factories import (
 from tests.support.invariants import ALWAYS
 from tests.support.pictures import png
 from tests.support.postgres_pool import PostgresPool
-from tests.support.service import DEADLINE_SECONDS, running_service
+from tests.support.service import DEADLINE_SECONDS, RunningService, running_service
 
 PICTURE = "data:image/png;base64," + base64.b64encode(png(8, 8)).decode()
 ONE_AT_ONCE = Allowance(capacity=1)
@@ -338,6 +340,81 @@ async def test_the_engine_hears_of_it_and_the_customer_pays_nothing(
         assert (again.status_code, again.json()["detail"]) == (409, "the task has ended")
         credit = (await own.client.get("/api/user")).json()["data"]["credit"]
         assert credit == "99.50000000"
+
+
+NARROW = """
+[models."google/gempix2"]
+max_n = 1
+[channels.narrow]
+provider = "studio"
+models = ["google/gempix2"]
+images_in_flight = 1
+"""
+
+
+class Lingering(Gate):
+    """An engine that draws on for a while after it was told to stop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lingers = asyncio.Event()
+
+    @asynccontextmanager
+    async def released(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            self.lingers.set()
+
+    @override
+    async def generate(
+        self, request: ImageRequest, *, progress: Progress, cancelled: asyncio.Event
+    ) -> Sequence[GeneratedImage]:
+        try:
+            return await super().generate(request, progress=progress, cancelled=cancelled)
+        except asyncio.CancelledError:
+            await self.lingers.wait()
+            raise
+
+
+async def test_its_channel_has_room_again_once_the_engine_has_stopped_and_not_before(
+    tmp_path: Path, database_url: str | None
+) -> None:
+    engine = Lingering()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "ketchup.toml").write_text(NARROW)
+    running = running_service(
+        tmp_path / "data", providers={"studio": engine}, database=database_url
+    )
+    async with (
+        running as service,
+        customer(service) as own,
+        asyncio.timeout(DEADLINE_SECONDS),
+        engine.released(),
+    ):
+        first = await own.submit()
+        while not engine.entered:
+            await asyncio.sleep(0.01)
+        answer = await own.client.post(f"/v1/tasks/{first}/cancel")
+        assert answer.json()["status"] == "failed"
+        while not engine.cancelled:
+            await asyncio.sleep(0.01)
+
+        second = await own.submit()
+        # It was looked at again and again, and there was no room.
+        while not await _claimed_often(service, second):
+            await asyncio.sleep(0.01)
+        assert engine.entered == 1
+        engine.lingers.set()
+        while engine.entered < 2:
+            await asyncio.sleep(0.01)
+        engine.waiting[1].set()
+        assert (await own.ended(second))["status"] == "success"
+
+
+async def _claimed_often(service: RunningService, task_id: str) -> bool:
+    often = text("SELECT 1 FROM task WHERE id = :id AND attempt > 3").bindparams(id=task_id)
+    return await service.runtime.database.read(lambda conn: conn.execute(often).first() is not None)
 
 
 async def test_the_references_that_came_with_it_go_at_once(

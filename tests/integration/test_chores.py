@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, func, insert, select, update
 
-from ketchup import storage, tasks, webhooks, workspaces
-from ketchup.clock import FrozenClock, after
+from ketchup import db, storage, tasks, webhooks, workspaces
+from ketchup.clock import SECOND, FrozenClock, after
 from ketchup.db import Database, Location
 from ketchup.errors import Unavailable
 from ketchup.generation import Chores, Eraser, Results
@@ -20,13 +20,21 @@ from ketchup.ids import WorkspaceId, name_bits
 from ketchup.providers.base import ImageFormat
 from ketchup.providers.catalog import Catalog
 from ketchup.storage import DiskStorage, Storage
-from ketchup.tasks import Allowance
-from ketchup.tasks.table import QueueState, idempotency, task, turn
+from ketchup.tasks import Allowance, Sending
+from ketchup.tasks.table import QueueState, attempt, idempotency, task, turn
 from ketchup.webhooks import Again, Answered
 from ketchup.workspaces import Authenticator, NewKey
 from tests.support.database import open_database
 from tests.support.deliveries import answered, claimed, new, owe
-from tests.support.factories import MODEL, PEPPER, PLANS, enqueue, new_workspace
+from tests.support.factories import (
+    MODEL,
+    PEPPER,
+    PLANS,
+    WORKER,
+    enqueue,
+    new_workspace,
+    register,
+)
 from tests.support.refusals import only_reading
 
 DAY = 86_400.0
@@ -244,3 +252,27 @@ async def test_uses_that_could_not_be_written_are_written_the_next_time(
 
     assert await house.database.read(used) == [house.clock.now()]
     assert key.last_used_at is None
+
+
+async def test_what_dead_workers_were_sending_is_forgotten_once_no_engine_can_draw_it(
+    house: House,
+) -> None:
+    def lose(conn: Connection) -> None:
+        register(conn, WORKER)
+        enqueue(conn, new_workspace(conn).id, 2)
+        now = db.now(conn, house.clock)
+        one, other = tasks.claim(conn, WORKER, 2, now)
+        sendings = [
+            Sending(one.attempt, "studio", engine_seconds=0.0),
+            Sending(other.attempt, "studio", engine_seconds=3600.0),
+        ]
+        tasks.start(conn, sendings, now)
+        tasks.requeue_lost(conn, [WORKER], 10, now)
+
+    await house.database.write(lose)
+    await house.chores.run()
+
+    ends = select(attempt.c.occupies_until - attempt.c.sent_at)
+    found = ends.where(attempt.c.occupies_until.is_not(None))
+    left = await house.database.read(lambda conn: list(conn.execute(found).scalars()))
+    assert left == [3600 * SECOND]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from random import Random
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select, text
@@ -47,7 +48,7 @@ def claim(
     def choose(claimed: Sequence[Lease]) -> list[Sending]:
         starts = [Start(lease, routes or [Route(MODEL.id, [FREE])]) for lease in claimed]
         sent.update(choose_at_claim(conn, starts, NOW, Random(1)))
-        return [sending(one, sent[one.attempt]) for one in claimed if one.attempt in sent]
+        return [sending(one, to) for one in starts if (to := sent.get(one.lease.attempt))]
 
     return tasks.claim(conn, WORKER, count, NOW, choose=choose), sent
 
@@ -146,14 +147,14 @@ def test_of_a_claim_and_the_reaper_of_its_worker_one_waits_for_the_other(
             with engine.begin() as conn:
                 return len(claim(conn)[0])
 
-        def waits(pid: int) -> None:
+        def waits(pid: int, who: Future[Any]) -> None:
             """Return when somebody waits for this connection."""
             with engine.connect() as conn:
                 blocked = text(
                     "SELECT count(*) FROM pg_locks WHERE :pid = ANY(pg_blocking_pids(pid))"
                 )
                 while not conn.execute(blocked, {"pid": pid}).scalar_one():
-                    assert not wait([later], timeout=0.01).done
+                    assert not wait([who], timeout=0.01).done
 
         with engine.begin() as conn:
             register(conn, WORKER, OTHER_WORKER)
@@ -161,15 +162,15 @@ def test_of_a_claim_and_the_reaper_of_its_worker_one_waits_for_the_other(
         with engine.begin() as conn:
             pid = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
             assert len(claim(conn)[0]) == 1
-            later = other.submit(reap)
-            waits(pid)
-        later.result()
+            reaped = other.submit(reap)
+            waits(pid, reaped)
+        reaped.result()
 
         with engine.begin() as conn:
             register(conn, WORKER)
         with engine.begin() as conn:
             pid = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
             leases.remove(conn, [WORKER])
-            later = other.submit(claimed)
-            waits(pid)
-        assert later.result() == 0
+            found = other.submit(claimed)
+            waits(pid, found)
+        assert found.result() == 0

@@ -57,6 +57,11 @@ FULL: Final = "100.00000000"
 DATA_URI: Final = "data:image/png;base64," + base64.b64encode(png(8, 8)).decode()
 COSTS: Final = {"paid": 40_000}
 
+ONE_AT_A_TIME = """images_in_flight = 1
+[models."google/gempix2"]
+max_n = 1
+"""
+
 
 @dataclass
 class Home:
@@ -363,7 +368,7 @@ async def test_the_references_of_a_task_that_waits_for_a_channel_are_fetched_onc
     shown = Answer(headers={"content-type": "image/png"}, body=picture.getvalue())
     async with (
         Receiver(otherwise=shown) as pictures,
-        home.served_by(engine, more="images_in_flight = 1\n") as service,
+        home.served_by(engine, more=ONE_AT_A_TIME) as service,
     ):
         first = await service.submit()
         await engine.started.wait()

@@ -90,9 +90,12 @@ def take_back_to_0002(conn: Connection) -> None:
         "DROP INDEX delivery_of_workspace",
         "DROP TABLE fingerprint",
         "DROP TABLE fingerprint_band",
-        "DROP INDEX attempt_open",
+        "DROP INDEX attempt_in_flight",
         "DROP INDEX task_of_workspace",
-        *(f"ALTER TABLE attempt DROP COLUMN {name}" for name in ("images", "cost", "on_unknown")),
+        *(
+            f"ALTER TABLE attempt DROP COLUMN {name}"
+            for name in ("images", "cost", "on_unknown", "occupies_until")
+        ),
         *(f"ALTER TABLE task DROP COLUMN {name}" for name in ("environment", "deleted_at")),
         "UPDATE alembic_version SET version_num = '0002'",
         "UPDATE schema_support SET oldest_code = '0002'",

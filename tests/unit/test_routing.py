@@ -8,7 +8,15 @@ from random import Random
 from ketchup.channels import FAILURES, LONGEST_PAUSE, State
 from ketchup.clock import Micros
 from ketchup.config import ModelSettings
-from ketchup.generation.routing import Channel, Chosen, Engines, Route, choose, gives_up_at
+from ketchup.generation.routing import (
+    Channel,
+    Chosen,
+    Engines,
+    Route,
+    choose,
+    gives_up_at,
+    wide_enough,
+)
 from ketchup.money import Credits
 from ketchup.providers.catalog import catalog_from
 from tests.support.engines import ScriptedProvider
@@ -57,12 +65,20 @@ def test_equals_share_by_weight() -> None:
     assert 2850 < picked["heavy", "m"] < 3150
 
 
-def test_a_full_channel_is_passed_over_and_one_task_larger_than_the_limit_runs_alone() -> None:
+def test_a_full_channel_is_passed_over() -> None:
     small = Channel("small", "p", images_in_flight=2)
 
     assert chosen(Route("m", [small, TWO]), in_flight={"small": 2}) == ("two", "m")
     assert chosen(Route("m", [small]), in_flight={"small": 1}, images=2) == NOW + SECOND // 2
-    assert chosen(Route("m", [small]), images=8) == ("small", "m")
+    assert chosen(Route("m", [small]), images=2) == ("small", "m")
+
+
+def test_a_channel_that_one_task_alone_is_too_much_for_is_left_out() -> None:
+    few, slow = Channel("few", "p", images_in_flight=7), Channel("slow", "p", images_per_minute=7)
+    routes = [Route("m", [few, ONE, slow]), Route("other", [slow])]
+
+    assert wide_enough(routes, 7) == routes
+    assert wide_enough(routes, 8) == [Route("m", [ONE])]
 
 
 def test_a_paced_channel_says_when_it_is_free() -> None:

@@ -280,11 +280,12 @@ class ChannelSettings(Group):
     priority: kinds.Priority = Field(0, description="The highest that is free is asked.")
     weight: kinds.Weight = Field(1, description="The share among channels of one priority.")
     images_in_flight: kinds.Cap = Field(
-        0,
-        description="Images that it may render at once; a task that alone is more runs by itself.",
+        0, description="Images that it may render at once; at least `max_n` of its models."
     )
     images_per_minute: kinds.Cap = Field(
-        0, description="Images that it may be sent per minute, evenly spread."
+        0,
+        description="Images that it may be sent in any sixty seconds, tasks spread evenly; at "
+        "least `max_n` of its models.",
     )
     cost: kinds.Amount = Field(
         Credits(0), description="What one image costs you; kept with every attempt."

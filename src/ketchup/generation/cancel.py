@@ -13,6 +13,7 @@ again.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from ketchup import credits, tasks, usage, webhooks
@@ -59,7 +60,9 @@ def _end_leased(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: 
     if tasks.is_never_twice(conn, lease.attempt.task_id):
         raise Conflict(BEING_CHARGED)
     callback = _callback(lease.attempt.task_id) if lease.callback_url else None
-    ending = Ending(lease, failed_end(lease, CANCELLED, _BY_CUSTOMER), callback)
+    # The engine draws until its worker hears of this.
+    end = replace(failed_end(lease, CANCELLED, _BY_CUSTOMER), lets_go=False)
+    ending = Ending(lease, end, callback)
     return end_without_worker(conn, ending, now)
 
 

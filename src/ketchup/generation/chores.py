@@ -65,6 +65,7 @@ class Chores:
         await self._authenticator.write_uses()
         await self._let_in()
         await self._forget_keys()
+        await self._make_room()
         await self._eraser.finish()
         if await self._was_set_back():
             await self._bring_forward()
@@ -83,6 +84,10 @@ class Chores:
             forgotten = await self._database.write(
                 lambda conn: tasks.forget_keys(conn, db.now(conn, self._clock), PORTION)
             )
+
+    async def _make_room(self) -> None:
+        """Forget what dead workers were sending, once no engine can be drawing it."""
+        await self._database.write(lambda conn: tasks.make_room(conn, db.now(conn, self._clock)))
 
     async def _was_set_back(self) -> bool:
         """Whether the clock that everybody shares may have been set back since the last time."""

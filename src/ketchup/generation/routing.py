@@ -52,12 +52,15 @@ class Channel:
         """Whether it has any limit to keep to."""
         return bool(self.images_in_flight or self.images_per_minute)
 
+    def holds(self, images: int) -> bool:
+        """Whether one task may have so many: they go together."""
+        return not any(0 < one < images for one in (self.images_in_flight, self.images_per_minute))
+
 
 class Condition(Protocol):
     """How a channel is, as the database remembers it."""
 
-    @property
-    def arrival_at(self) -> int: ...  # noqa: D102 see channels.State
+    def free_at(self, images: int, per_minute: int, now: Micros) -> Micros: ...  # noqa: D102 see channels.State
     @property
     def closed_until(self) -> int: ...  # noqa: D102 as above
     @property
@@ -142,6 +145,15 @@ class GivenUp:
     detail: str
 
 
+def wide_enough(routes: Sequence[Route], images: int) -> list[Route]:
+    """Leave out the channels that never take a task of so many images.
+
+    The settings allow none of those, but tasks were accepted under the settings before.
+    """
+    left = (Route(r.model, [c for c in r.channels if c.holds(images)]) for r in routes)
+    return [route for route in left if route.channels]
+
+
 def choose(
     routes: Sequence[Route],
     conditions: Mapping[str, Condition],
@@ -152,7 +164,10 @@ def choose(
     now: Micros,
     random: Random,
 ) -> Chosen | Wait:
-    """Choose a channel for so many images; the next route counts only when all of one are out."""
+    """Choose a channel for so many images; the next route counts only when all of one are out.
+
+    The caller has left out the channels that are not wide enough.
+    """
     waits: list[Micros] = []
     for route in routes:
         free_at = {
@@ -198,9 +213,8 @@ def _free_at(
     """Return when a channel could take so many images, as far as it is known."""
     at = max(now, condition.closed_until)
     if channel.images_per_minute:
-        at = max(at, condition.arrival_at)
+        at = max(at, condition.free_at(images, channel.images_per_minute, now))
     inside = in_flight.get(channel.name, 0)
-    # A task that alone is more than the limit has to run by itself, or it never would.
-    if channel.images_in_flight and inside and inside + images > channel.images_in_flight:
+    if channel.images_in_flight and inside + images > channel.images_in_flight:
         at = max(at, after(now, FULL_SECONDS))
     return Micros(at)

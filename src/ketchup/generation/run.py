@@ -87,6 +87,7 @@ log = telemetry.logger(__name__)
 
 TRIED_TOO_OFTEN: Final = "The image could not be rendered; please try again later."
 MODEL_GONE: Final = "The model is no longer offered."
+_ANY_TIME: Final = Micros(2**62)
 
 
 _NO_PRINTS: Final[Mapping[str, Fingerprint]] = MappingProxyType({})
@@ -195,6 +196,10 @@ class Runner:
             self._ended()
             self._callback_due()
 
+    async def let_go(self, attempts: Collection[Attempt]) -> None:
+        """Make room for others where these were drawn: nothing of them runs any more."""
+        await self._database.write(lambda conn: tasks.let_go(conn, attempts))
+
     async def sweep(self, worker_id: WorkerId, watch: Watch) -> int:
         """Take over from dead workers and make due tasks ready; 0 when there was nothing to do."""
         return await self._database.write(lambda conn: self._sweep(conn, worker_id, watch))
@@ -239,7 +244,8 @@ class Runner:
 
     def _start_of(self, lease: Lease) -> Start:
         routes = self._engines.routes(lease.model, lease.environment)
-        return Start(lease, routes, self._rules.patience_seconds)
+        rules = self._rules
+        return Start(lease, routes, rules.patience_seconds, rules.timeout_seconds)
 
     async def _look(self, task: Start) -> Wait | GivenUp | None:
         return await self._insist(lambda: self._database.read(lambda conn: self._peek(conn, task)))
@@ -467,7 +473,7 @@ class Runner:
         def choose(claimed: Sequence[Lease]) -> list[Sending]:
             starts = [one for lease in claimed if (one := self._start_of(lease)).routes]
             sent.update(choose_at_claim(conn, starts, now, self._random))
-            return [sending(one, sent[one.attempt]) for one in claimed if one.attempt in sent]
+            return [sending(one, to) for one in starts if (to := sent.get(one.lease.attempt))]
 
         claimed = tasks.claim(conn, worker_id, limit, now, choose=choose)
         return [Claimed(lease, sent.get(lease.attempt)) for lease in claimed]
@@ -502,8 +508,11 @@ class Runner:
         channels.bring_back(conn)
         leases.remove(conn, leases.list_others(conn, worker_id))
         self._recover_lost(conn)
+        # Their engines have lost them as well.
+        tasks.make_room(conn, _ANY_TIME)
 
     def _leave(self, conn: Connection, worker_id: WorkerId) -> None:
+        tasks.let_go_of_all(conn, worker_id)
         leases.remove(conn, [worker_id])
         self._recover_lost(conn)
 

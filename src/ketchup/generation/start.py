@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from ketchup import channels, tasks
@@ -18,6 +18,7 @@ from ketchup.generation.routing import (
     Wait,
     choose,
     gives_up_at,
+    wide_enough,
 )
 from ketchup.money import Credits
 from ketchup.tasks import Attempt, Lease, LeaseLost, Sending
@@ -31,6 +32,8 @@ class Start:
     routes: Sequence[Route]
     patience_seconds: float = float("inf")
     """How long it waits while all their channels are out."""
+    engine_seconds: float = 300.0
+    """How long an engine may draw for it at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Sent:
 
 def peek(conn: Connection, one: Start, now: Micros, random: Random) -> Wait | GivenUp | None:
     """Say whether a start would have to wait now. Locks and writes nothing, so it may be wrong."""
-    room = _Room.seen(conn, {c for route in one.routes for c in route.channels})
+    room = _Room.seen(conn, {c for route in one.routes for c in route.channels}, now)
     decided = _decide(one, {}, room, now, random)
     return None if isinstance(decided, Sent) else decided
 
@@ -59,7 +62,8 @@ def start(
 
     Channels are locked before tasks, and only those with a limit or a failure.
     """
-    room = _Room.locked_by(conn, {c for s in starts for route in s.routes for c in route.channels})
+    them = {c for s in starts for route in s.routes for c in route.channels}
+    room = _Room.locked_by(conn, them, now)
     journal = tasks.sent_before(conn, [s.lease.attempt.task_id for s in starts])
     decided: list[Sent | Wait | GivenUp] = []
     for one in starts:
@@ -67,7 +71,7 @@ def start(
         decided.append(_decide(one, sent, room, now, random))
     room.store(conn)
     sendings = [
-        sending(one.lease, d) for one, d in zip(starts, decided, strict=True) if isinstance(d, Sent)
+        sending(one, d) for one, d in zip(starts, decided, strict=True) if isinstance(d, Sent)
     ]
     lost = {a.attempt for a in tasks.start(conn, sendings, now) if isinstance(a, LeaseLost)}
     return [
@@ -84,7 +88,7 @@ def choose_at_claim(
     channel has a limit or is not well: its row is locked before tasks. `start` is for all of these.
     """
     fresh = [s for s in starts if s.lease.attempt.number == 1 and not s.lease.images]
-    room = _Room.seen(conn, {c for s in fresh for route in s.routes for c in route.channels})
+    room = _Room.seen(conn, {c for s in fresh for route in s.routes for c in route.channels}, now)
     chosen: dict[Attempt, Sent] = {}
     for one in fresh:
         if not _is_simple(one, room):
@@ -100,15 +104,16 @@ def _is_simple(one: Start, room: _Room) -> bool:
     return not _limited(them) and all(room.states[channel.name].is_well for channel in them)
 
 
-def sending(lease: Lease, sent: Sent) -> Sending:
+def sending(one: Start, sent: Sent) -> Sending:
     """Return the line of the journal for a task that is sent there."""
-    channel, images = sent.chosen.channel, lease.options.n
+    channel, images = sent.chosen.channel, one.lease.options.n
     return Sending(
-        lease.attempt,
+        one.lease.attempt,
         channel.name,
         images=images,
         cost=Credits(channel.cost * images),
         is_resubmitted=channel.unknown is Unknown.RESUBMIT,
+        engine_seconds=one.engine_seconds,
     )
 
 
@@ -121,17 +126,17 @@ class _Room:
     locked: Collection[str]
 
     @classmethod
-    def seen(cls, conn: Connection, them: Collection[Channel]) -> _Room:
-        return cls(_look(conn, them), _in_flight(conn, them), ())
+    def seen(cls, conn: Connection, them: Collection[Channel], now: Micros) -> _Room:
+        return cls(_look(conn, them), _in_flight(conn, them, now), ())
 
     @classmethod
-    def locked_by(cls, conn: Connection, them: Collection[Channel]) -> _Room:
+    def locked_by(cls, conn: Connection, them: Collection[Channel], now: Micros) -> _Room:
         states = _look(conn, them)
         locked = _limited(them) | {name for name, state in states.items() if not state.is_well}
         if locked:
             states |= channels.lock(conn, locked)
         # Behind the lock: what is in flight cannot become more from here.
-        return cls(states, _in_flight(conn, them), locked)
+        return cls(states, _in_flight(conn, them, now), locked)
 
     def take(self, channel: Channel, images: int, now: Micros) -> None:
         self.in_flight[channel.name] = self.in_flight.get(channel.name, 0) + images
@@ -152,9 +157,9 @@ def _look(conn: Connection, them: Collection[Channel]) -> dict[str, channels.Sta
     return {name: channels.State() for name in names} | channels.look(conn, names)
 
 
-def _in_flight(conn: Connection, them: Collection[Channel]) -> dict[str, int]:
+def _in_flight(conn: Connection, them: Collection[Channel], now: Micros) -> dict[str, int]:
     limited = _limited(them)
-    return tasks.images_in_flight(conn, limited) if limited else {}
+    return tasks.images_in_flight(conn, limited, now) if limited else {}
 
 
 def _decide(
@@ -162,13 +167,16 @@ def _decide(
 ) -> Sent | Wait | GivenUp:
     by_name = {c.name: Chosen(c, r.model) for r in reversed(one.routes) for c in r.channels}
     images = one.lease.options.n
+    routes = wide_enough(one.routes, images)
     # A start is repeated when nobody heard of its commit: it is in the journal then.
     journalled = by_name.get(sent.get(one.lease.attempt.number, ""))
+    if not (journalled or routes):
+        return GivenUp(f"no channel takes {images} images at once")
     chosen = journalled or choose(
-        one.routes, room.states, room.in_flight, images, tried=sent.values(), now=now, random=random
+        routes, room.states, room.in_flight, images, tried=sent.values(), now=now, random=random
     )
     if isinstance(chosen, Wait):
-        return _wait(one, chosen, room, now)
+        return _wait(replace(one, routes=routes), chosen, room, now)
     name = chosen.channel.name
     was_well = journalled is None and room.states[name].is_well
     if journalled is None:

@@ -14,8 +14,8 @@ Every arrow is one function, and a conditional update that names the task, the a
 worker: zero rows means that the task is not ours any more. There is no way to set a status.
 
 `table` has the rows, `admission` lets tasks in, `fairness` and `turns` say whose are next, `queue`
-moves them, `withdraw` takes them out, `erase` empties them, `queries` reads them, `history` for
-whoever looks back, `journal` for the operator.
+moves them, `in_flight` counts what engines may be drawing, `withdraw` takes them out, `erase`
+empties them, `queries` reads them, `history` for whoever looks back, `journal` for the operator.
 """
 
 from ketchup.tasks.admission import (
@@ -40,6 +40,7 @@ from ketchup.tasks.history import (
     find_summaries,
     list_page,
 )
+from ketchup.tasks.in_flight import images_in_flight, let_go, let_go_of_all, make_room
 from ketchup.tasks.journal import Journal, find_journal
 from ketchup.tasks.queries import Task, get_many
 from ketchup.tasks.queue import (
@@ -54,7 +55,6 @@ from ketchup.tasks.queue import (
     finish,
     forget_cost,
     hand_back,
-    images_in_flight,
     is_never_twice,
     list_ended_for,
     list_holders,
@@ -118,6 +118,8 @@ __all__ = [
     "hand_back",
     "images_in_flight",
     "is_never_twice",
+    "let_go",
+    "let_go_of_all",
     "list_doomed",
     "list_ended_for",
     "list_holders",
@@ -125,6 +127,7 @@ __all__ = [
     "list_page",
     "lock_leased",
     "lock_turns",
+    "make_room",
     "postpone",
     "promote_due",
     "remember_keys",

@@ -2,13 +2,14 @@
 
 A claim leases tasks to a worker under a new attempt number. From then on every write names that
 attempt; the functions here lock the rows, keep only what is still held, and say `LeaseLost` for the
-rest. Nothing is ever written on behalf of an attempt that is no longer the current one.
+rest. Nothing is ever written on behalf of an attempt that is no longer the current one, but that it
+takes no more room on its channel.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -66,6 +67,8 @@ class Sending:
     """What it costs the operator when it is charged."""
     is_resubmitted: bool = True
     """Whether the task may be sent again when this attempt's outcome is unknown."""
+    engine_seconds: float = 300.0
+    """How long the engine may draw for it at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,8 @@ class End:
     """For the operator; only in the journal."""
     is_unknown: bool = False
     """Whether nobody can say what its attempt came to; the task then fails."""
+    lets_go: bool = True
+    """Whether its worker is done with the engine: not when others end the task over its head."""
 
     @property
     def status(self) -> Status:
@@ -109,7 +114,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class LeaseLost:
-    """Another worker has the task now, or it is over. Nothing was written."""
+    """Another worker has the task now, or it is over. Nothing was written of it."""
 
     attempt: Attempt
 
@@ -180,15 +185,6 @@ def sent_before(conn: Connection, ids: Iterable[TaskId]) -> dict[TaskId, dict[in
     return sent
 
 
-def images_in_flight(conn: Connection, channels: Iterable[str]) -> dict[str, int]:
-    """Return how many images each channel has been sent and not answered.
-
-    Exact for who has locked the channels: only a start, under that lock, makes them more.
-    """
-    found = conn.execute(_IN_FLIGHT, {"channels": sorted(channels)})
-    return {row.channel: row.images for row in found}
-
-
 def finish(conn: Connection, ends: Sequence[End], now: Micros) -> list[End | LeaseLost]:
     """End the tasks whose lease is still held, and let in as many that waited behind them.
 
@@ -208,10 +204,26 @@ def finish(conn: Connection, ends: Sequence[End], now: Micros) -> list[End | Lea
             conn,
             change(task, _FENCE, [_finish_row(end, now) for end in mine]),
             # What a dead worker came to stays unknown, also when its task is given up.
-            change(attempt, _ATTEMPT, [_close_row(end, now) for end in mine], unset="outcome"),
+            *(
+                change(attempt, _ATTEMPT, closed, unset="outcome")
+                for lets_go in (True, False)
+                if (closed := [_close_row(end, now) for end in mine if end.lets_go is lets_go])
+            ),
         )
+    vacate(conn, [e.attempt for e, d in zip(ends, decided, strict=True) if _is_over(e, d)])
+    if mine:
         _leave(conn, left)
     return decided
+
+
+def _is_over(end: End, decided: End | LeaseLost) -> bool:
+    return end.lets_go and isinstance(decided, LeaseLost)
+
+
+def vacate(conn: Connection, attempts: Collection[Attempt]) -> None:
+    """Write that these take no more room on their channels. See `in_flight`."""
+    rows = [{"task_id": a.task_id, "number": a.number, "occupies_until": None} for a in attempts]
+    write_many(conn, change(attempt, _ATTEMPT, rows))
 
 
 def _leave(conn: Connection, left: Counter[WorkspaceId]) -> None:
@@ -247,6 +259,7 @@ def retry(conn: Connection, a: Attempt, run_at: Micros, detail: str, now: Micros
         "tries": task.c.tries + 1,
     }
     if not conn.execute(_held_by(a).values(values)).rowcount:
+        vacate(conn, [a])
         return False
     _close(conn, a, Outcome.RETRY, detail, now)
     return True
@@ -255,6 +268,7 @@ def retry(conn: Connection, a: Attempt, run_at: Micros, detail: str, now: Micros
 def change_channel(conn: Connection, a: Attempt, detail: str, now: Micros) -> bool:
     """Let the task run again at once, without using up a try: nothing was rendered or charged."""
     if not conn.execute(_held_by(a).values(_back_to(QueueState.READY))).rowcount:
+        vacate(conn, [a])
         return False
     _close(conn, a, Outcome.RETRY, detail, now)
     return True
@@ -275,6 +289,7 @@ def forget_cost(conn: Connection, a: Attempt) -> None:
 def hand_back(conn: Connection, a: Attempt, now: Micros) -> bool:
     """Give an interrupted task back to the queue; uses up nothing. False when the lease is lost."""
     if not conn.execute(_held_by(a).values(_back_to(QueueState.READY))).rowcount:
+        vacate(conn, [a])
         return False
     _close(conn, a, Outcome.INTERRUPTED, None, now)
     return True
@@ -407,6 +422,7 @@ def _journal_row(a: Attempt, sending: Sending, now: Micros) -> dict[str, object]
         "images": sending.images,
         "cost": sending.cost,
         "on_unknown": _RESUBMIT if sending.is_resubmitted else _FAIL,
+        "occupies_until": after(now, sending.engine_seconds),
     }
 
 
@@ -425,13 +441,14 @@ def _finish_row(end: End, now: Micros) -> dict[str, object]:
 
 
 def _close_row(end: End, now: Micros) -> dict[str, object]:
-    return {
+    row: dict[str, object] = {
         "task_id": end.attempt.task_id,
         "number": end.attempt.number,
         "outcome": Outcome.UNKNOWN if end.is_unknown else Outcome(end.status.value),
         "detail": end.detail,
         "finished_at": now,
     }
+    return {**row, "occupies_until": None} if end.lets_go else row
 
 
 _RESUBMIT: Final = "resubmit"
@@ -502,7 +519,12 @@ _CLOSE_ATTEMPT: Final = (
         attempt.c.number == bindparam("b_number"),
         attempt.c.outcome.is_(None),
     )
-    .values(outcome=bindparam("outcome"), detail=bindparam("detail"), finished_at=bindparam("now"))
+    .values(
+        outcome=bindparam("outcome"),
+        detail=bindparam("detail"),
+        finished_at=bindparam("now"),
+        occupies_until=null(),
+    )
 )
 _DUE: Final = (
     select(task.c.id)
@@ -534,13 +556,6 @@ _LOST: Final = (
 )
 _SENT: Final = select(attempt.c.task_id, attempt.c.number, attempt.c.channel).where(
     attempt.c.task_id.in_(bindparam("ids", expanding=True))
-)
-_IN_FLIGHT: Final = (
-    select(attempt.c.channel, func.sum(attempt.c.images).label("images"))
-    .where(
-        attempt.c.channel.in_(bindparam("channels", expanding=True)), attempt.c.outcome.is_(None)
-    )
-    .group_by(attempt.c.channel)
 )
 _FREE: Final = (
     update(attempt)

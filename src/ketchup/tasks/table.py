@@ -156,8 +156,11 @@ attempt = Table(
     Column("cost", BigInteger, nullable=False, server_default="0"),
     # What becomes of the task when this attempt's outcome is unknown: a word of `Unknown`.
     Column("on_unknown", String(16), nullable=False, server_default="resubmit"),
+    # Null once its worker has let go of the engine. Until then it takes room on its channel: while
+    # it is open, and until this time where somebody else has closed it.
+    Column("occupies_until", BigInteger),
     # What is in flight on each channel.
-    partial_index("attempt_open", "channel", where=text("outcome IS NULL")),
+    partial_index("attempt_in_flight", "channel", where=text("occupies_until IS NOT NULL")),
     sqlite_with_rowid=False,
 )
 

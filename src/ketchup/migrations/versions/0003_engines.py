@@ -56,6 +56,7 @@ def upgrade() -> None:
         "channel",
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("arrival_at", sa.BigInteger(), nullable=False),
+        sa.Column("recent", sa.Text(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("closed_until", sa.BigInteger(), nullable=False),
         sa.Column("out_since", sa.BigInteger(), nullable=False),
@@ -73,14 +74,15 @@ def upgrade() -> None:
         sa.Column("images", sa.Integer(), server_default="1", nullable=False),
         sa.Column("cost", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("on_unknown", sa.String(16), server_default="resubmit", nullable=False),
+        sa.Column("occupies_until", sa.BigInteger()),
     ):
         op.add_column("attempt", column)
     op.create_index(
-        "attempt_open",
+        "attempt_in_flight",
         "attempt",
         ["channel"],
-        sqlite_where=sa.text("outcome IS NULL"),
-        postgresql_where=sa.text("outcome IS NULL"),
+        sqlite_where=sa.text("occupies_until IS NOT NULL"),
+        postgresql_where=sa.text("occupies_until IS NOT NULL"),
     )
     op.execute("UPDATE schema_support SET oldest_code = '0003'")
 
