@@ -55,7 +55,6 @@ from ketchup.tasks.queue import (
     forget_cost,
     hand_back,
     images_in_flight,
-    is_never_twice,
     list_ended_for,
     list_holders,
     list_leases,
@@ -69,7 +68,14 @@ from ketchup.tasks.queue import (
 )
 from ketchup.tasks.table import Options, Status
 from ketchup.tasks.turns import Turns, fill, lock_turns, set_share
-from ketchup.tasks.withdraw import Withdrawn, lock_leased, withdraw
+from ketchup.tasks.withdraw import (
+    Withdrawn,
+    lock_leased,
+    lock_signalled,
+    may_be_charged,
+    signal,
+    withdraw,
+)
 
 __all__ = [
     "UNLIMITED",
@@ -117,14 +123,15 @@ __all__ = [
     "get_many",
     "hand_back",
     "images_in_flight",
-    "is_never_twice",
     "list_doomed",
     "list_ended_for",
     "list_holders",
     "list_leases",
     "list_page",
     "lock_leased",
+    "lock_signalled",
     "lock_turns",
+    "may_be_charged",
     "postpone",
     "promote_due",
     "remember_keys",
@@ -132,6 +139,7 @@ __all__ = [
     "retry",
     "sent_before",
     "set_share",
+    "signal",
     "start",
     "was_ended",
     "withdraw",
