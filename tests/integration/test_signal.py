@@ -84,11 +84,11 @@ def home(tmp_path: Path, database_url: str | None) -> Home:
     return Home(tmp_path / "data", database_url)
 
 
-def sent(conn: Connection, *, is_resubmitted: bool = False) -> Lease:
+def sent(conn: Connection, *, is_resubmitted: bool = False, cost: Credits = COST) -> Lease:
     """Return a task that an engine which charges has been sent."""
     submitted(conn, new_workspace(conn).id)
     lease = claim_one(conn)
-    paid = Sending(lease.attempt, "paid", cost=COST, is_resubmitted=is_resubmitted)
+    paid = Sending(lease.attempt, "paid", cost=cost, is_resubmitted=is_resubmitted)
     assert tasks.start(conn, [paid], NOW) == [lease.attempt]
     return lease
 
@@ -129,11 +129,13 @@ def assert_cancelled(conn: Connection, lease: Lease) -> None:
     assert wrong(conn) == []
 
 
-@pytest.mark.parametrize("is_resubmitted", [False, True])
+@pytest.mark.parametrize(
+    ("is_resubmitted", "cost"), [(False, COST), (True, COST), (False, Credits(0))]
+)
 def test_pictures_that_come_are_delivered_and_paid_for(
-    conn: Connection, is_resubmitted: bool
+    conn: Connection, is_resubmitted: bool, cost: Credits
 ) -> None:
-    lease = sent(conn, is_resubmitted=is_resubmitted)
+    lease = sent(conn, is_resubmitted=is_resubmitted, cost=cost)
     ask(conn, lease, NOW)
     # Asked again, it stays as it was.
     ask(conn, lease, LATER)

@@ -8,14 +8,15 @@ The *status* is what the client sees; it only moves forward. The *queue state* s
 task: `waiting` ones have to wait for others of their workspace, `ready` ones anybody may have,
 `delayed` ones nobody yet, `leased` ones belong to one worker, `done` ones are over. A task that
 must run again goes back to `ready`, after a pause as `delayed` where it failed, and keeps the
-furthest status it had shown.
+furthest status it had shown. One that is *signalled* goes back no more: its customer has cancelled
+it while an engine that charges was at work on it.
 
 Every arrow is one function, and a conditional update that names the task, the attempt and the
 worker: zero rows means that the task is not ours any more. There is no way to set a status.
 
 `table` has the rows, `admission` lets tasks in, `fairness` and `turns` say whose are next, `queue`
-moves them, `withdraw` takes them out, `erase` empties them, `queries` reads them, `history` for
-whoever looks back, `journal` for the operator.
+moves them, `withdraw` takes them out or signals them, `erase` empties them, `queries` reads them,
+`history` for whoever looks back, `journal` for the operator.
 """
 
 from ketchup.tasks.admission import (
