@@ -412,8 +412,12 @@ async def test_what_was_signalled_before_it_was_sent_is_never_sent(home: Home) -
             cancel(conn, WorkspaceId(service.workspace_id), task_id, NOW)
 
         await runtime.database.write(start_unheard)
+        ended = asyncio.Event()
+        runtime.ended.listen(ended.set)
         await runtime.runner.run(lease)
 
+        # Whoever waits for the end, and whoever sends its callback, is told at once.
+        assert ended.is_set()
         data = await service.query(task_id)
         assert data["status_reason"]["message"] == CANCELLED
         assert engine.requests == []
