@@ -45,16 +45,19 @@ PENDING = Summary(
 def test_events_are_numbered_by_their_status_and_only_added_to() -> None:
     submitted = replace(PENDING, status=Status.SUBMITTED, submitted_at=after(NOW, 1))
     started = replace(submitted, status=Status.IN_PROGRESS, started_at=after(NOW, 2))
-    success = replace(started, status=Status.SUCCESS, finished_at=after(NOW, 3))
+    asked = replace(started, cancel_requested_at=after(NOW, 3))
+    success = replace(asked, status=Status.SUCCESS, finished_at=after(NOW, 4))
     seen: list[Event] = []
-    for task in (PENDING, submitted, started, success):
+    for task in (PENDING, submitted, started, asked, success):
         events = events_of(task)
         assert events[:-1] == seen
         assert (events[-1].status, events[-1].id) == (task.status, len(events))
         seen = events
+    names = ["pending", "submitted", "in_progress", "cancel_requested", "success"]
+    assert [event.name for event in seen] == names
     # One that was cancelled in the queue passed over two.
     failed = replace(PENDING, status=Status.FAILED, finished_at=after(NOW, 1))
-    assert [(one.id, one.status) for one in events_of(failed)] == [(1, "pending"), (4, "failed")]
+    assert [(one.id, one.status) for one in events_of(failed)] == [(1, "pending"), (5, "failed")]
 
 
 @asynccontextmanager
@@ -78,7 +81,9 @@ async def _events(lines: AsyncIterator[str], task_id: str) -> AsyncIterator[tupl
         fields[name] = value
         if not line and "data" in fields:
             data = json.loads(fields["data"])
-            assert (data["id"], data["status"]) == (task_id, fields["event"])
+            is_asked = fields["event"] == "cancel_requested"
+            status = "in_progress" if is_asked else fields["event"]
+            assert (data["id"], data["status"]) == (task_id, status)
             yield fields["id"], fields["event"]
             fields = {}
 
@@ -94,14 +99,14 @@ async def test_a_stream_tells_each_status_as_it_comes_and_closes_at_the_end(
             seen = [await anext(events) for _ in range(3)]
             assert seen == [("1", "pending"), ("2", "submitted"), ("3", "in_progress")]
             gate.waiting[0].set()
-            assert [event async for event in events] == [("4", "success")]
+            assert [event async for event in events] == [("5", "success")]
         # Whoever comes back goes on behind what it had, at whatever place that was.
-        for last in range(4):
+        for last in range(5):
             async with stream(service, task_id, str(last)) as events:
                 ids = [number async for number, _ in events]
-            assert ids == [str(number) for number in range(last + 1, 5)]
+            assert ids == [str(number) for number in (1, 2, 3, 5) if number > last]
         path = f"/v1/tasks/{task_id}/events"
-        over = await service.client.get(path, headers={"Last-Event-ID": "4"})
+        over = await service.client.get(path, headers={"Last-Event-ID": "5"})
         assert (over.status_code, over.content) == (204, b"")
         odd = await service.client.get(path, headers={"Last-Event-ID": "many"})
         assert odd.status_code == 400

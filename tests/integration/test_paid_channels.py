@@ -17,7 +17,6 @@ from PIL import Image
 from sqlalchemy import Connection, text
 
 from ketchup.generation import outcomes
-from ketchup.generation.cancel import BEING_CHARGED
 from ketchup.generation.run import TRIED_TOO_OFTEN
 from ketchup.providers.base import (
     AnswerLost,
@@ -145,23 +144,6 @@ async def test_what_a_stop_interrupts_is_not_sent_again_and_is_free(home: Home) 
     assert home.rows("SELECT status, reason FROM task") == [("failed", outcomes.NO_ANSWER)]
     assert home.rows("SELECT outcome, cost FROM attempt") == [("unknown", 40_000)]
     assert home.rows("SELECT balance, held FROM account") == [(100_000_000, 0)]
-
-
-async def test_a_cancel_that_comes_too_late_is_refused_and_the_pictures_are_paid_for(
-    home: Home,
-) -> None:
-    gate = asyncio.Event()
-    engine = ScriptedProvider(gate)
-    async with home.served_by(engine) as service:
-        task_id = await service.submit()
-        await engine.started.wait()
-
-        answer = await service.client.post(f"/v1/tasks/{task_id}/cancel")
-        assert (answer.status_code, answer.json()["detail"]) == (409, BEING_CHARGED)
-        gate.set()
-        assert (await service.ended(task_id))["status"] == "success"
-        assert await credit(service) == "99.50000000"
-    assert home.wrong(task_id) == []
 
 
 async def test_the_operator_sees_what_each_attempt_cost(home: Home) -> None:

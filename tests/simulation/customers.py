@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from ketchup import credits, tasks, workspaces
 from ketchup.credits import InsufficientCredits
 from ketchup.db import Connection
-from ketchup.errors import Unauthenticated, Unavailable
-from ketchup.generation import Accepted, Decision, GenerationRequest
+from ketchup.errors import Conflict, Unauthenticated, Unavailable
+from ketchup.generation import Accepted, Decision, GenerationRequest, cancel
 from ketchup.ids import KeyId, RequestId, TaskId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.providers.catalog import Model
@@ -34,6 +34,7 @@ _PRIORITIES: Final = ([Priority.NORMAL], [Priority.NORMAL], list(Priority), [Pri
 # How many of the customers want a great many things at once, and all of them urgently.
 _RUSHING: Final = 1 / 4
 _ORDER: Final = list(Status)
+_REGRETTED: Final = 1 / 6
 
 
 class Told(Enum):
@@ -94,6 +95,7 @@ class Customer:
         self.plan = self._random.choice(("free", "pro", "scale", "scale"))
         self.share = self._random.choice((0.2, 1.0, 1.0, 3.0))
         """How busy this customer is beside the others."""
+        self._regrets = Random(f"{world.plan.seed}/{self.name}/regrets")
         self._keys = 0
         if Random(f"{world.plan.seed}/{self.name}/rush").random() < _RUSHING:
             self.plan, self.share, self._burst, self._counts = "scale", 3.0, 60, (1,)
@@ -234,6 +236,37 @@ class Customer:
                 self._world.complain(f"the key {wish.key} stands for {first} and for {task_id}")
         if self._random.random() < 0.3:
             self._world.outside.start(self._poll(task_id))
+        if self._regrets.random() < _REGRETTED:
+            self._world.outside.start(self._cancel(task_id))
+
+    async def _cancel(self, task_id: TaskId) -> None:
+        """Ask for a task's end until there is an answer: at any time, or just when it runs."""
+        told = "no answer"
+        await asyncio.sleep(self._regrets.expovariate(1 / self._world.plan.poll))
+        if self._regrets.random() < 0.5:
+            while self._world.laws.rows[task_id]["status"] in {"pending", "submitted"}:
+                await asyncio.sleep(self._world.plan.poll / 20)
+        while told == "no answer":
+            try:
+                told = await self._world.any_api(self._regrets).ask(self._end(task_id))
+            except Conflict:
+                told = "too late"
+            except (Unanswered, Unavailable):
+                await asyncio.sleep(self._regrets.expovariate(1 / self._world.plan.poll))
+        self._world.trace.note(self.name, f"cancels {task_id}: {told}", told)
+
+    def _end(self, task_id: TaskId) -> Callable[[Process], Awaitable[str]]:
+        async def work(process: Process) -> str:
+            def write(conn: Connection) -> str:
+                cancel(conn, self.workspace, task_id, process.machine.clock.now())
+                (task,) = tasks.find_summaries(conn, [(self.workspace, task_id)])
+                return "cancelled" if task and task.finished_at is not None else "signalled"
+
+            told = await process.database.write(write)
+            process.ended()
+            return told
+
+        return work
 
     async def _poll(self, task_id: TaskId) -> None:
         """Look at a task now and then: what it shows only goes forward."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ketchup.generation import CANCELLED
 from tests.simulation.machines import Machine
 from tests.simulation.queue_laws import QueueLaws
 from tests.simulation.store import Change, Commit, Row
@@ -28,8 +29,13 @@ _MOVES: Final = frozenset(
         ("leased", "delayed"),
         ("leased", "done"),
         ("delayed", "ready"),
+        # Cancelled.
+        ("waiting", "done"),
+        ("ready", "done"),
+        ("delayed", "done"),
     }
 )
+_SIGNALLED: Final = ("leased", "done")
 _AGREED: Final = [
     "workspace_id",
     "key_id",
@@ -65,6 +71,8 @@ class Laws:
     rows: dict[str, Row] = field(default_factory=dict)
     """Every task and delivery as it is now, by its id."""
     _keys: dict[tuple[str, str], float] = field(default_factory=dict)
+    _charged: set[str] = field(default_factory=set)
+    """The tasks that an engine has which charges."""
 
     def judge(self, commit: Commit) -> Iterator[str]:
         """Yield what this commit broke."""
@@ -109,13 +117,25 @@ class Laws:
     def _lease(self, commit: Commit, old: Row, new: Row) -> Iterator[str]:
         """Only the holder writes what it holds, or anybody once its lease is gone."""
         holder, taker = old["worker_id"], new["worker_id"]
-        if holder in self._registered and self._owners[holder] is not commit.machine:
+        owner = self._owners.get(holder)
+        if (
+            holder in self._registered
+            and owner is not commit.machine
+            and not self._cancels(old, new)
+        ):
             yield f"{new['id']} of {self._owners[holder].name} was written by {commit.machine.name}"
         if taker is not None and holder is None:
             if self._owners[taker] is not commit.machine:
                 yield f"{commit.machine.name} gave {new['id']} to {taker}"
             if taker not in self._registered:
                 yield f"{new['id']} was given to {taker}, which has no lease"
+
+    def _cancels(self, old: Row, new: Row) -> bool:
+        """Whether this is what a customer may do: signal what is charged for, end the rest."""
+        changed = _differences(old, new)
+        if changed.keys() == {"cancel_requested_at"}:
+            return old["id"] in self._charged
+        return changed.get("reason") == CANCELLED and old["id"] not in self._charged
 
     # -- tasks ------------------------------------------------------------------------------------
 
@@ -132,6 +152,8 @@ class Laws:
             return
         yield from (f"{task_id} {why}" for why in _step(change.old, change.new))
         yield from self._lease(commit, change.old, change.new)
+        if change.old["cancel_requested_at"] and change.new["queue_state"] not in _SIGNALLED:
+            yield f"{task_id} was signalled and is {change.new['queue_state']}"
         if change.new["status"] in ENDED:
             yield from self._end(change.new)
 
@@ -154,12 +176,22 @@ class Laws:
                 yield "an attempt was removed from the journal"
                 continue
             row, task = change.new, self.rows[change.new["task_id"]]
+            self._keep_charged(row)
+            if change.old is None and task["cancel_requested_at"] is not None:
+                yield f"{row['task_id']} was signalled and is sent again"
             if change.old is None:
                 current = (task["attempt"], task["worker_id"], task["status"])
                 if current != (row["number"], row["worker_id"], "in_progress"):
                     yield f"{row['task_id']} was sent under {row['number']} and is at {current}"
             elif change.old["outcome"] is not None and not _is_cheaper(change.old, row):
                 yield f"attempt {row['number']} of {row['task_id']} ended twice"
+
+    def _keep_charged(self, attempt: Row) -> None:
+        charges = attempt["cost"] or attempt["on_unknown"] == "fail_and_release"
+        if attempt["outcome"] is None and charges:
+            self._charged.add(attempt["task_id"])
+        else:
+            self._charged.discard(attempt["task_id"])
 
     # -- money ------------------------------------------------------------------------------------
 

@@ -72,6 +72,40 @@ MUTANTS: Final = (
         shows_soon=True,
     ),
     Mutant(
+        "a cancel throws away what is charged for",
+        Edit(
+            "generation/cancel.py", "if tasks.may_be_charged(conn, lease.attempt.task_id):", "if 0:"
+        ),
+        shows_soon=True,
+    ),
+    Mutant(
+        "what is signalled is tried again",
+        Edit(
+            "tasks/queue.py",
+            "        task.c.cancel_requested_at.is_(None),\n        task",
+            "        task",
+        ),
+        Edit(
+            "tasks/table.py",
+            "cancel_requested_at IS NULL OR queue_state IN",
+            "1 = 1 OR queue_state IN",
+        ),
+        shows_soon=True,
+    ),
+    Mutant(
+        "what is signalled goes on when its worker dies",
+        Edit(
+            "tasks/queue.py",
+            "    hopeless |= {row.id for row in lost if row.cancel_requested_at is not None}\n",
+            "",
+        ),
+        Edit(
+            "tasks/table.py",
+            "cancel_requested_at IS NULL OR queue_state IN",
+            "1 = 1 OR queue_state IN",
+        ),
+    ),
+    Mutant(
         "the hold of a failed task stays",
         Edit(
             "generation/finish.py",

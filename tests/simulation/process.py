@@ -20,6 +20,7 @@ from ketchup.generation import (
     Wakeup,
     allowance_of,
 )
+from ketchup.generation.routing import Channel, Unknown
 from ketchup.ids import WorkerId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.providers.catalog import Catalog, ResultForm
@@ -40,6 +41,7 @@ from tests.support.factories import MODEL, PEPPER, plan_of
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+COST: Final = Credits(40_000)
 CATALOG: Final = Catalog(
     [
         MODEL,
@@ -49,6 +51,12 @@ CATALOG: Final = Catalog(
         replace(MODEL, id="free/of-charge", price=Credits(0)),
     ]
 )
+CHANNELS: Final = {
+    "shown/whole": [
+        Channel("charges", MODEL.provider, cost=COST, unknown=Unknown.FAIL_AND_RELEASE),
+        Channel("charges-again", MODEL.provider, cost=COST),
+    ]
+}
 PLANS: Final = Plans(
     [
         plan_of("free", submits_per_minute=6, submit_burst=6, concurrency=1, depth=8),
@@ -83,7 +91,7 @@ class Process:
         results = Results(storage, CATALOG, BASE_URL)
         runner = Runner(
             self.database,
-            Engines(CATALOG, {MODEL.provider: SimulatedEngine(world, machine)}),
+            Engines(CATALOG, {MODEL.provider: SimulatedEngine(world, machine)}, CHANNELS),
             inputs,
             storage,
             results,

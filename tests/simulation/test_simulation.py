@@ -45,6 +45,8 @@ _TROUBLES: Final = {
     "revoked",
     "refused",
     "replayed",
+    "cancelled",
+    "signalled",
     "Conflicting",
     "InsufficientCredits",
     "TooSoon",

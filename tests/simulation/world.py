@@ -35,6 +35,7 @@ _EXPECTED_ERRORS: Final = (
     "lease lost: abandoning what runs",
     "attempt crashed",
     "CHANNEL TAKEN OUT",  # an engine says now and then that its key is wrong
+    "paid images are lost",  # the image store did not take them in time
 )
 
 

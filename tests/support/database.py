@@ -96,7 +96,10 @@ def take_back_to_0002(conn: Connection) -> None:
             f"ALTER TABLE attempt DROP COLUMN {name}"
             for name in ("images", "cost", "on_unknown", "occupies_until")
         ),
-        *(f"ALTER TABLE task DROP COLUMN {name}" for name in ("environment", "deleted_at")),
+        *(
+            f"ALTER TABLE task DROP COLUMN {name}"
+            for name in ("environment", "deleted_at", "cancel_requested_at")
+        ),
         "UPDATE alembic_version SET version_num = '0002'",
         "UPDATE schema_support SET oldest_code = '0002'",
     ):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query, Request, Security
+from fastapi import APIRouter, Path, Query, Request, Response, Security
 
 from ketchup import db, generation, tasks
 from ketchup.api.dependencies import ApiDependencies, Dependencies
@@ -92,18 +92,24 @@ async def get_task(
 @routes.post(
     "/tasks/{task_id}/cancel",
     tags=["tasks"],
-    responses=documented(
-        {
-            **ABSENT,
-            HTTPStatus.CONFLICT: "It has ended, or an engine renders it that charges for it.",
-        }
-    ),
+    response_description="It has ended.",
+    responses={
+        HTTPStatus.ACCEPTED.value: {
+            "description": "An engine that charges has it: it ends when that has answered.",
+            "model": TaskDetail,
+        },
+        **documented({**ABSENT, HTTPStatus.CONFLICT: "It has ended already."}),
+    },
 )
-async def cancel_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) -> TaskDetail:
+async def cancel_task(
+    task_id: TaskIdIn, caller: TaskWriter, api: Dependencies, response: Response
+) -> TaskDetail:
     """End a task before its images are there. It costs nothing, and its callback says so.
 
-    A task that has ended answers 409: of cancel and its end, one counts. So does one that an engine
-    renders which charges for it: that runs to its end.
+    While an engine renders it that charges for it, the answer is 202 and `cancel_requested_at` is
+    set: images that come are delivered and cost their price, and it is never sent anywhere again.
+    The same again is no error. A task that has ended answers 409: of cancel and its end, one
+    counts.
     """
     await check_may_change(caller, api, checked(task_id))
 
@@ -115,7 +121,10 @@ async def cancel_task(task_id: TaskIdIn, caller: TaskWriter, api: Dependencies) 
     api.ended()
     api.due()
     await api.eraser.delete_references(task_id)
-    return await _shown(caller, api, found)
+    shown = await _shown(caller, api, found)
+    if shown.finished_at is None:
+        response.status_code = HTTPStatus.ACCEPTED
+    return shown
 
 
 @routes.delete(

@@ -3,7 +3,8 @@
 Events are read from the task's row: each status is written there once, with its time, and statuses
 only move forward. So an event's id is the place of its status, and whoever comes back with the last
 one that it had goes on exactly behind it, at whichever process: nothing comes twice, nothing is
-left out. A status that the task passed over has no event.
+left out. A status that the task passed over has no event. The request to cancel has its place in
+front of the end, where an engine that charges had the task.
 
 A stream holds no connection to the database, ends when its key does, and after some minutes in any
 case: a client that goes on is used to coming back.
@@ -46,9 +47,10 @@ routes: Final = APIRouter(
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A task came to a status."""
+    """A task came to a status, or its customer asked to cancel it."""
 
     id: int
+    name: str
     status: Status
     at: Micros
 
@@ -57,22 +59,24 @@ def events_of(task: Summary) -> list[Event]:
     """Return every event of a task until now, in order."""
     ended = task.status if task.status in {Status.SUCCESS, Status.FAILED} else Status.FAILED
     steps = (
-        (Status.PENDING, task.created_at),
-        (Status.SUBMITTED, task.submitted_at),
-        (Status.IN_PROGRESS, task.started_at),
-        (ended, task.finished_at),
+        (Status.PENDING, Status.PENDING, task.created_at),
+        (Status.SUBMITTED, Status.SUBMITTED, task.submitted_at),
+        (Status.IN_PROGRESS, Status.IN_PROGRESS, task.started_at),
+        (_CANCEL_REQUESTED, Status.IN_PROGRESS, task.cancel_requested_at),
+        (ended, ended, task.finished_at),
     )
     return [
-        Event(number, status, at)
-        for number, (status, at) in enumerate(steps, start=1)
+        Event(number, name, status, at)
+        for number, (name, status, at) in enumerate(steps, start=1)
         if at is not None
     ]
 
 
-_LAST: Final = 4
+_CANCEL_REQUESTED: Final = "cancel_requested"
+_LAST: Final = 5
 _SHOWN: Final[dict[int | str, dict[str, Any]]] = {
     HTTPStatus.OK.value: {
-        "description": "Events; each has the status as its name.",
+        "description": "Events; each has the status, or `cancel_requested`, as its name.",
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string"},
@@ -116,6 +120,7 @@ async def follow_task(
 ) -> Response:
     """Follow a task: an event for each status that it comes to, until it has ended.
 
+    `cancel_requested` says that it was asked to be cancelled while an engine that charges had it.
     `Last-Event-ID` goes on behind that event. 204 says that it was the last one.
     """
     checked(task_id)
@@ -191,7 +196,7 @@ def _written(event: Event, task: Summary) -> str:
     if event.id == _LAST:
         data |= {"consumed": money.decimal(task.consumed), "reason": task.reason}
     body = json.dumps(data, separators=(",", ":"))
-    return f"id: {event.id}\nevent: {event.status}\ndata: {body}\n\n"
+    return f"id: {event.id}\nevent: {event.name}\ndata: {body}\n\n"
 
 
 def _number(last_event_id: str | None) -> int:

@@ -51,6 +51,9 @@ class JournalView(BaseModel):
     model: str
     environment: Environment
     status: Status
+    cancel_requested_at: TimeOut | None = Field(
+        description="When its customer asked to cancel it while it was being charged for."
+    )
     price: AmountOut
     consumed: AmountOut
     attempts: list[AttemptView] = Field(description="Oldest first.")

@@ -61,6 +61,9 @@ class TaskSummary(BaseModel):
     submitted_at: TimeOut | None = Field(description="When a worker first took it.")
     started_at: TimeOut | None = Field(description="When it was first sent to an engine.")
     finished_at: TimeOut | None
+    cancel_requested_at: TimeOut | None = Field(
+        description="When its cancel was asked for, if an engine that charges was at work on it."
+    )
     environment: Environment = Field(description="Of its key: a test costs nothing.")
 
     @classmethod

@@ -15,10 +15,10 @@ once; paying for it is exactly once, because only the attempt that still holds t
 """
 
 import ketchup.provenance.log  # noqa: F401 its tables are part of the schema
-from ketchup.generation.cancel import CANCELLED, cancel
+from ketchup.generation.cancel import cancel
 from ketchup.generation.chores import Chores
 from ketchup.generation.erase import Eraser
-from ketchup.generation.finish import Ending, recover
+from ketchup.generation.finish import CANCELLED, Ending, recover
 from ketchup.generation.finishing import Finishing
 from ketchup.generation.inputs import Inputs
 from ketchup.generation.plans import allowance_of, set_plan

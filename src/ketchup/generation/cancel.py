@@ -6,9 +6,10 @@ more, and its worker lets go of the engine at its next sweep. Either way the row
 and the callback change in one transaction, so cancel and finish cannot both have happened. The
 references that came with it are named there, and deleted behind it.
 
-What a channel has that is never asked twice runs to its end: whoever renders it charges for it, and
-a cancel that came late enough would let customers have the operator pay for nothing, again and
-again.
+What an engine has that charges for it is signalled: its worker goes on, for a cancel that threw
+paid pictures away would let customers have the operator pay for nothing, again and again. They are
+delivered when they come. In every other case nothing more is spent: where the task would go back to
+the queue, it ends as cancelled (`end_signalled`).
 """
 
 from __future__ import annotations
@@ -21,26 +22,29 @@ from ketchup.clock import Micros
 from ketchup.credits import Settlement
 from ketchup.db import Connection
 from ketchup.errors import Conflict, NotFound, Unavailable
-from ketchup.generation.finish import Ending, end_without_worker, failed_end
+from ketchup.generation.finish import (
+    CANCELLED,
+    cancelled,
+    cancelled_callback,
+    end_without_worker,
+)
 from ketchup.generation.inputs import blobs_among
-from ketchup.ids import TaskId, WorkspaceId
+from ketchup.ids import WorkspaceId
 from ketchup.money import Credits
 from ketchup.tasks import Status, Withdrawn
 from ketchup.usage import Used
 from ketchup.webhooks import NewDelivery
 
-CANCELLED: Final = "The task was cancelled."
-BEING_CHARGED: Final = "the task is being rendered by an engine that charges for it"
 _BY_CUSTOMER: Final = "cancelled by the customer"
 
 
 def cancel(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: Micros) -> None:
-    """End a task as failed and give its credits back.
+    """End a task as failed and give its credits back, or signal it; the same again is no error.
 
-    Raises NotFound, Conflict when it has ended or can be ended no more, and Unavailable when it is
-    changing hands just now: nothing was written then.
+    Raises NotFound, Conflict when it has ended, and Unavailable when it is changing hands just now:
+    nothing was written then.
     """
-    if _end_leased(conn, workspace_id, task_id, now):
+    if _end_or_signal(conn, workspace_id, task_id, now):
         return
     if _end_queued(conn, workspace_id, task_id, now):
         return
@@ -52,17 +56,17 @@ def cancel(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: Micro
     raise Unavailable("the task is changing hands; try again", retry_after=1.0)
 
 
-def _end_leased(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: Micros) -> bool:
+def _end_or_signal(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: Micros) -> bool:
     lease = tasks.lock_leased(conn, workspace_id, task_id)
     if lease is None:
         return False
     # Behind the lock, which a start takes too: it is sent now, or never under this lease.
-    if tasks.is_never_twice(conn, lease.attempt.task_id):
-        raise Conflict(BEING_CHARGED)
-    callback = _callback(lease.attempt.task_id) if lease.callback_url else None
+    if tasks.may_be_charged(conn, lease.attempt.task_id):
+        tasks.signal(conn, lease.attempt.task_id, now)
+        return True
+    ending = cancelled(lease, _BY_CUSTOMER)
     # The engine draws until its worker hears of this.
-    end = replace(failed_end(lease, CANCELLED, _BY_CUSTOMER), lets_go=False)
-    ending = Ending(lease, end, callback)
+    ending = replace(ending, end=replace(ending.end, lets_go=False))
     return end_without_worker(conn, ending, now)
 
 
@@ -74,7 +78,7 @@ def _end_queued(conn: Connection, workspace_id: WorkspaceId, task_id: str, now: 
     usage.record(conn, [_used(left, workspace_id)], now)
     tasks.doom(conn, left.id, blobs_among(left.images))
     if left.callback_url is not None:
-        owed = NewDelivery(left.id, workspace_id, left.callback_url, _callback(left.id))
+        owed = NewDelivery(left.id, workspace_id, left.callback_url, cancelled_callback(left.id))
         webhooks.enqueue(conn, [owed], now)
     return True
 
@@ -89,7 +93,3 @@ def _used(left: Withdrawn, workspace_id: WorkspaceId) -> Used:
         images=0,
         credits=Credits(0),
     )
-
-
-def _callback(task_id: TaskId) -> bytes:
-    return webhooks.callback_body(task_id, Status.FAILED, None, Credits(0), CANCELLED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ketchup import credits, leases, tasks, telemetry, usage, webhooks
@@ -11,18 +11,20 @@ from ketchup.clock import Micros
 from ketchup.credits import HoldMissing, Settlement
 from ketchup.db import Connection, IntegrityError
 from ketchup.generation.inputs import blobs_among
-from ketchup.ids import WorkerId
+from ketchup.ids import TaskId, WorkerId
 from ketchup.money import Credits
 from ketchup.provenance import Fingerprint
 from ketchup.provenance import log as fingerprints
 from ketchup.provenance.log import Logged
-from ketchup.tasks import End, Lease, LeaseLost
+from ketchup.tasks import Attempt, End, Lease, LeaseLost, Status
 from ketchup.usage import Used
 from ketchup.webhooks import NewDelivery
 
 log = telemetry.logger(__name__)
 
 LOST_TOO_OFTEN: Final = "The image could not be rendered."
+CANCELLED: Final = "The task was cancelled."
+_DIED: Final = "its worker died"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def recover(
     failed_callback: Callable[[Lease, str], bytes | None],
     now: Micros,
 ) -> None:
-    """Put back what dead workers held. What was lost too often ends as failed, and is free."""
+    """Put back what dead workers held. What must not run again ends as failed, and is free."""
     if not dead:
         return
     webhooks.requeue_lost(conn, dead, now)
@@ -88,7 +90,8 @@ def _give_up(
     """End a task as failed, or leave it for somebody to look at: it must not keep the others."""
     try:
         with conn.begin_nested():
-            end_without_worker(conn, _given_up(lease, failed_callback), now)
+            if not end_signalled(conn, lease.attempt, _DIED, now, is_unknown=True):
+                end_without_worker(conn, _given_up(lease, failed_callback), now)
     except (HoldMissing, IntegrityError):
         log.exception("a task cannot be given up", task_id=lease.attempt.task_id)
 
@@ -104,6 +107,34 @@ def end_without_worker(conn: Connection, ending: Ending, now: Micros) -> bool:
         return False
     tasks.doom(conn, lease.attempt.task_id, blobs_among(lease.images))
     return True
+
+
+def end_signalled(
+    conn: Connection, attempt: Attempt, detail: str, now: Micros, *, is_unknown: bool = False
+) -> bool:
+    """End a task as cancelled that would go back to the queue and may not.
+
+    False when it is not signalled, or the lease was lost.
+    """
+    lease = tasks.lock_signalled(conn, attempt)
+    if lease is None:
+        return False
+    ending = cancelled(lease, detail)
+    end = replace(ending.end, is_unknown=is_unknown)
+    return end_without_worker(conn, replace(ending, end=end), now)
+
+
+def cancelled(lease: Lease, detail: str) -> Ending:
+    """Return the ending of a task that its customer has cancelled."""
+    callback = None
+    if lease.callback_url is not None:
+        callback = cancelled_callback(lease.attempt.task_id)
+    return Ending(lease, failed_end(lease, CANCELLED, detail), callback)
+
+
+def cancelled_callback(task_id: TaskId) -> bytes:
+    """Return what the callback of a cancelled task says."""
+    return webhooks.callback_body(task_id, Status.FAILED, None, Credits(0), CANCELLED)
 
 
 def failed_end(lease: Lease, reason: str, detail: str) -> End:

@@ -34,9 +34,10 @@ from ketchup.db import Connection, Database
 from ketchup.errors import Unavailable
 from ketchup.generation import outcomes
 from ketchup.generation.alarm import Alarm
-from ketchup.generation.cancel import CANCELLED
 from ketchup.generation.finish import (
+    CANCELLED,
     Ending,
+    end_signalled,
     end_without_worker,
     failed_end,
     finish,
@@ -88,7 +89,7 @@ log = telemetry.logger(__name__)
 TRIED_TOO_OFTEN: Final = "The image could not be rendered; please try again later."
 MODEL_GONE: Final = "The model is no longer offered."
 _ANY_TIME: Final = Micros(2**62)
-
+_STOPPED: Final = "its worker was stopped"
 
 _NO_PRINTS: Final[Mapping[str, Fingerprint]] = MappingProxyType({})
 
@@ -323,6 +324,8 @@ class Runner:
                 await self._postpone(lease, until)
             case Gone():
                 bound.warning("lease lost", attempt=lease.attempt.number)
+                # Or it was signalled before it was sent, behind a start that nobody heard of.
+                await self._go_back(lease.attempt, "not sent", lambda _conn, _now: False)
             case _:
                 assert_never(outcome)
 
@@ -398,26 +401,46 @@ class Runner:
             return
         pause = max(backoff.exponential(tries, self._random), outcome.retry_after or 0.0)
 
-        def write(conn: Connection) -> bool:
-            now, detail = db.now(conn, self._clock), db.storable(outcome.detail)
+        def move(conn: Connection, now: Micros) -> bool:
             return tasks.retry(conn, lease.attempt, after(now, pause), detail, now)
 
-        await self._insist(lambda: self._database.write(write))
+        detail = db.storable(outcome.detail)
+        await self._go_back(lease.attempt, detail, move)
 
     async def _change_channel(self, lease: Lease, detail: str) -> None:
-        def write(conn: Connection) -> bool:
-            return tasks.change_channel(conn, lease.attempt, detail, db.now(conn, self._clock))
+        def move(conn: Connection, now: Micros) -> bool:
+            return tasks.change_channel(conn, lease.attempt, detail, now)
 
-        if await self._tell(write):
+        if await self._go_back(lease.attempt, detail, move) is not None:
             self._ready()
 
     async def _postpone(self, lease: Lease, until: Micros) -> None:
-        def write(conn: Connection) -> float:
-            now = db.now(conn, self._clock)
-            tasks.postpone(conn, lease.attempt, until, now)
-            return (until - now) / 1e6
+        def move(conn: Connection, now: Micros) -> bool:
+            return tasks.postpone(conn, lease.attempt, until, now)
 
-        self._due.set(await self._tell(write))
+        if (at := await self._go_back(lease.attempt, "no channel has room", move)) is not None:
+            self._due.set((until - at) / 1e6)
+
+    async def _go_back(
+        self, attempt: Attempt, detail: str, move: Callable[[Connection, Micros], bool]
+    ) -> Micros | None:
+        """Move a task back to the queue and return when; None when it is not there.
+
+        A task that is signalled ends instead.
+        """
+
+        def write(conn: Connection) -> tuple[Micros | None, bool]:
+            now = db.now(conn, self._clock)
+            if move(conn, now):
+                return now, False
+            return None, end_signalled(conn, attempt, detail, now)
+
+        at, has_ended = await self._tell(write)
+        if has_ended:
+            log.info("signalled task ended", task_id=attempt.task_id)
+            self._ended()
+            self._callback_due()
+        return at
 
     async def _end(
         self,
@@ -490,10 +513,13 @@ class Runner:
         """Hand an attempt back, or end it; True when it was ended."""
         now = db.now(conn, self._clock)
         lease = tasks.find_never_twice(conn, attempt)
-        if lease is None:
-            tasks.hand_back(conn, attempt, now)
+        if lease is None and tasks.hand_back(conn, attempt, now):
             return False
-        end = unknown_end(lease, "its worker was stopped")
+        if end_signalled(conn, attempt, _STOPPED, now, is_unknown=True):
+            return True
+        if lease is None:
+            return False
+        end = unknown_end(lease, _STOPPED)
         return end_without_worker(conn, Ending(lease, end, _callback(lease, end, None)), now)
 
     def _finish_all(self, conn: Connection, endings: Sequence[Ending]) -> list[End | LeaseLost]:

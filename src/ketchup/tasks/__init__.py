@@ -8,14 +8,16 @@ The *status* is what the client sees; it only moves forward. The *queue state* s
 task: `waiting` ones have to wait for others of their workspace, `ready` ones anybody may have,
 `delayed` ones nobody yet, `leased` ones belong to one worker, `done` ones are over. A task that
 must run again goes back to `ready`, after a pause as `delayed` where it failed, and keeps the
-furthest status it had shown.
+furthest status it had shown. One that is *signalled* goes back no more: its customer has cancelled
+it while an engine that charges was at work on it.
 
 Every arrow is one function, and a conditional update that names the task, the attempt and the
 worker: zero rows means that the task is not ours any more. There is no way to set a status.
 
 `table` has the rows, `admission` lets tasks in, `fairness` and `turns` say whose are next, `queue`
-moves them, `in_flight` counts what engines may be drawing, `withdraw` takes them out, `erase`
-empties them, `queries` reads them, `history` for whoever looks back, `journal` for the operator.
+moves them, `in_flight` counts what engines may be drawing, `withdraw` takes them out or signals
+them, `erase` empties them, `queries` reads them, `history` for whoever looks back, `journal` for
+the operator.
 """
 
 from ketchup.tasks.admission import (
@@ -55,7 +57,6 @@ from ketchup.tasks.queue import (
     finish,
     forget_cost,
     hand_back,
-    is_never_twice,
     list_ended_for,
     list_holders,
     list_leases,
@@ -69,7 +70,14 @@ from ketchup.tasks.queue import (
 )
 from ketchup.tasks.table import Options, Status
 from ketchup.tasks.turns import Turns, fill, lock_turns, set_share
-from ketchup.tasks.withdraw import Withdrawn, lock_leased, withdraw
+from ketchup.tasks.withdraw import (
+    Withdrawn,
+    lock_leased,
+    lock_signalled,
+    may_be_charged,
+    signal,
+    withdraw,
+)
 
 __all__ = [
     "UNLIMITED",
@@ -117,7 +125,6 @@ __all__ = [
     "get_many",
     "hand_back",
     "images_in_flight",
-    "is_never_twice",
     "let_go",
     "let_go_of_all",
     "list_doomed",
@@ -126,8 +133,10 @@ __all__ = [
     "list_leases",
     "list_page",
     "lock_leased",
+    "lock_signalled",
     "lock_turns",
     "make_room",
+    "may_be_charged",
     "postpone",
     "promote_due",
     "remember_keys",
@@ -135,6 +144,7 @@ __all__ = [
     "retry",
     "sent_before",
     "set_share",
+    "signal",
     "start",
     "was_ended",
     "withdraw",

@@ -49,6 +49,8 @@ class Summary:
     environment: str
     """Of the key that it was made with: `live` or `test`."""
     is_deleted: bool
+    cancel_requested_at: Micros | None = None
+    """Since when it is to run no more, though an engine that charges is at work on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ def _summary(row: Row[*tuple[Any, ...]]) -> Summary:
         finished_at=row.finished_at,
         environment=row.environment,
         is_deleted=row.deleted_at is not None,
+        cancel_requested_at=row.cancel_requested_at,
     )
 
 
@@ -202,4 +205,5 @@ _SUMMARY: Final = (
     task.c.finished_at,
     task.c.environment,
     task.c.deleted_at,
+    task.c.cancel_requested_at,
 )

@@ -42,6 +42,7 @@ class Journal:
     model: str
     environment: str
     status: Status
+    cancel_requested_at: Micros | None
     price: Credits
     consumed: Credits
     attempts: tuple[Entry, ...]
@@ -51,7 +52,8 @@ def find_journal(conn: Connection, task_id: str) -> Journal | None:
     """Return what was sent for a task, whoever's it is; None when there is none."""
     c = task.c
     columns = (c.id, c.workspace_id, c.model, c.environment, c.status, c.price, c.consumed)
-    row = conn.execute(select(*columns).where(c.id == task_id)).first()
+    found = select(*columns, c.cancel_requested_at).where(c.id == task_id)
+    row = conn.execute(found).first()
     if row is None:
         return None
     return Journal(
@@ -60,6 +62,7 @@ def find_journal(conn: Connection, task_id: str) -> Journal | None:
         model=row.model,
         environment=row.environment,
         status=Status(row.status),
+        cancel_requested_at=row.cancel_requested_at,
         price=Credits(row.price),
         consumed=Credits(row.consumed),
         attempts=_entries(conn, task_id),

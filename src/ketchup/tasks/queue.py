@@ -167,8 +167,12 @@ def claim(
 
 
 def start(conn: Connection, starts: Sequence[Sending], now: Micros) -> list[Attempt | LeaseLost]:
-    """Write to the journal what is about to be sent: becomes in_progress."""
+    """Write to the journal what is about to be sent: becomes in_progress.
+
+    An attempt whose journal nobody heard of may have been signalled since: it counts as lost.
+    """
     held = _lock_held(conn, [s.attempt for s in starts])
+    held = {a: row for a, row in held.items() if row.cancel_requested_at is None}
     mine = {s.attempt: s for s in starts if s.attempt in held}
     started = [_start_row(a, now, before=held[a].started_at) for a in mine]
     journalled = [_journal_row(a, mine[a], now) for a in mine]
@@ -252,13 +256,17 @@ def list_ended_for(conn: Connection, attempts: Iterable[Attempt], reason: str) -
 
 
 def retry(conn: Connection, a: Attempt, run_at: Micros, detail: str, now: Micros) -> bool:
-    """Let the task run again, not before `run_at`; uses up a try. False when the lease is lost."""
+    """Let the task run again, not before `run_at`; uses up a try.
+
+    As all ways back it returns False when the lease is lost, or the task is signalled: then it may
+    not run again, and whoever holds it ends it.
+    """
     values = {
         **_back_to(QueueState.DELAYED),
         "run_at": min(run_at, after(now, LONGEST_PAUSE)),
         "tries": task.c.tries + 1,
     }
-    if not conn.execute(_held_by(a).values(values)).rowcount:
+    if not conn.execute(_put_back(a).values(values)).rowcount:
         vacate(conn, [a])
         return False
     _close(conn, a, Outcome.RETRY, detail, now)
@@ -267,7 +275,7 @@ def retry(conn: Connection, a: Attempt, run_at: Micros, detail: str, now: Micros
 
 def change_channel(conn: Connection, a: Attempt, detail: str, now: Micros) -> bool:
     """Let the task run again at once, without using up a try: nothing was rendered or charged."""
-    if not conn.execute(_held_by(a).values(_back_to(QueueState.READY))).rowcount:
+    if not conn.execute(_put_back(a).values(_back_to(QueueState.READY))).rowcount:
         vacate(conn, [a])
         return False
     _close(conn, a, Outcome.RETRY, detail, now)
@@ -275,10 +283,10 @@ def change_channel(conn: Connection, a: Attempt, detail: str, now: Micros) -> bo
 
 
 def postpone(conn: Connection, a: Attempt, run_at: Micros, now: Micros) -> bool:
-    """Let a task that no channel takes wait, without using up a try. False: not ours any more."""
+    """Let a task that no channel takes wait, without using up a try."""
     run_at = min(run_at, after(now, LONGEST_PAUSE))
     values = {**_back_to(QueueState.DELAYED), "run_at": run_at}
-    return bool(conn.execute(_held_by(a).values(values)).rowcount)
+    return bool(conn.execute(_put_back(a).values(values)).rowcount)
 
 
 def forget_cost(conn: Connection, a: Attempt) -> None:
@@ -287,8 +295,8 @@ def forget_cost(conn: Connection, a: Attempt) -> None:
 
 
 def hand_back(conn: Connection, a: Attempt, now: Micros) -> bool:
-    """Give an interrupted task back to the queue; uses up nothing. False when the lease is lost."""
-    if not conn.execute(_held_by(a).values(_back_to(QueueState.READY))).rowcount:
+    """Give an interrupted task back to the queue; uses up nothing."""
+    if not conn.execute(_put_back(a).values(_back_to(QueueState.READY))).rowcount:
         vacate(conn, [a])
         return False
     _close(conn, a, Outcome.INTERRUPTED, None, now)
@@ -343,7 +351,7 @@ def requeue_lost(
 
     Returns the leases that must not run again, still held by their dead worker: the caller must
     `finish` them as failed. They were lost too often, for something about such a task kills
-    workers; or they had been sent to a channel that is never asked twice.
+    workers; or they had been sent to a channel that is never asked twice; or they are signalled.
     """
     lost = conn.execute(_LOST, {"workers": list(dead), "most": PORTION}).all()
     if not lost:
@@ -351,6 +359,7 @@ def requeue_lost(
     # Tasks before their attempts, as in `start` and `finish`: one order of locks everywhere.
     ids = [row.id for row in lost]
     hopeless = {row.id for row in lost if row.losses + 1 >= max_losses}
+    hopeless |= {row.id for row in lost if row.cancel_requested_at is not None}
     hopeless |= set(conn.execute(_NEVER_TWICE, {"ids": ids}).scalars())
     conn.execute(_COUNT_LOSS, {"ids": ids})
     conn.execute(_REQUEUE_LOST, {"ids": [id_ for id_ in ids if id_ not in hopeless]})
@@ -366,8 +375,9 @@ def _lock_held(
     return {Attempt(row.id, row.attempt, row.worker_id): row for row in rows}
 
 
-def _held_by(a: Attempt) -> Any:  # noqa: ANN401 SQLAlchemy's own name for it is private
+def _put_back(a: Attempt) -> Any:  # noqa: ANN401 SQLAlchemy's own name for it is private
     return update(task).where(
+        task.c.cancel_requested_at.is_(None),
         task.c.id == a.task_id,
         task.c.attempt == a.number,
         task.c.worker_id == a.worker_id,
@@ -507,7 +517,14 @@ _CLAIM: Final = (
     .returning(*LEASE_COLUMNS)
 )
 _LOCK_LEASED: Final = (
-    select(task.c.id, task.c.attempt, task.c.worker_id, task.c.workspace_id, task.c.started_at)
+    select(
+        task.c.id,
+        task.c.attempt,
+        task.c.worker_id,
+        task.c.workspace_id,
+        task.c.started_at,
+        task.c.cancel_requested_at,
+    )
     .where(task.c.id.in_(bindparam("ids", expanding=True)), in_state(QueueState.LEASED))
     .order_by(task.c.id)
     .with_for_update()
@@ -547,7 +564,7 @@ _PROMOTE: Final = (
     .returning(task.c.id)
 )
 _LOST: Final = (
-    select(*LEASE_COLUMNS)
+    select(*LEASE_COLUMNS, task.c.cancel_requested_at)
     .where(*_HELD_BY_THEM)
     .order_by(task.c.id)
     .limit(bindparam("most"))
@@ -562,10 +579,11 @@ _FREE: Final = (
     .where(attempt.c.task_id == bindparam("b_id"), attempt.c.number == bindparam("b_number"))
     .values(cost=0)
 )
+NEVER_TWICE: Final = attempt.c.on_unknown == _FAIL
 _NEVER_TWICE: Final = select(attempt.c.task_id).where(
     attempt.c.task_id.in_(bindparam("ids", expanding=True)),
     attempt.c.outcome.is_(None),
-    attempt.c.on_unknown == _FAIL,
+    NEVER_TWICE,
 )
 _CLOSE_LOST: Final = (
     update(attempt)

@@ -107,6 +107,16 @@ task = Table(
     Column("environment", String(4), nullable=False, server_default="live"),
     # Since when its customer wants it gone; what it said and showed is emptied then.
     Column("deleted_at", BigInteger),
+    # When its customer asked to cancel it while an engine that charges was at work on it.
+    Column(
+        "cancel_requested_at",
+        BigInteger,
+        # With its column: SQLite adds none to a table that is there.
+        CheckConstraint(
+            "cancel_requested_at IS NULL OR queue_state IN ('leased', 'done')",
+            name="no_way_back_once_cancelled",
+        ),
+    ),
     CheckConstraint(
         "status IN ('pending', 'submitted', 'in_progress', 'success', 'failed')", name="status"
     ),

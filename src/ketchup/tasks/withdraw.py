@@ -1,4 +1,7 @@
-"""Taking a task out of the queue before anybody runs it, or finding who does.
+"""Taking a task out of the queue before anybody runs it, or finding and signalling who does.
+
+A signal is for the engines that charge: whoever has the task goes on, for the pictures are paid
+for, and no way leads back to the queue any more. Only then is `cancel_requested_at` written.
 
 The turn is locked before the task here, and not behind it as elsewhere: whoever lets waiting tasks
 in holds the turn and then changes them. So a task that another transaction has is not waited for
@@ -11,12 +14,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, bindparam, null, select, update
+from sqlalchemy import Connection, bindparam, null, or_, select, update
 
 from ketchup.clock import Micros
 from ketchup.ids import KeyId, TaskId, WorkspaceId
-from ketchup.tasks.queue import LEASE_COLUMNS, Lease, lease_of
-from ketchup.tasks.table import QueueState, Status, in_state, task
+from ketchup.tasks.queue import LEASE_COLUMNS, NEVER_TWICE, Attempt, Lease, lease_of
+from ketchup.tasks.table import QueueState, Status, attempt, in_state, task
 from ketchup.tasks.turns import let_in, lock_turns
 
 
@@ -36,6 +39,26 @@ class Withdrawn:
 def lock_leased(conn: Connection, workspace_id: WorkspaceId, task_id: str) -> Lease | None:
     """Lock a workspace's task and return the lease that holds it; None when nobody has it."""
     row = conn.execute(_LOCK_LEASED, {"id": task_id, "workspace": workspace_id}).first()
+    return None if row is None else lease_of(row)
+
+
+def may_be_charged(conn: Connection, task_id: TaskId) -> bool:
+    """Whether an engine has the task now that charges for it, as far as is known.
+
+    Exact for who has locked the task: a start writes to the journal under that lock.
+    """
+    return conn.execute(_MAY_BE_CHARGED, {"id": task_id}).first() is not None
+
+
+def signal(conn: Connection, task_id: TaskId, now: Micros) -> None:
+    """Let a task that is locked and leased never go back to the queue; the first signal counts."""
+    conn.execute(_SIGNAL, {"b_id": task_id, "now": now})
+
+
+def lock_signalled(conn: Connection, a: Attempt) -> Lease | None:
+    """Lock the task that this attempt holds, and return the lease when it is signalled."""
+    fence = {"id": a.task_id, "number": a.number, "worker": a.worker_id}
+    row = conn.execute(_LOCK_SIGNALLED, fence).first()
     return None if row is None else lease_of(row)
 
 
@@ -73,6 +96,31 @@ _OWN: Final = (task.c.id == bindparam("id"), task.c.workspace_id == bindparam("w
 _QUEUED: Final = (QueueState.WAITING.value, QueueState.READY.value, QueueState.DELAYED.value)
 _LOCK_LEASED: Final = (
     select(*LEASE_COLUMNS).where(*_OWN, in_state(QueueState.LEASED)).with_for_update()
+)
+_MAY_BE_CHARGED: Final = select(attempt.c.task_id).where(
+    attempt.c.task_id == bindparam("id"),
+    attempt.c.outcome.is_(None),
+    or_(NEVER_TWICE, attempt.c.cost > 0),
+)
+_SIGNAL: Final = (
+    update(task)
+    .where(
+        task.c.id == bindparam("b_id"),
+        task.c.cancel_requested_at.is_(None),
+        in_state(QueueState.LEASED),
+    )
+    .values(cancel_requested_at=bindparam("now"))
+)
+_LOCK_SIGNALLED: Final = (
+    select(*LEASE_COLUMNS)
+    .where(
+        task.c.id == bindparam("id"),
+        task.c.attempt == bindparam("number"),
+        task.c.worker_id == bindparam("worker"),
+        task.c.cancel_requested_at.is_not(None),
+        in_state(QueueState.LEASED),
+    )
+    .with_for_update()
 )
 _LOCK_QUEUED: Final = (
     select(

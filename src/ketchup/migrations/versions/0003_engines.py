@@ -93,6 +93,11 @@ def _add_what_customers_see() -> None:
         "task", sa.Column("environment", sa.String(4), server_default="live", nullable=False)
     )
     op.add_column("task", sa.Column("deleted_at", sa.BigInteger()))
+    no_way_back = sa.CheckConstraint(
+        "cancel_requested_at IS NULL OR queue_state IN ('leased', 'done')",
+        name=op.f("task_no_way_back_once_cancelled"),
+    )
+    op.add_column("task", sa.Column("cancel_requested_at", sa.BigInteger(), no_way_back))
     op.create_table(
         "erasure",
         sa.Column("key", sa.String(length=255), nullable=False),
