@@ -278,6 +278,8 @@ async def test_an_answer_without_a_picture_is_a_refusal(
         ("0", 0.0),
         ("999999999", 3600.0),
         ("soon", None),
+        ("Mon, 01 Jan 2024 00:00:00 +" + "9" * 30, None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
         (None, None),
     ],
 )
