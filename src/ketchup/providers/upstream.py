@@ -157,12 +157,11 @@ class Upstream:
         except TimeoutError as error:
             raise TimedOut(f"no whole answer within {self.bounds.deadline} s") from error
         except _NOT_SENT as error:
-            raise Unavailable(f"not reached: {error!r}") from error
+            raise Unavailable(f"not reached: {self._told(error)}") from error
         except _NEVER_SENT as error:
-            told = _masked(repr(error), self._key)
-            raise Misconfigured(f"the request cannot be sent: {told}") from error
+            raise Misconfigured(f"the request cannot be sent: {self._told(error)}") from error
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
-            raise AnswerLost(f"the answer broke off: {error!r}") from error
+            raise AnswerLost(f"the answer broke off: {self._told(error)}") from error
 
     async def close(self) -> None:
         """Close every connection. May be called twice."""
@@ -182,6 +181,10 @@ class Upstream:
             return self._discreet(response, bytes(data))
         finally:
             await response.aclose()
+
+    def _told(self, error: Exception) -> str:
+        # Whatever it failed at may stand in it: a header of ours, or an answer that is no HTTP.
+        return _masked(repr(error), self._key)[:_TOLD]
 
     def _discreet(self, response: httpx2.Response, body: bytes) -> Answer:
         # Not from a picture: a short key can stand in its base64 by chance.
