@@ -14,9 +14,14 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from ketchup.clock import SystemClock
+from ketchup.clock import Micros, SystemClock
 from ketchup.confined.children import Children
+from ketchup.db import Connection
+from ketchup.ids import TaskId, WorkspaceId
+from ketchup.provenance import Fingerprint, PerceptualHash
+from ketchup.provenance.log import Logged, record
 from ketchup.provenance.mark import Claim, Marker, Source
+from ketchup.provenance.perception import fingerprint
 from ketchup.provenance.signer import load_or_make
 from ketchup.provenance.verify import State, verify
 from ketchup.providers.base import (
@@ -160,6 +165,25 @@ async def test_another_workspace_knows_a_picture_again_and_not_its_task(
     assert [one["task_id"] for one in told] == [None, None]
     assert task_id not in str(told)
     assert answer.json()["images"] == []
+
+
+async def test_what_looks_alike_is_ones_own_before_it_is_anybody_elses(
+    service: RunningService,
+) -> None:
+    unknown = encoded(noise(64, 48), "PNG")
+    looks = fingerprint(unknown).phash
+
+    def remember(conn: Connection) -> None:
+        for owner, name in ((WorkspaceId("ws_other"), "theirs"), (service.workspace_id, "mine")):
+            prints = Fingerprint(name, name, PerceptualHash(looks ^ (name == "mine")))
+            task_id, mine = TaskId(f"ta_{name}"), WorkspaceId(owner)
+            record(conn, [Logged(name, task_id, mine, prints, Micros(0))])
+
+    await service.runtime.database.write(remember)
+    told = await judged(service, unknown)
+
+    assert (told["matched_by"], told["task_id"]) == ("likeness", "ta_mine")
+    assert told["differing_bits"] == 1
 
 
 async def test_what_is_foreign_changed_or_unknown_is_told_apart(
