@@ -22,6 +22,7 @@ from ketchup.clock import Clock
 from ketchup.db import Database
 from ketchup.errors import Unavailable
 from ketchup.generation import Runner
+from ketchup.generation.alarm import wait_for
 from ketchup.ids import Entropy, WorkerId
 from ketchup.leases import Terms, Trust, Watch
 from ketchup.tasks import Attempt, Lease
@@ -247,7 +248,7 @@ class Worker:
             for lease in claimed:
                 self._begin(lease)
             if free == 0 or len(claimed) < free:
-                await _wait(self._work, self._settings.poll_seconds)
+                await wait_for(self._work, self._settings.poll_seconds)
 
     async def _claim(self, worker_id: WorkerId, free: int) -> list[Lease]:
         try:
@@ -324,7 +325,7 @@ class Worker:
             await pause()
 
     async def _pause(self, seconds: float) -> None:
-        await _wait(self._stopping, seconds)
+        await wait_for(self._stopping, seconds)
 
 
 class _Outage:
@@ -342,14 +343,6 @@ class _Outage:
         if self._told:
             log.info("the store is back")
         self._told = False
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
 
 
 async def _cancel(running: list[asyncio.Task[None]]) -> None:

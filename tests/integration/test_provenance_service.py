@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -36,7 +37,7 @@ from ketchup.testing import FakeUpstream, Fault
 from tests.support.customers import customer
 from tests.support.engines import ScriptedProvider
 from tests.support.pictures import encoded, noise, opened, photo
-from tests.support.service import RunningService, running_service
+from tests.support.service import DEADLINE_SECONDS, RunningService, running_service
 
 SIGNED = {"provenance.enabled": True}
 GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
@@ -250,6 +251,35 @@ async def test_who_verifies_too_often_is_told_when_to_come_back(tmp_path: Path) 
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) >= 1
     assert others.status_code == 200
+
+
+async def test_two_pictures_of_a_workspace_are_verified_at_once_and_no_more(
+    service: RunningService,
+) -> None:
+    address = urlsplit(service.base_url)
+    head = (
+        f"POST /v1/provenance/verify HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        f"Authorization: {service.client.headers['Authorization']}\r\nContent-Length: 2\r\n\r\n"
+    )
+
+    async def half_sent() -> tuple[asyncio.Task[bytes], asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(head.encode() + b"x")
+        return asyncio.create_task(reader.readline()), writer
+
+    async with customer(service) as other, asyncio.timeout(DEADLINE_SECONDS):
+        sent = dict([await half_sent() for _ in range(3)])
+        refused, held = await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
+        others = await other.client.post("/v1/provenance/verify", content=b"x")
+        for answer in held:
+            sent[answer].write(b"x")
+
+        assert [await answer for answer in refused] == [b"HTTP/1.1 429 Too Many Requests\r\n"]
+        assert [await answer for answer in held] == [b"HTTP/1.1 200 OK\r\n"] * 2
+        assert others.status_code == 200
+        for writer in sent.values():
+            writer.close()
+            await writer.wait_closed()
 
 
 @pytest.mark.parametrize("enabled", [True, False])

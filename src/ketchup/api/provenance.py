@@ -108,7 +108,10 @@ async def verify_provenance(request: Request, caller: TaskReader, api: Dependenc
 
     It is the body, or the file in a form's field `file`: at most 20 MiB.
     """
+    # Before the body is read.
     with api.verifying.place(caller.workspace_id):
+        if api.check_verifying is not None:
+            api.check_verifying(caller.workspace_id)
         data = file_of(request.headers.get("content-type", ""), await _bounded(request))
         try:
             judged = await api.finisher.judge(data)
