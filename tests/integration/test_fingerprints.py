@@ -17,6 +17,7 @@ from ketchup.clock import Micros, SystemClock
 from ketchup.db import Location
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.provenance import NEAR, Fingerprint, PerceptualHash, distance
+from ketchup.provenance.containers import Source
 from ketchup.provenance.log import (
     PAGE,
     Logged,
@@ -27,7 +28,7 @@ from ketchup.provenance.log import (
     list_of_task,
     record,
 )
-from ketchup.provenance.mark import Claim, Marker, Source
+from ketchup.provenance.mark import Claim, Marker
 from ketchup.provenance.perception import NoFingerprint, fingerprint, perceptual_hash
 from ketchup.provenance.signer import load_or_make
 from ketchup.providers.base import ImageFormat

@@ -20,8 +20,9 @@ from ketchup.confined.children import Children
 from ketchup.db import Connection
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.provenance import Fingerprint, PerceptualHash
+from ketchup.provenance.containers import Source
 from ketchup.provenance.log import Logged, record
-from ketchup.provenance.mark import Claim, Marker, Source
+from ketchup.provenance.mark import Claim, Marker
 from ketchup.provenance.perception import fingerprint
 from ketchup.provenance.signer import load_or_make
 from ketchup.provenance.verify import State, verify
