@@ -416,7 +416,10 @@ async def test_the_process_is_given_no_secret(
     provider = stage.build(batch_wait=0.0)
     await ask(provider).images()
 
-    assert b"hush" not in Path(f"/proc/{provider.pid}/environ").read_bytes()
+    environment = Path(f"/proc/{provider.pid}/environ").read_bytes()
+    assert b"hush" not in environment
+    # Nor does it look for the token that somebody logged in to the hub with, at home.
+    assert b"HF_HUB_DISABLE_IMPLICIT_TOKEN=1" in environment.split(b"\0")
 
 
 def test_the_process_does_not_outlive_a_server_killed_with_9(
