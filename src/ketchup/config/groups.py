@@ -99,8 +99,8 @@ class Provenance(Group):
 
     enabled: kinds.Flag = Field(
         default=True,
-        description="Whether pictures are signed and logged before they are stored; they are decoded "
-        "either way.",
+        description="Whether pictures are signed and logged before they are stored; they are "
+        "decoded either way.",
     )
     certificate: kinds.FilePath | None = Field(
         None, description="A certificate chain in PEM, the signing certificate first."

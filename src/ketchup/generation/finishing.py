@@ -6,7 +6,8 @@ for it; nor can one that ends two children, one after the other.
 
 All others were paid for. When no child can be started, after a second try the picture is stored in
 the engine's format, with IPTC's mark but unsigned, and the operator reads so in the log, once until
-it works again.
+it works again. Where nothing is signed anyway, only what is drawn by rules has the mark, and the
+log says so of each picture that is stored as its engine gave it.
 """
 
 from __future__ import annotations
