@@ -17,6 +17,7 @@ from typing import Final
 from PIL import Image
 
 from ketchup.clock import SystemClock
+from ketchup.provenance.containers import Source
 from ketchup.provenance.finisher import Finisher, Origin
 from ketchup.provenance.signer import load_or_make
 from ketchup.providers.base import GeneratedImage, ImageFormat
@@ -25,7 +26,7 @@ from ketchup.service import event_loop_runner
 _PICTURE: Final = Path(__file__).parents[1] / "docs" / "gallery" / "neon-city.webp"
 _SIDES: Final = (1024, 2048, 4096)
 _TRIPS: Final = 7
-_ORIGIN: Final = Origin("algorithmicMedia", "the bench", "0")
+_ORIGIN: Final = Origin(Source.RULES, "the bench", "0")
 
 
 async def measure() -> None:

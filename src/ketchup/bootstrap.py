@@ -1,9 +1,9 @@
 """Bootstrap: every long-lived object, built in order and closed in the opposite one.
 
-Besides the command line, which loads them, this is the only place that reads settings; everything
-else is given plain values. `open_runtime` takes an owned data folder and returns what the surfaces
-and the worker share. What varies between production, tests and benchmarks is a parameter: clock,
-engines, address.
+Settings are read here and in `offers` and `engines`, which build the engines, besides the command
+line, which loads them; everything else is given plain values. `open_runtime` takes an owned data
+folder and returns what the surfaces and the worker share. What varies between production, tests and
+benchmarks is a parameter: clock, engines, address.
 """
 
 from __future__ import annotations

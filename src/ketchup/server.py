@@ -39,7 +39,6 @@ def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
     from ketchup.api import (  # noqa: PLC0415 see above
         ApiDependencies,
         Places,
-        Verifying,
         Waiters,
         create_api,
     )
@@ -70,7 +69,8 @@ def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
             streams=Places(500, each=20, taken="streams are open"),
             stream_waiters=stream_waiters,
             finisher=runtime.finisher,
-            verifying=Verifying(_verify_pace(runtime)),
+            verifying=Places(8, each=2, taken="pictures are verified", retry_after=1.0),
+            check_verifying=_verify_pace(runtime),
         ),
         beside=describe(runtime.catalog, runtime.rules.insufficient_credits_status),
     )

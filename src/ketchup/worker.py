@@ -22,6 +22,7 @@ from ketchup.clock import Clock
 from ketchup.db import Database, News
 from ketchup.errors import Unavailable
 from ketchup.generation import Claimed, Runner
+from ketchup.generation.alarm import wait_for
 from ketchup.ids import Entropy, WorkerId
 from ketchup.leases import Terms, Trust, Watch
 from ketchup.tasks import Attempt
@@ -252,7 +253,7 @@ class Worker:
             for one in claimed:
                 self._begin(one)
             if free == 0 or len(claimed) < free:
-                await _wait(self._work, self._settings.poll_seconds)
+                await wait_for(self._work, self._settings.poll_seconds)
 
     async def _claim(self, worker_id: WorkerId, free: int) -> list[Claimed]:
         try:
@@ -336,7 +337,7 @@ class Worker:
             await pause()
 
     async def _pause(self, seconds: float) -> None:
-        await _wait(self._stopping, seconds)
+        await wait_for(self._stopping, seconds)
 
 
 class _Outage:
@@ -354,14 +355,6 @@ class _Outage:
         if self._told:
             log.info("the store is back")
         self._told = False
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
 
 
 async def _cancel(running: list[asyncio.Task[None]]) -> None:

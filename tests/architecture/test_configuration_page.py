@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ketchup.config import load
+from ketchup.config import ModelSettings, load
 from ketchup.config.fields import accepts, leaves, variable
 from ketchup.config.page import example, page
-from ketchup.config.schema import ModelSettings, Settings
+from ketchup.config.schema import Settings
 
 DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
 SOURCE = Path(__file__).parents[2] / "src" / "ketchup"

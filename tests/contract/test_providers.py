@@ -42,6 +42,7 @@ from ketchup.providers.openai_images import OpenAIImagesProvider, OpenAISettings
 from ketchup.providers.studio import StudioProvider
 from ketchup.providers.upstream import Bounds
 from ketchup.testing import FakeUpstream, Fault, Held, Limited
+from tests.support.loopback import Request, serving
 from tests.support.pictures import encoded, opened, photo
 from tests.support.tiny_pipeline import needs_torch, tiny_pipeline
 
@@ -278,6 +279,8 @@ async def test_an_answer_without_a_picture_is_a_refusal(
         ("0", 0.0),
         ("999999999", 3600.0),
         ("soon", None),
+        ("Mon, 01 Jan 2024 00:00:00 +" + "9" * 30, None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
         (None, None),
     ],
 )
@@ -459,6 +462,21 @@ async def test_a_key_is_in_no_text_whatever_the_upstream_repeats(
     assert upstream.asked[0].key == "a key"
     assert "a key" not in repr(GeminiSettings("a key"))
     assert "a key" not in repr(OpenAISettings("a key"))
+
+
+@across_the_network
+async def test_a_key_is_in_no_text_of_an_answer_that_is_no_http(build: Build) -> None:
+    async def repeat(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"who is {request.headers}?\r\n\r\n".encode())
+
+    async with serving(repeat, "127.0.0.1") as server:
+        provider = build(f"http://127.0.0.1:{server.port}", Bounds())
+        error = await error_of(provider)
+        await provider.close()
+
+    assert isinstance(error, AnswerLost)
+    assert "a key" not in str(error)
+    assert "***" in str(error)
 
 
 @across_the_network

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from ketchup.clock import FrozenClock, iso
 from ketchup.providers.base import Unavailable
@@ -27,21 +25,6 @@ SCOPED = [
     ("GET", "/v1/provenance?task_id=ta1", "task:read"),
     ("POST", "/v1/provenance/verify", "task:read"),
 ]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(
-    module_database_url: str | None, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[RunningService]:
-    folder = tmp_path_factory.mktemp("service") / "data"
-    async with running_service(folder, database=module_database_url) as service:
-        yield service
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def service(shared: RunningService) -> AsyncIterator[RunningService]:
-    async with customer(shared) as own:
-        yield own
 
 
 async def ids_of(service: RunningService, **params: str | int) -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from sqlalchemy import Connection, text
 
 from ketchup.clock import Micros, after, iso
@@ -14,34 +12,13 @@ from ketchup.generation.inputs import blobs_among
 from ketchup.ids import WorkspaceId
 from ketchup.tasks import Erasure, erase
 from tests.support.customers import customer
+from tests.support.home import rows
 from tests.support.invariants import ALWAYS
 from tests.support.service import RunningService, running_service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PROMPT = "a very private boat"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared(
-    module_database_url: str | None, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[RunningService]:
-    folder = tmp_path_factory.mktemp("service") / "data"
-    async with running_service(folder, database=module_database_url) as service:
-        yield service
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def service(shared: RunningService) -> AsyncIterator[RunningService]:
-    async with customer(shared) as own:
-        yield own
-
-
-async def rows(service: RunningService, sql: str, **values: str) -> list[tuple[object, ...]]:
-    def read(conn: Connection) -> list[tuple[object, ...]]:
-        return [tuple(row) for row in conn.execute(text(sql), values)]
-
-    return await service.runtime.database.read(read)
 
 
 async def ended_task(service: RunningService, **fields: object) -> tuple[str, str]:
@@ -66,7 +43,7 @@ async def test_a_deleted_task_has_no_byte_left_and_its_books_stay(service: Runni
     [(state, body)] = await rows(
         service, "SELECT state, body FROM delivery WHERE task_id = :id", id=task_id
     )
-    assert (state, bytes(body)) == ("dead", b"")  # type: ignore[call-overload]  # a blob
+    assert (state, bytes(body)) == ("dead", b"")
     assert await rows(service, "SELECT key FROM erasure") == []
     for name, sql in ALWAYS.items():
         assert await rows(service, sql) == [], name

@@ -201,6 +201,9 @@ def test_places_are_bounded_for_one_and_for_all() -> None:
             places.place("c").__enter__()
         with places.place("c"):
             pass
+    for _ in range(4):
+        with pytest.raises(EOFError), places.place("d"):
+            raise EOFError
 
 
 async def test_nobody_waits_once_it_stops() -> None:

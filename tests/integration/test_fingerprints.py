@@ -17,6 +17,7 @@ from ketchup.clock import Micros, SystemClock
 from ketchup.db import Location
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.provenance import NEAR, Fingerprint, PerceptualHash, distance
+from ketchup.provenance.containers import Source
 from ketchup.provenance.log import (
     PAGE,
     Logged,
@@ -27,7 +28,7 @@ from ketchup.provenance.log import (
     list_of_task,
     record,
 )
-from ketchup.provenance.mark import Claim, Marker, Source
+from ketchup.provenance.mark import Claim, Marker
 from ketchup.provenance.perception import NoFingerprint, fingerprint, perceptual_hash
 from ketchup.provenance.signer import load_or_make
 from ketchup.providers.base import ImageFormat
@@ -128,18 +129,18 @@ def test_a_picture_is_found_by_its_bytes_its_pixels_and_its_task(conn: Connectio
     mine, other = logged(2**64 - 1, 1), logged(0, 2)
     record(conn, [mine, other])
 
-    assert find_by_sha256(conn, mine.fingerprint.sha256) == [mine]
-    assert find_by_pixels(conn, mine.fingerprint.pixels) == [mine]
-    assert list_of_task(conn, ACME, TASK) == [other, mine]
+    assert find_by_sha256(conn, ACME, mine.fingerprint.sha256) == [mine]
+    assert find_by_pixels(conn, ACME, mine.fingerprint.pixels) == [mine]
+    assert list_of_task(conn, ACME, TASK) == [mine, other]
     assert list_of_task(conn, OTHER, TASK) == []
-    assert find_by_sha256(conn, "none") == []
+    assert find_by_sha256(conn, ACME, "none") == []
 
 
 def test_what_is_recorded_twice_is_there_once(conn: Connection) -> None:
     record(conn, [logged(5, 1)])
     record(conn, [logged(5, 1)])
 
-    assert len(find_near(conn, PerceptualHash(5))) == 1
+    assert len(find_near(conn, ACME, PerceptualHash(5))) == 1
 
 
 @pytest.mark.parametrize("phash", [0, 2**64 - 1, 2**63, 0x0123_4567_89AB_CDEF])
@@ -151,15 +152,15 @@ def test_whatever_differs_in_seven_bits_is_found_and_in_eight_not(
 
     for _ in range(60):
         near = flipped(phash, *chance.sample(range(64), 7))
-        assert [bits for bits, _ in find_near(conn, near)] == [7]
-        assert find_near(conn, near, 6) == []
-        assert find_near(conn, flipped(phash, *chance.sample(range(64), 8))) == []
+        assert [bits for bits, _ in find_near(conn, ACME, near)] == [7]
+        assert find_near(conn, ACME, near, 6) == []
+        assert find_near(conn, ACME, flipped(phash, *chance.sample(range(64), 8))) == []
 
 
 def test_the_nearest_comes_first_and_then_the_newest(conn: Connection) -> None:
     record(conn, [logged(0b111, 1), logged(0b1, 2), logged(0b1, 3), logged(2**40 - 1, 4)])
 
-    found = find_near(conn, PerceptualHash(0))
+    found = find_near(conn, ACME, PerceptualHash(0))
 
     assert [(bits, it.created_at) for bits, it in found] == [(1, 3), (1, 2), (3, 1)]
 
@@ -168,27 +169,50 @@ def test_the_same_picture_made_very_often_does_not_bury_another(conn: Connection
     record(conn, [logged(0, number) for number in range(3 * PAGE)])
     record(conn, [logged(0b11, 5_000)])
 
-    assert find_near(conn, PerceptualHash(0b11))[0][1].created_at == 5_000
-    assert len(find_near(conn, PerceptualHash(0))) == PAGE
+    assert find_near(conn, ACME, PerceptualHash(0b11))[0][1].created_at == 5_000
+    assert len(find_near(conn, ACME, PerceptualHash(0))) == PAGE
     assert conn.scalar(select(func.count()).select_from(fingerprint_band)) == 2 * 4
+
+
+def test_what_others_made_very_often_does_not_bury_ones_own(conn: Connection) -> None:
+    mine = logged(0, 0)
+    same = mine.fingerprint
+    theirs = [
+        logged(0, number, fingerprint=same, workspace_id=OTHER) for number in range(1, 2 * PAGE)
+    ]
+    record(conn, [mine, *theirs])
+
+    assert find_by_sha256(conn, ACME, same.sha256)[0] == mine
+    assert find_by_pixels(conn, ACME, same.pixels)[0] == mine
+    assert (0, mine) in find_near(conn, ACME, same.phash)
+    assert find_by_pixels(conn, OTHER, same.pixels)[0] == theirs[-1]
+
+
+def test_a_tasks_pictures_are_in_the_order_in_which_it_had_them(conn: Connection) -> None:
+    at = Micros(1_757_499_740_010_000)
+    keys = [f"100/{at}00{place}_{'f0a3'[place]}.png" for place in range(4)]
+    made = [logged(place, place, key=key, created_at=at) for place, key in enumerate(keys)]
+    record(conn, made[::-1])
+
+    assert list_of_task(conn, ACME, TASK) == made
 
 
 def test_a_distance_that_could_not_be_searched_in_full_is_refused(conn: Connection) -> None:
     with pytest.raises(ValueError, match="at most 7 bits"):
-        find_near(conn, PerceptualHash(0), 8)
+        find_near(conn, ACME, PerceptualHash(0), 8)
 
 
 def test_nothing_reads_the_whole_log(conn: Connection) -> None:
     record(conn, [logged(number * 2**44 + number, number) for number in range(300)])
 
     with recorded_plans(conn) as near:
-        assert find_near(conn, PerceptualHash(0))
+        assert find_near(conn, ACME, PerceptualHash(0))
     assert near.scans == set()
     assert near.indexes == {"fingerprint_by_phash"}
 
     with recorded_plans(conn) as exact:
-        find_by_sha256(conn, "a")
-        find_by_pixels(conn, "b")
+        find_by_sha256(conn, ACME, "a")
+        find_by_pixels(conn, ACME, "b")
         list_of_task(conn, ACME, TASK)
         record(conn, [logged(1, 1)])
     assert exact.scans == set()

@@ -19,6 +19,7 @@ from PIL import Image
 from ketchup.clock import SystemClock
 from ketchup.confined.children import ChildLost
 from ketchup.provenance import containers, perception
+from ketchup.provenance.containers import Source
 from ketchup.provenance.finisher import Finisher, NotAPicture, Origin
 from ketchup.provenance.signer import Credential, load, load_or_make
 from ketchup.provenance.verify import State, verify
@@ -26,7 +27,7 @@ from ketchup.providers.base import GeneratedImage, ImageFormat
 from tests.support.certificates import KINDS, operators_certificate
 from tests.support.pictures import encoded, noise, opened, photo
 
-ORIGIN = Origin("trainedAlgorithmicMedia", "google/gempix2", "0.1.0")
+ORIGIN = Origin(Source.MODEL, "google/gempix2", "0.1.0")
 FORMATS = tuple(ImageFormat)
 
 

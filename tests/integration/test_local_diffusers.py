@@ -37,6 +37,7 @@ from ketchup.providers.local_diffusers import (
     Rehearsal,
     Weights,
 )
+from ketchup.providers.piped import Child
 from tests.support.pictures import encoded, opened, photo
 from tests.support.process import until_gone
 
@@ -416,7 +417,21 @@ async def test_the_process_is_given_no_secret(
     provider = stage.build(batch_wait=0.0)
     await ask(provider).images()
 
-    assert b"hush" not in Path(f"/proc/{provider.pid}/environ").read_bytes()
+    environment = Path(f"/proc/{provider.pid}/environ").read_bytes()
+    assert b"hush" not in environment
+    # Nor does it look for the token that somebody logged in to the hub with, at home.
+    assert b"HF_HUB_DISABLE_IMPLICIT_TOKEN=1" in environment.split(b"\0")
+
+
+async def test_a_process_that_cannot_read_what_it_is_told_ends() -> None:
+    child = await Child.start("the process", "ketchup.providers.local_diffusers.worker")
+    try:
+        await child.send(b"\xc1")
+        with pytest.raises(Unavailable, match="died"):
+            async with asyncio.timeout(DEADLINE):
+                await child.receive()
+    finally:
+        await child.stop()
 
 
 def test_the_process_does_not_outlive_a_server_killed_with_9(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -19,6 +20,7 @@ from ketchup.testing import FakeUpstream, Fault
 from ketchup.testing.openai import GENERATIONS, OpenAI
 from ketchup.testing.pictures import bomb
 from tests.contract.test_providers import REFERENCES, REQUEST, error_of, rendered
+from tests.support.loopback import answer, serving
 from tests.support.pictures import encoded, photo
 
 PICTURE = encoded(photo(), "JPEG")
@@ -181,3 +183,17 @@ async def test_an_address_is_fetched_by_who_was_given_for_it(data: bytes) -> Non
         await provider.close()
 
     assert shelf.asked == ["https://pictures.example/1/0.png"]
+
+
+@pytest.mark.parametrize("data", ["", None])
+async def test_an_address_beside_an_empty_picture_is_fetched(data: str | None) -> None:
+    picture = {"b64_json": data, "url": "https://pictures.example/1.jpg"}
+    body = json.dumps({"data": [picture]}).encode()
+    shelf = Shelf(PICTURE)
+    async with serving(answer(200, body)) as server:
+        provider = engine(f"http://127.0.0.1:{server.port}", shelf)
+        [image] = await rendered(provider)
+        await provider.close()
+
+    assert image.data == PICTURE
+    assert shelf.asked == ["https://pictures.example/1.jpg"]

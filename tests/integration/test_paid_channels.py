@@ -6,15 +6,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from PIL import Image
-from sqlalchemy import Connection, text
 
 from ketchup.generation import outcomes
 from ketchup.generation.run import TRIED_TOO_OFTEN
@@ -27,10 +25,11 @@ from ketchup.providers.base import (
     Refused,
 )
 from tests.support.engines import ScriptedProvider
-from tests.support.invariants import Promises, rows_of, violations
+from tests.support.home import Home, change, rows, until
+from tests.support.invariants import Promises, violations
 from tests.support.pictures import png
 from tests.support.receiver import Answer, Receiver
-from tests.support.service import DEADLINE_SECONDS, RunningService, running_service
+from tests.support.service import RunningService
 
 CHANNEL: Final = """
 [channels.paid]
@@ -62,15 +61,11 @@ max_n = 1
 """
 
 
-@dataclass
-class Home:
+class PaidHome(Home):
     """Where a service lives whose model is rendered by the channel `paid`."""
 
-    data: Path
-    database_url: str | None
-
     @asynccontextmanager
-    async def served_by(
+    async def paid_for(
         self,
         engine: Provider,
         *,
@@ -80,17 +75,9 @@ class Home:
     ) -> AsyncIterator[RunningService]:
         self.data.mkdir(exist_ok=True)
         (self.data / "ketchup.toml").write_text(CHANNEL + more)
-        named = {name.replace("__", "."): value for name, value in settings.items()}
         engines = {"gemini": engine, "studio": studio or ScriptedProvider()}
-        async with running_service(
-            self.data, providers=engines, settings=named, database=self.database_url
-        ) as service:
+        async with self.served_by(engines, **settings) as service:
             yield service
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Read what a service that has stopped left."""
-        with rows_of(self.data, self.database_url) as rows:
-            return list(rows(sql))
 
     def wrong(self, task_id: str) -> list[str]:
         """Return all that is wrong once everything has ended."""
@@ -101,31 +88,12 @@ class Home:
 
 
 @pytest.fixture
-def home(tmp_path: Path, database_url: str | None) -> Home:
-    return Home(tmp_path / "data", database_url)
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while True:
-            holds = condition()
-            if holds if isinstance(holds, bool) else await holds:
-                return
-            await asyncio.sleep(0.01)
+def home(tmp_path: Path, database_url: str | None) -> PaidHome:
+    return PaidHome(tmp_path / "data", database_url)
 
 
 async def finds(service: RunningService, sql: str) -> bool:
-    def read(conn: Connection) -> bool:
-        return conn.execute(text(sql)).first() is not None
-
-    return await service.runtime.database.read(read)
-
-
-async def change(service: RunningService, sql: str) -> None:
-    def write(conn: Connection) -> None:
-        conn.execute(text(sql))
-
-    await service.runtime.database.write(write)
+    return bool(await rows(service, sql))
 
 
 async def credit(service: RunningService) -> str:
@@ -133,9 +101,9 @@ async def credit(service: RunningService) -> str:
     return left
 
 
-async def test_what_a_stop_interrupts_is_not_sent_again_and_is_free(home: Home) -> None:
+async def test_what_a_stop_interrupts_is_not_sent_again_and_is_free(home: PaidHome) -> None:
     engine = ScriptedProvider(asyncio.Event())
-    async with home.served_by(engine, worker__drain_seconds=0) as service:
+    async with home.paid_for(engine, worker__drain_seconds=0) as service:
         task_id = await service.submit(images=[DATA_URI])
         await engine.started.wait()
 
@@ -146,9 +114,9 @@ async def test_what_a_stop_interrupts_is_not_sent_again_and_is_free(home: Home) 
     assert home.rows("SELECT balance, held FROM account") == [(100_000_000, 0)]
 
 
-async def test_the_operator_sees_what_each_attempt_cost(home: Home) -> None:
+async def test_the_operator_sees_what_each_attempt_cost(home: PaidHome) -> None:
     engine = ScriptedProvider(RateLimited("429", retry_after=0.01))
-    async with home.served_by(engine) as service:
+    async with home.paid_for(engine) as service:
         task_id = await service.submit(prompt="a very private boat")
         assert (await service.ended(task_id))["status"] == "success"
         answer = await service.admin.get(f"/admin/v1/tasks/{task_id}")
@@ -173,12 +141,12 @@ async def test_the_operator_sees_what_each_attempt_cost(home: Home) -> None:
 
 
 async def test_what_a_stop_interrupts_before_it_was_sent_goes_back_to_the_queue(
-    home: Home,
+    home: PaidHome,
 ) -> None:
     never = asyncio.Event()
     async with (
         Receiver(Answer(after=never)) as slow,
-        home.served_by(ScriptedProvider(), worker__drain_seconds=0) as service,
+        home.paid_for(ScriptedProvider(), worker__drain_seconds=0) as service,
     ):
         await service.submit(images=[slow.url])
         await slow.received(1)
@@ -187,9 +155,11 @@ async def test_what_a_stop_interrupts_before_it_was_sent_goes_back_to_the_queue(
     assert home.rows("SELECT * FROM attempt") == []
 
 
-async def test_pictures_that_cannot_be_stored_in_time_are_not_rendered_again(home: Home) -> None:
+async def test_pictures_that_cannot_be_stored_in_time_are_not_rendered_again(
+    home: PaidHome,
+) -> None:
     engine = ScriptedProvider()
-    async with home.served_by(engine, worker__task_timeout_seconds=0.5) as service:
+    async with home.paid_for(engine, worker__task_timeout_seconds=0.5) as service:
         in_the_way = home.data / "blobs" / "fileSystem"
         in_the_way.write_text("no folder can be made here")
         task_id = await service.submit()
@@ -203,9 +173,9 @@ async def test_pictures_that_cannot_be_stored_in_time_are_not_rendered_again(hom
     assert home.rows("SELECT outcome, cost FROM attempt") == [("failed", 40_000)]
 
 
-async def test_pictures_wait_for_a_disk_that_is_full_for_a_moment(home: Home) -> None:
+async def test_pictures_wait_for_a_disk_that_is_full_for_a_moment(home: PaidHome) -> None:
     engine = ScriptedProvider()
-    async with home.served_by(engine) as service:
+    async with home.paid_for(engine) as service:
         in_the_way = home.data / "blobs" / "fileSystem"
         in_the_way.write_text("no folder can be made here")
         task_id = await service.submit()
@@ -217,10 +187,10 @@ async def test_pictures_wait_for_a_disk_that_is_full_for_a_moment(home: Home) ->
     assert home.wrong(task_id) == []
 
 
-async def test_an_end_that_crashes_after_the_answer_is_not_rendered_again(home: Home) -> None:
+async def test_an_end_that_crashes_after_the_answer_is_not_rendered_again(home: PaidHome) -> None:
     gate = asyncio.Event()
     engine = ScriptedProvider(gate)
-    async with home.served_by(engine) as service:
+    async with home.paid_for(engine) as service:
         task_id = await service.submit()
         await engine.started.wait()
         # Nobody knows where its images belong.
@@ -235,11 +205,11 @@ async def test_an_end_that_crashes_after_the_answer_is_not_rendered_again(home: 
     assert home.rows("SELECT reason FROM task") == [(outcomes.NOT_STORED,)]
 
 
-async def test_a_task_does_not_wait_for_ever_for_a_key_that_nobody_mends(home: Home) -> None:
+async def test_a_task_does_not_wait_for_ever_for_a_key_that_nobody_mends(home: PaidHome) -> None:
     engine = ScriptedProvider(*[Misconfigured("401")] * 20)
     async with (
         Receiver() as receiver,
-        home.served_by(engine, worker__patience_seconds=2) as service,
+        home.paid_for(engine, worker__patience_seconds=2) as service,
     ):
         task_id = await service.submit(callback_url=receiver.url)
         data = await service.ended(task_id)
@@ -254,10 +224,10 @@ async def test_a_task_does_not_wait_for_ever_for_a_key_that_nobody_mends(home: H
 
 
 async def test_what_an_engine_does_not_serve_takes_no_channel_out_and_uses_a_try(
-    home: Home,
+    home: PaidHome,
 ) -> None:
     engine = ScriptedProvider(NotServed("404"), NotServed("404"))
-    async with home.served_by(engine, worker__max_tries=2) as service:
+    async with home.paid_for(engine, worker__max_tries=2) as service:
         task_id = await service.submit()
         data = await service.ended(task_id)
 
@@ -272,10 +242,10 @@ async def test_what_an_engine_does_not_serve_takes_no_channel_out_and_uses_a_try
 
 
 async def test_a_request_that_an_engine_cannot_serve_is_told_why_and_closes_nothing(
-    home: Home,
+    home: PaidHome,
 ) -> None:
     engine = ScriptedProvider(*[NotServed("404", reason="No references here.")] * 5)
-    async with home.served_by(engine) as service:
+    async with home.paid_for(engine) as service:
         for _ in range(5):
             data = await service.ended(await service.submit())
             assert data["status_reason"]["message"] == "No references here."
@@ -284,9 +254,9 @@ async def test_a_request_that_an_engine_cannot_serve_is_told_why_and_closes_noth
     assert set(home.rows("SELECT outcome, cost FROM attempt")) == {("failed", 0)}
 
 
-async def test_what_one_channel_does_not_serve_another_does(home: Home) -> None:
+async def test_what_one_channel_does_not_serve_another_does(home: PaidHome) -> None:
     engine = ScriptedProvider(NotServed("404", reason="No references here."))
-    async with home.served_by(engine, more=OTHER) as service:
+    async with home.paid_for(engine, more=OTHER) as service:
         data = await service.ended(await service.submit())
 
     assert data["status"] == "success"
@@ -296,18 +266,20 @@ async def test_what_one_channel_does_not_serve_another_does(home: Home) -> None:
     ]
 
 
-async def test_a_stand_in_does_not_make_a_task_go_round_for_ever(home: Home) -> None:
+async def test_a_stand_in_does_not_make_a_task_go_round_for_ever(home: PaidHome) -> None:
     engine = ScriptedProvider(*[NotServed("404")] * 20)
-    async with home.served_by(engine, more=STAND_IN, worker__max_tries=2) as service:
+    async with home.paid_for(engine, more=STAND_IN, worker__max_tries=2) as service:
         data = await service.ended(await service.submit())
 
     assert data["status_reason"]["message"] == TRIED_TOO_OFTEN
     assert len(engine.requests) == 2
 
 
-async def test_a_stand_in_renders_at_the_price_of_the_model_that_was_asked_for(home: Home) -> None:
+async def test_a_stand_in_renders_at_the_price_of_the_model_that_was_asked_for(
+    home: PaidHome,
+) -> None:
     engine, other = ScriptedProvider(Misconfigured("401")), ScriptedProvider()
-    async with home.served_by(engine, more=STAND_IN, studio=other) as service:
+    async with home.paid_for(engine, more=STAND_IN, studio=other) as service:
         task_id = await service.submit()
         data = await service.ended(task_id)
 
@@ -318,8 +290,8 @@ async def test_a_stand_in_renders_at_the_price_of_the_model_that_was_asked_for(h
     assert home.wrong(task_id) == []
 
 
-async def test_a_refusal_keeps_the_cost_of_what_may_have_been_rendered(home: Home) -> None:
-    async with home.served_by(ScriptedProvider(Refused("No cats."))) as service:
+async def test_a_refusal_keeps_the_cost_of_what_may_have_been_rendered(home: PaidHome) -> None:
+    async with home.paid_for(ScriptedProvider(Refused("No cats."))) as service:
         task_id = await service.submit(n=3)
         await service.ended(task_id)
 
@@ -328,9 +300,11 @@ async def test_a_refusal_keeps_the_cost_of_what_may_have_been_rendered(home: Hom
     assert home.rows("SELECT outcome, cost FROM attempt") == [("failed", 120_000)]
 
 
-async def test_a_pause_that_was_asked_for_holds_though_the_rest_was_rendered(home: Home) -> None:
+async def test_a_pause_that_was_asked_for_holds_though_the_rest_was_rendered(
+    home: PaidHome,
+) -> None:
     engine = ScriptedProvider(AnswerLost("1 of 3 calls brought nothing", retry_after=200.0))
-    async with home.served_by(engine) as service:
+    async with home.paid_for(engine) as service:
         task_id = await service.submit(n=3)
         data = await service.ended(task_id)
 
@@ -341,7 +315,7 @@ async def test_a_pause_that_was_asked_for_holds_though_the_rest_was_rendered(hom
 
 
 async def test_the_references_of_a_task_that_waits_for_a_channel_are_fetched_once(
-    home: Home,
+    home: PaidHome,
 ) -> None:
     gate = asyncio.Event()
     engine = ScriptedProvider(gate)
@@ -350,7 +324,7 @@ async def test_the_references_of_a_task_that_waits_for_a_channel_are_fetched_onc
     shown = Answer(headers={"content-type": "image/png"}, body=picture.getvalue())
     async with (
         Receiver(otherwise=shown) as pictures,
-        home.served_by(engine, more=ONE_AT_A_TIME) as service,
+        home.paid_for(engine, more=ONE_AT_A_TIME) as service,
     ):
         first = await service.submit()
         await engine.started.wait()

@@ -18,7 +18,8 @@ from PIL import Image
 
 from ketchup.clock import FrozenClock, SystemClock, after
 from ketchup.provenance import containers, signer
-from ketchup.provenance.mark import Claim, Marker, NotSigned, Source
+from ketchup.provenance.containers import Source
+from ketchup.provenance.mark import Claim, Marker, NotSigned
 from ketchup.provenance.signer import Credential, CredentialUnusable, load, load_or_make
 from ketchup.provenance.verify import State, verify
 from ketchup.providers.base import ImageFormat
@@ -171,13 +172,13 @@ def test_the_mark_joins_what_xmp_is_there(image_format: ImageFormat) -> None:
     before = _with_xmp(image_format, theirs)
     assert opened(before).info["xmp"] == theirs
 
-    found = containers.marked(before, image_format, "algorithmicMedia")
+    found = containers.marked(before, image_format, Source.RULES)
 
     packet = opened(found).info["xmp"]
     assert b'dc:source="somebody"' in packet
     assert containers.read_mark(found, image_format) == "algorithmicMedia"
     assert opened(found).tobytes() == opened(before).tobytes()
-    assert containers.marked(found, image_format, "other") == found
+    assert containers.marked(found, image_format, Source.MODEL) == found
 
 
 def _with_xmp(image_format: ImageFormat, packet: bytes) -> bytes:
@@ -192,7 +193,7 @@ def _with_xmp(image_format: ImageFormat, packet: bytes) -> bytes:
 def test_every_kind_of_webp_takes_the_mark(options: dict[str, bool], mode: str) -> None:
     before = encoded(noise(37, 21, mode), "WEBP", **options)
 
-    found = containers.marked(before, ImageFormat.WEBP, "algorithmicMedia")
+    found = containers.marked(before, ImageFormat.WEBP, Source.RULES)
 
     assert b"algorithmicMedia" in opened(found).info["xmp"]
     assert (opened(found).mode, opened(found).size) == (mode, (37, 21))

@@ -9,14 +9,21 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 from PIL import Image
 
-from ketchup.clock import SystemClock
+from ketchup.clock import Micros, SystemClock
 from ketchup.confined.children import Children
-from ketchup.provenance.mark import Claim, Marker, Source
+from ketchup.db import Connection
+from ketchup.ids import TaskId, WorkspaceId
+from ketchup.provenance import Fingerprint, PerceptualHash
+from ketchup.provenance.containers import Source
+from ketchup.provenance.log import Logged, record
+from ketchup.provenance.mark import Claim, Marker
+from ketchup.provenance.perception import fingerprint
 from ketchup.provenance.signer import load_or_make
 from ketchup.provenance.verify import State, verify
 from ketchup.providers.base import (
@@ -31,7 +38,7 @@ from ketchup.testing import FakeUpstream, Fault
 from tests.support.customers import customer
 from tests.support.engines import ScriptedProvider
 from tests.support.pictures import encoded, noise, opened, photo
-from tests.support.service import RunningService, running_service
+from tests.support.service import DEADLINE_SECONDS, RunningService, running_service
 
 SIGNED = {"provenance.enabled": True}
 GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
@@ -162,6 +169,25 @@ async def test_another_workspace_knows_a_picture_again_and_not_its_task(
     assert answer.json()["images"] == []
 
 
+async def test_what_looks_alike_is_ones_own_before_it_is_anybody_elses(
+    service: RunningService,
+) -> None:
+    unknown = encoded(noise(64, 48), "PNG")
+    looks = fingerprint(unknown).phash
+
+    def remember(conn: Connection) -> None:
+        for owner, name in ((WorkspaceId("ws_other"), "theirs"), (service.workspace_id, "mine")):
+            prints = Fingerprint(name, name, PerceptualHash(looks ^ (name == "mine")))
+            task_id, mine = TaskId(f"ta_{name}"), WorkspaceId(owner)
+            record(conn, [Logged(name, task_id, mine, prints, Micros(0))])
+
+    await service.runtime.database.write(remember)
+    told = await judged(service, unknown)
+
+    assert (told["matched_by"], told["task_id"]) == ("likeness", "ta_mine")
+    assert told["differing_bits"] == 1
+
+
 async def test_what_is_foreign_changed_or_unknown_is_told_apart(
     service: RunningService, tmp_path: Path
 ) -> None:
@@ -226,6 +252,35 @@ async def test_who_verifies_too_often_is_told_when_to_come_back(tmp_path: Path) 
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) >= 1
     assert others.status_code == 200
+
+
+async def test_two_pictures_of_a_workspace_are_verified_at_once_and_no_more(
+    service: RunningService,
+) -> None:
+    address = urlsplit(service.base_url)
+    head = (
+        f"POST /v1/provenance/verify HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        f"Authorization: {service.client.headers['Authorization']}\r\nContent-Length: 2\r\n\r\n"
+    )
+
+    async def half_sent() -> tuple[asyncio.Task[bytes], asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(head.encode() + b"x")
+        return asyncio.create_task(reader.readline()), writer
+
+    async with customer(service) as other, asyncio.timeout(DEADLINE_SECONDS):
+        sent = dict([await half_sent() for _ in range(3)])
+        refused, held = await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
+        others = await other.client.post("/v1/provenance/verify", content=b"x")
+        for answer in held:
+            sent[answer].write(b"x")
+
+        assert [await answer for answer in refused] == [b"HTTP/1.1 429 Too Many Requests\r\n"]
+        assert [await answer for answer in held] == [b"HTTP/1.1 200 OK\r\n"] * 2
+        assert others.status_code == 200
+        for writer in sent.values():
+            writer.close()
+            await writer.wait_closed()
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -37,11 +37,9 @@ from tests.integration.test_events import stream
 from tests.integration.test_paid_channels import (
     FULL,
     OTHER,
-    Home,
-    change,
+    PaidHome,
     credit,
     finds,
-    until,
 )
 from tests.support.database import open_engine
 from tests.support.engines import ScriptedProvider
@@ -56,6 +54,7 @@ from tests.support.factories import (
     submitted,
     success,
 )
+from tests.support.home import change, until
 from tests.support.postgres_pool import PostgresPool
 from tests.support.receiver import Receiver
 from tests.support.service import DEADLINE_SECONDS, RunningService
@@ -80,8 +79,8 @@ def conn(location: Location) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, database_url: str | None) -> Home:
-    return Home(tmp_path / "data", database_url)
+def home(tmp_path: Path, database_url: str | None) -> PaidHome:
+    return PaidHome(tmp_path / "data", database_url)
 
 
 def sent(conn: Connection, *, is_resubmitted: bool = False, cost: Credits = COST) -> Lease:
@@ -292,11 +291,11 @@ async def signal(service: RunningService, engine: Held, **fields: object) -> str
     return task_id
 
 
-async def test_a_customer_is_told_and_gets_what_was_paid_for(home: Home) -> None:
+async def test_a_customer_is_told_and_gets_what_was_paid_for(home: PaidHome) -> None:
     engine = Held()
     async with (
         Receiver() as receiver,
-        home.served_by(engine) as service,
+        home.paid_for(engine) as service,
         asyncio.timeout(DEADLINE_SECONDS),
     ):
         task_id = await signal(service, engine, callback_url=receiver.url)
@@ -335,12 +334,12 @@ async def test_a_customer_is_told_and_gets_what_was_paid_for(home: Home) -> None
     ],
 )
 async def test_it_is_sent_nowhere_again(
-    home: Home, error: Exception | bytes, more: str, cost: int
+    home: PaidHome, error: Exception | bytes, more: str, cost: int
 ) -> None:
     engine, other = Held(error), ScriptedProvider()
     async with (
         Receiver() as receiver,
-        home.served_by(engine, more=more, studio=other) as service,
+        home.paid_for(engine, more=more, studio=other) as service,
     ):
         task_id = await signal(service, engine, callback_url=receiver.url)
         engine.let_go.set()
@@ -357,18 +356,18 @@ async def test_it_is_sent_nowhere_again(
     assert home.rows("SELECT outcome, cost FROM attempt") == [("failed", cost)]
 
 
-async def test_what_the_engine_refuses_says_so(home: Home) -> None:
+async def test_what_the_engine_refuses_says_so(home: PaidHome) -> None:
     engine = Held(Refused("No cats."))
-    async with home.served_by(engine) as service:
+    async with home.paid_for(engine) as service:
         task_id = await signal(service, engine)
         engine.let_go.set()
         assert (await service.ended(task_id))["status_reason"]["message"] == "No cats."
     assert home.wrong(task_id) == []
 
 
-async def test_pictures_that_cannot_be_stored_are_not_rendered_again(home: Home) -> None:
+async def test_pictures_that_cannot_be_stored_are_not_rendered_again(home: PaidHome) -> None:
     engine = Held()
-    async with home.served_by(engine, more=RESUBMITTED) as service:
+    async with home.paid_for(engine, more=RESUBMITTED) as service:
         task_id = await signal(service, engine)
         # Nobody knows where its images belong.
         await change(service, "UPDATE workspace SET id = 'moved ' || id")
@@ -383,9 +382,9 @@ async def test_pictures_that_cannot_be_stored_are_not_rendered_again(home: Home)
 
 
 @pytest.mark.parametrize("more", ["", RESUBMITTED])
-async def test_a_stop_ends_what_it_would_hand_back(home: Home, more: str) -> None:
+async def test_a_stop_ends_what_it_would_hand_back(home: PaidHome, more: str) -> None:
     engine = Held()
-    async with home.served_by(engine, more=more, worker__drain_seconds=0) as service:
+    async with home.paid_for(engine, more=more, worker__drain_seconds=0) as service:
         task_id = await signal(service, engine)
 
     assert home.wrong(task_id) == []
@@ -394,11 +393,11 @@ async def test_a_stop_ends_what_it_would_hand_back(home: Home, more: str) -> Non
     assert home.rows("SELECT balance, held FROM account") == [(100_000_000, 0)]
 
 
-async def test_what_was_signalled_before_it_was_sent_is_never_sent(home: Home) -> None:
+async def test_what_was_signalled_before_it_was_sent_is_never_sent(home: PaidHome) -> None:
     """A start was written whose commit nobody heard of, and the customer saw it."""
     engine = Held()
     engine.let_go.set()
-    async with home.served_by(engine, concurrency=0) as service:
+    async with home.paid_for(engine, concurrency=0) as service:
         task_id = await service.submit()
         runtime = service.runtime
         [worker] = await runtime.database.read(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from ketchup.errors import Unavailable
 from ketchup.generation.stored import whole
 from ketchup.storage import Storage
 from tests.support.gate import held_writer
+from tests.support.home import until
 from tests.support.service import DEADLINE_SECONDS, RunningService, running_service
 
 
@@ -69,12 +69,6 @@ def hold(service: RunningService) -> Holding:
 
 def blobs(folder: Path) -> list[Path]:
     return [path for path in (folder / "blobs").rglob("*_*.png") if path.is_file()]
-
-
-async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not done():
-            await asyncio.sleep(0.01)
 
 
 def attempts() -> list[asyncio.Task[object]]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from ketchup import storage
-from ketchup.db import Location, PostgresUrl, SqliteFile
 from ketchup.generation import finish as finish_module
 from ketchup.generation import outcomes as outcomes_module
 from ketchup.generation import run as run_module
@@ -25,7 +23,6 @@ from ketchup.providers.base import (
     ImageRequest,
     Misconfigured,
     Progress,
-    Provider,
     RateLimited,
     Refused,
     TimedOut,
@@ -33,10 +30,10 @@ from ketchup.providers.base import (
 )
 from tests.support.database import open_engine
 from tests.support.engines import ScriptedProvider, plain_image
-from tests.support.invariants import rows_of
+from tests.support.home import Home, change, rows, until
 from tests.support.postgres import postgres_server
 from tests.support.receiver import Receiver
-from tests.support.service import DEADLINE_SECONDS, RunningService, running_service
+from tests.support.service import RunningService
 
 PRICE: Final = 500_000
 
@@ -76,61 +73,9 @@ class Gate:
         pass
 
 
-@dataclass
-class Home:
-    """Where a service lives: its folder, and the database that it finds there or elsewhere."""
-
-    data: Path
-    database_url: str | None
-
-    @asynccontextmanager
-    async def served_by(
-        self, engine: Provider, **settings: object
-    ) -> AsyncIterator[RunningService]:
-        named = {name.replace("__", "."): value for name, value in settings.items()}
-        async with running_service(
-            self.data, providers={"studio": engine}, settings=named, database=self.database_url
-        ) as service:
-            yield service
-
-    @property
-    def location(self) -> Location:
-        url = self.database_url
-        return PostgresUrl(url) if url else SqliteFile(self.data / "ketchup.db")
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Read what a service that has stopped left."""
-        with rows_of(self.data, self.database_url) as rows:
-            return list(rows(sql))
-
-
 @pytest.fixture
 def home(tmp_path: Path, database_url: str | None) -> Home:
     return Home(tmp_path / "data", database_url)
-
-
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while True:
-            holds = condition()
-            if holds if isinstance(holds, bool) else await holds:
-                return
-            await asyncio.sleep(0.01)
-
-
-async def rows(service: RunningService, sql: str, **values: object) -> list[tuple[Any, ...]]:
-    def read(conn: Connection) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in conn.execute(text(sql), values)]
-
-    return await service.runtime.database.read(read)
-
-
-async def change(service: RunningService, *statements: str, **values: object) -> None:
-    def write(conn: Connection) -> None:
-        for sql in statements:
-            conn.execute(text(sql), values)
-
-    await service.runtime.database.write(write)
 
 
 async def outcomes(service: RunningService, task_id: str) -> list[str | None]:

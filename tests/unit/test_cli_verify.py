@@ -11,7 +11,8 @@ import pytest
 
 from ketchup import cli
 from ketchup.clock import SystemClock
-from ketchup.provenance.mark import Claim, Marker, Source
+from ketchup.provenance.containers import Source
+from ketchup.provenance.mark import Claim, Marker
 from ketchup.provenance.signer import Credential, load_or_make
 from ketchup.providers.base import ImageFormat
 from tests.support.pictures import encoded, photo

@@ -60,7 +60,20 @@ def test_damaged_bytes_are_read_or_refused_and_never_worse(data: bytes) -> None:
             read_header(bytes(damaged))
 
 
-@pytest.mark.parametrize("data", [SVG, b"GIF89a" + bytes(50), b"", b"\xff\xd8\xff\xff\xff\xd9"])
+NO_SIDES = b"RIFF\0\0\0\0WEBPVP8X"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        SVG,
+        b"GIF89a" + bytes(50),
+        b"",
+        b"\xff\xd8\xff\xff\xff\xd9",
+        NO_SIDES,
+        NO_SIDES + bytes(13),
+    ],
+)
 def test_everything_else_is_no_image(data: bytes) -> None:
     with pytest.raises(NotAnImage):
         read_header(data)

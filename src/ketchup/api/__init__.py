@@ -18,10 +18,9 @@ from ketchup import __version__
 from ketchup.api import admin, customers, deliveries, events, journal, problems, provenance, usage
 from ketchup.api.dependencies import ApiDependencies
 from ketchup.api.health import Readiness, health_routes
-from ketchup.api.verifying import Verifying
 from ketchup.api.waiting import Places, Waiters
 
-__all__ = ["ApiDependencies", "Places", "Verifying", "Waiters", "create_api"]
+__all__ = ["ApiDependencies", "Places", "Waiters", "create_api"]
 
 
 def create_api(

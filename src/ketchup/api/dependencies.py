@@ -8,7 +8,6 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from ketchup.api.verifying import Verifying
 from ketchup.api.waiting import Places, Waiters
 from ketchup.clock import Clock
 from ketchup.db import Database
@@ -49,7 +48,10 @@ class ApiDependencies:
     stream_waiters: Waiters
     """Apart from `waiters`: who follows a stream takes no place from who asks once."""
     finisher: Finisher
-    verifying: Verifying
+    verifying: Places
+    """For strangers' pictures: each is held in memory, and one process works on them in turn."""
+    check_verifying: Callable[[Hashable], None] | None
+    """Counts one more picture that is verified; raises RateLimited. None never does."""
 
 
 def dependencies_of(request: Request) -> ApiDependencies:

@@ -6,8 +6,9 @@ too, but its task is not named.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter, Request, Security
 from pydantic import BaseModel, Field
@@ -77,10 +78,10 @@ class VerdictOut(BaseModel):
 
 
 @routes.get("")
-async def task_provenance(task_id: str, caller: TaskReader, held: Dependencies) -> TaskOut:
+async def task_provenance(task_id: str, caller: TaskReader, api: Dependencies) -> TaskOut:
     """Say what the pictures of a task are known by."""
     known = TaskId(checked(task_id))
-    found = await held.database.read(
+    found = await api.database.read(
         lambda conn: fingerprints.list_of_task(conn, caller.workspace_id, known)
     )
     return TaskOut(task_id=task_id, images=[_picture(one.fingerprint) for one in found])
@@ -102,20 +103,24 @@ _BODY: Final[dict[str, Any]] = {
 
 
 @routes.post("/verify", openapi_extra=_BODY)
-async def verify_provenance(request: Request, caller: TaskReader, held: Dependencies) -> VerdictOut:
+async def verify_provenance(request: Request, caller: TaskReader, api: Dependencies) -> VerdictOut:
     """Say whether a picture was made here and not changed.
 
     It is the body, or the file in a form's field `file`: at most 20 MiB.
     """
-    with held.verifying.place(caller.workspace_id):
+    # Before the body is read.
+    with api.verifying.place(caller.workspace_id):
+        if api.check_verifying is not None:
+            api.check_verifying(caller.workspace_id)
         data = file_of(request.headers.get("content-type", ""), await _bounded(request))
         try:
-            judged = await held.finisher.judge(data)
+            judged = await api.finisher.judge(data)
         except ChildLost as error:
             raise InvalidRequest("the picture cannot be read") from error
-    prints = judged.fingerprint
-    found = await held.database.read(lambda conn: _recognised(conn, prints)) if prints else None
-    return _verdict(judged, found, caller.workspace_id)
+    found, prints, mine = None, judged.fingerprint, caller.workspace_id
+    if prints is not None:
+        found = await api.database.read(lambda conn: _recognised(conn, mine, prints))
+    return _verdict(judged, found, mine)
 
 
 async def _bounded(request: Request) -> bytes:
@@ -127,27 +132,33 @@ async def _bounded(request: Request) -> bytes:
     return bytes(data)
 
 
-_Match = tuple[str, int, list[Logged]]
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """A picture in the log, and how it was found."""
+
+    by: Literal["file", "pixels", "likeness"]
+    bits: int
+    picture: Logged
 
 
-def _recognised(conn: Connection, prints: Fingerprint) -> _Match | None:
-    """Look from strict to lenient, and stop at the first that finds any."""
-    if same := fingerprints.find_by_sha256(conn, prints.sha256):
-        return "file", 0, same
-    if same := fingerprints.find_by_pixels(conn, prints.pixels):
-        return "pixels", 0, same
-    near = fingerprints.find_near(conn, prints.phash)
-    return ("likeness", near[0][0], [one for _, one in near]) if near else None
+def _recognised(conn: Connection, workspace_id: WorkspaceId, prints: Fingerprint) -> _Match | None:
+    """Look from strict to lenient, and stop at the first that finds any: the caller's own first."""
+    if same := fingerprints.find_by_sha256(conn, workspace_id, prints.sha256):
+        return _Match("file", 0, same[0])
+    if same := fingerprints.find_by_pixels(conn, workspace_id, prints.pixels):
+        return _Match("pixels", 0, same[0])
+    near = fingerprints.find_near(conn, workspace_id, prints.phash)
+    own = (pair for pair in near if pair[1].workspace_id == workspace_id)
+    return _Match("likeness", *next(own, near[0])) if near else None
 
 
 def _verdict(judged: Judged, found: _Match | None, workspace_id: WorkspaceId) -> VerdictOut:
-    by, bits, pictures = found or (None, None, [])
-    mine = next((one.task_id for one in pictures if one.workspace_id == workspace_id), None)
+    is_own = found is not None and found.picture.workspace_id == workspace_id
     return VerdictOut(
         verdict=_word(judged, found),
-        matched_by=by,
-        differing_bits=bits if by == "likeness" else None,
-        task_id=mine,
+        matched_by=found and found.by,
+        differing_bits=found.bits if found and found.by == "likeness" else None,
+        task_id=found.picture.task_id if found and is_own else None,
         signer=judged.signer,
         model=judged.model,
         source=judged.source,

@@ -1,7 +1,8 @@
-"""What goes in and out of the admin API, as JSON.
+"""What goes in and out of the admin API as JSON, and the parameters of the customers' lists.
 
-Money is a decimal string and a time an RFC 3339 string, in both directions. Unknown fields are
-refused: an operator's typing error must not be taken for a default.
+Money is a decimal string and a time an RFC 3339 string, in both directions. Unknown fields and
+parameters are refused: a typing error must not be taken for a default. What customers are answered
+is in `views`, or beside its routes.
 """
 
 from __future__ import annotations

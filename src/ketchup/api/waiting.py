@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 from ketchup.clock import Clock
 from ketchup.errors import RateLimited, Unavailable
+from ketchup.generation.alarm import wait_for
 
 Found = TypeVar("Found")
 
@@ -66,7 +67,7 @@ class Waiters:
                 left = until - self._clock.monotonic()
                 if left <= 0:
                     break
-                await _wait(woken, min(left, LOOK_SECONDS))
+                await wait_for(woken, min(left, LOOK_SECONDS))
                 woken.clear()
                 if await is_gone():
                     break
@@ -79,22 +80,25 @@ class Waiters:
 class Places:
     """So many places at once, and so many of them for one. On the event loop only.
 
-    `taken` says in two words what those do who have one.
+    `taken` says in a few words what those do who have one, `retry_after` in how many seconds one
+    may be free. Nobody waits for a place.
     """
 
-    def __init__(self, most: int, each: int, taken: str) -> None:
+    def __init__(self, most: int, each: int, taken: str, *, retry_after: float = 5.0) -> None:
         self._most = most
         self._each = each
         self._said = taken
+        self._retry_after = retry_after
         self._taken: Counter[Hashable] = Counter()
 
     @contextmanager
     def place(self, whose: Hashable) -> Iterator[None]:
         """Hold a place. Raises RateLimited when they have too many, Unavailable when all have."""
         if self._taken[whose] >= self._each:
-            raise RateLimited(f"{self._each} {self._said} already", retry_after=5.0)
+            said = f"{self._each} {self._said} already"
+            raise RateLimited(said, retry_after=self._retry_after)
         if self._taken.total() >= self._most:
-            raise Unavailable(f"too many {self._said}; ask without", retry_after=5.0)
+            raise Unavailable(f"too many {self._said} already", retry_after=self._retry_after)
         self._taken[whose] += 1
         try:
             yield
@@ -102,11 +106,3 @@ class Places:
             self._taken[whose] -= 1
             if not self._taken[whose]:
                 del self._taken[whose]
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

@@ -16,8 +16,9 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from ketchup import money
+from ketchup.config.catalogues import CATALOGUES
 from ketchup.config.kinds import Accepts
-from ketchup.config.schema import CATALOGUES, PREFIX, Settings
+from ketchup.config.schema import PREFIX, Settings
 from ketchup.money import Credits
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")

@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from ketchup.config.catalogues import CATALOGUES, Catalogue
 from ketchup.config.fields import (
     Place,
     accepts,
@@ -18,13 +19,13 @@ from ketchup.config.fields import (
     variable,
     written,
 )
-from ketchup.config.schema import CATALOGUES, Catalogue, Settings
+from ketchup.config.schema import Settings
 from ketchup.config.sources import CONFIG_VARIABLE, DEFAULT_FILE, FILE_SUFFIX, URL_VARIABLE
 
 _INTRODUCTION: Final = f"""\
 # Configuration
 
-<!-- Written by `make docs` from the settings themselves. Change src/ketchup/config/schema.py. -->
+<!-- Written by `make docs` from the settings themselves. Change src/ketchup/config/. -->
 
 Every setting has a default that works. A value is taken from the first of these that has one:
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from ketchup.config.catalogues import CATALOGUES
 from ketchup.config.fields import (
     Place,
     accepts,
@@ -33,7 +34,7 @@ from ketchup.config.fields import (
     written,
 )
 from ketchup.config.kinds import Written
-from ketchup.config.schema import CATALOGUES, PREFIX, UNKNOWN_PLAN, Settings
+from ketchup.config.schema import PREFIX, UNKNOWN_PLAN, Settings
 
 DEFAULT_FILE: Final = "ketchup.toml"
 CONFIG_VARIABLE: Final = "KETCHUP_CONFIG"

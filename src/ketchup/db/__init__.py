@@ -9,7 +9,7 @@ No function that runs on a lane may do I/O other than SQL, and none commits by i
 
 `database` is what is opened, `lanes` and `batches` are how it works, `faults` judges errors, `bell`
 wakes other processes, `schema` registers the tables, `bulk` writes many rows; `sqlite` and
-`postgres` are all that the two do differently.
+`postgres` are all that the two do differently. `pages` goes through long lists.
 """
 
 from sqlalchemy import Connection, Engine
@@ -35,6 +35,7 @@ from ketchup.db.database import (
     engine_of,
 )
 from ketchup.db.faults import Fault, fault_of
+from ketchup.db.pages import LOOK_AT_MOST, Columns, read_page
 from ketchup.db.schema import (
     CHURNS,
     distinct_by_index,
@@ -50,8 +51,10 @@ __all__ = [
     "BATCH_LIMIT",
     "CHURNS",
     "DEFAULT_CAPACITY",
+    "LOOK_AT_MOST",
     "Batcher",
     "Bell",
+    "Columns",
     "Connection",
     "Database",
     "Engine",
@@ -78,6 +81,7 @@ __all__ = [
     "metadata",
     "now",
     "partial_index",
+    "read_page",
     "storable",
     "write_many",
 ]

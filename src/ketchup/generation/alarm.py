@@ -29,12 +29,13 @@ class Alarm:
         end = now() + most
         while (left := min(end, self._at) - now()) > 0:
             self._earlier.clear()
-            await _wait(self._earlier, left)
+            await wait_for(self._earlier, left)
         if self._at <= now():
             self._at = inf
 
 
-async def _wait(event: asyncio.Event, seconds: float) -> None:
+async def wait_for(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event is set, or after so many seconds."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

@@ -6,7 +6,8 @@ for it; nor can one that ends two children, one after the other.
 
 All others were paid for. When no child can be started, after a second try the picture is stored in
 the engine's format, with IPTC's mark but unsigned, and the operator reads so in the log, once until
-it works again.
+it works again. Where nothing is signed anyway, only what is drawn by rules has the mark, and the
+log says so of each picture that is stored as its engine gave it.
 """
 
 from __future__ import annotations
@@ -20,13 +21,12 @@ from ketchup import __version__, telemetry
 from ketchup.confined.children import ChildLost
 from ketchup.errors import Unavailable
 from ketchup.provenance import Fingerprint, containers
+from ketchup.provenance.containers import Source
 from ketchup.provenance.finisher import Finished, Finisher, NotAPicture, Origin
 from ketchup.providers.base import GeneratedImage, ImageFormat
 
 log = telemetry.logger(__name__)
 
-_BY_MODEL: Final = "trainedAlgorithmicMedia"
-_BY_RULES: Final = "algorithmicMedia"
 _TRIES: Final = 2
 
 
@@ -53,7 +53,7 @@ class Finishing:
         self, images: Sequence[GeneratedImage], wished: ImageFormat, provider: str, model: str
     ) -> list[Picture]:
         """Finish a task's pictures, in order. Raises NotAPicture."""
-        source = _BY_RULES if provider in self._by_rules else _BY_MODEL
+        source = Source.RULES if provider in self._by_rules else Source.MODEL
         origin = Origin(source, model, __version__)
         finish = self._sign if self._finisher.signs else self._check
         # One after the other: a task of many pictures must not keep all the children to itself.
@@ -74,14 +74,14 @@ class Finishing:
 
         What is drawn by rules comes from a process of ours, so it is whole.
         """
-        is_ours = origin.source == _BY_RULES
-        if not is_ours or image.format is not wished:
+        by_rules = origin.source is Source.RULES
+        if not by_rules or image.format is not wished:
             finished = await self._try(image, wished, origin)
             if isinstance(finished, str):
                 log.error("a picture is stored as its engine gave it", detail=finished)
             else:
                 image = finished.image
-        return Picture(_marked(image, origin) if is_ours else image, None)
+        return Picture(_marked(image, origin) if by_rules else image, None)
 
     async def _try(
         self, image: GeneratedImage, wished: ImageFormat, origin: Origin

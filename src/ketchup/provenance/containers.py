@@ -12,12 +12,13 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Final
 
 from ketchup.providers.base import ImageFormat
 
-_SCHEMA: Final = b"http://cv.iptc.org/newscodes/digitalsourcetype/"
-_SOURCE: Final = re.compile(rb"DigitalSourceType[\"'=>\s]{1,9}" + _SCHEMA + rb"(\w{1,64})")
+SCHEMA: Final = b"http://cv.iptc.org/newscodes/digitalsourcetype/"
+_SOURCE: Final = re.compile(rb"DigitalSourceType[\"'=>\s]{1,9}" + SCHEMA + rb"(\w{1,64})")
 _PNG_KEYWORD: Final = b"XML:com.adobe.xmp\0"
 _JPEG_HEADER: Final = b"http://ns.adobe.com/xap/1.0/\0"
 _END: Final = b"</rdf:RDF>"
@@ -32,7 +33,16 @@ _MANIFESTS: Final = {b"caBX", b"\xff\xeb", b"C2PA"}
 _Part = tuple[int, int, bytes]
 
 
-def marked(data: bytes, image_format: ImageFormat, source: str) -> bytes:
+class Source(StrEnum):
+    """How a picture came to be, in IPTC's words."""
+
+    MODEL = "trainedAlgorithmicMedia"
+    """By a model that was trained on data."""
+    RULES = "algorithmicMedia"
+    """By rules alone, as the studio engine draws."""
+
+
+def marked(data: bytes, image_format: ImageFormat, source: Source) -> bytes:
     """Return the picture with that digital source type, or as it is if it has one already."""
     if read_mark(data, image_format):
         return data
@@ -55,7 +65,7 @@ def _xmp_part(data: bytes, image_format: ImageFormat) -> _Part | None:
     return next((part for part in _PARTS[image_format](data) if part[2] == b"XMP "), None)
 
 
-def _packet(source: str) -> bytes:
+def _packet(source: Source) -> bytes:
     return (
         b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
         b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
@@ -65,21 +75,21 @@ def _packet(source: str) -> bytes:
     )
 
 
-def _description(source: str) -> bytes:
+def _description(source: Source) -> bytes:
     return (
         b'<rdf:Description rdf:about=""'
         b' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
-        b' Iptc4xmpExt:DigitalSourceType="' + _SCHEMA + source.encode() + b'"/>'
+        b' Iptc4xmpExt:DigitalSourceType="' + SCHEMA + source.encode() + b'"/>'
     )
 
 
-def _extended(packet: bytes, source: str) -> bytes | None:
+def _extended(packet: bytes, source: Source) -> bytes | None:
     """Add the mark to a packet that is there; None for one in other words than everybody's."""
     before, end, after = packet.rpartition(_END)
     return before + _description(source) + end + after if end else None
 
 
-def _in_png(data: bytes, source: str) -> bytes:
+def _in_png(data: bytes, source: Source) -> bytes:
     found = _xmp_part(data, ImageFormat.PNG)
     if found is None:
         return data[:_PNG_HEAD] + _png_chunk(_packet(source)) + data[_PNG_HEAD:]
@@ -108,7 +118,7 @@ def _png_parts(data: bytes) -> Iterator[_Part]:
         at = end
 
 
-def _in_jpeg(data: bytes, source: str) -> bytes:
+def _in_jpeg(data: bytes, source: Source) -> bytes:
     found = _xmp_part(data, ImageFormat.JPEG)
     if found is not None:
         start, end, _ = found
@@ -141,7 +151,7 @@ def _jpeg_parts(data: bytes) -> Iterator[_Part]:
         at = end
 
 
-def _in_webp(data: bytes, source: str) -> bytes:
+def _in_webp(data: bytes, source: Source) -> bytes:
     parts = list(_webp_parts(data))
     found = next((part for part in parts if part[2] == b"XMP "), None)
     packet: bytes | None = _packet(source)

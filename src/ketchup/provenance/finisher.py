@@ -26,6 +26,7 @@ import msgspec
 
 from ketchup.confined.children import Child, ChildLost, Children
 from ketchup.errors import Unavailable
+from ketchup.provenance.containers import Source
 from ketchup.provenance.fingerprint import Fingerprint, PerceptualHash
 from ketchup.providers.base import GeneratedImage, ImageFormat
 
@@ -53,9 +54,10 @@ class NotAPicture(Exception):
 class Origin:
     """What is said about a picture in its manifest."""
 
-    source: str
+    source: Source
     model: str
     version: str
+    """Of Ketchup."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     Index,
     Integer,
     Row,
-    Select,
     String,
     Table,
     select,
@@ -34,7 +34,7 @@ from ketchup.ids import TaskId, WorkspaceId
 from ketchup.provenance.fingerprint import NEAR, Fingerprint, PerceptualHash, distance
 
 PAGE: Final = 100
-"""How many pictures are found at most, newest first."""
+"""How many pictures are found at most: whose who asks is first, then the newest."""
 
 _BANDS: Final = 4
 _BAND_BITS: Final = 16
@@ -94,36 +94,37 @@ def record(conn: Connection, pictures: Sequence[Logged]) -> None:
 
 
 def list_of_task(conn: Connection, workspace_id: WorkspaceId, task_id: TaskId) -> list[Logged]:
-    """Return a task's pictures, if the task is this workspace's."""
-    mine = fingerprint_log.c.workspace_id == workspace_id
-    return _found(conn, select(fingerprint_log).where(fingerprint_log.c.task_id == task_id, mine))
+    """Return a task's pictures in its order, if the task is this workspace's."""
+    c = fingerprint_log.c
+    its = select(fingerprint_log).where(c.task_id == task_id, c.workspace_id == workspace_id)
+    # Names are given in a task's order.
+    return [_logged(row) for row in conn.execute(its.order_by(c.key))]
 
 
-def find_by_sha256(conn: Connection, sha256: str) -> list[Logged]:
-    """Return the pictures that were stored with exactly these bytes."""
-    return _found(conn, select(fingerprint_log).where(fingerprint_log.c.sha256 == sha256))
+def find_by_sha256(conn: Connection, workspace_id: WorkspaceId, sha256: str) -> list[Logged]:
+    """Return the pictures that were stored with exactly these bytes, this workspace's first."""
+    return _found(conn, workspace_id, fingerprint_log.c.sha256 == sha256)
 
 
-def find_by_pixels(conn: Connection, pixels: str) -> list[Logged]:
-    """Return the pictures that have exactly these pixels."""
-    return _found(conn, select(fingerprint_log).where(fingerprint_log.c.pixels == pixels))
+def find_by_pixels(conn: Connection, workspace_id: WorkspaceId, pixels: str) -> list[Logged]:
+    """Return the pictures that have exactly these pixels, this workspace's first."""
+    return _found(conn, workspace_id, fingerprint_log.c.pixels == pixels)
 
 
 def find_near(
-    conn: Connection, phash: PerceptualHash, bits: int = NEAR
+    conn: Connection, workspace_id: WorkspaceId, phash: PerceptualHash, bits: int = NEAR
 ) -> list[tuple[int, Logged]]:
     """Return what looks alike, each with the bits that differ, the nearest first.
 
-    Complete up to 7 bits; a larger distance is refused.
+    Complete up to 7 bits; a larger distance is refused. Of more than a page, this workspace's.
     """
     if not 0 <= bits <= NEAR:
         raise ValueError(f"a distance is at most {NEAR} bits")
     near = _near_hashes(conn, phash, bits)
     if not near:
         return []
-    c = fingerprint_log.c
     alike = [_signed(one) for one in near]
-    found = _found(conn, select(fingerprint_log).where(c.phash.in_(alike)))
+    found = _found(conn, workspace_id, fingerprint_log.c.phash.in_(alike))
     return sorted(
         ((distance(phash, picture.fingerprint.phash), picture) for picture in found),
         key=lambda pair: (pair[0], -pair[1].created_at),
@@ -163,9 +164,12 @@ def _signed(phash: int) -> int:
     return phash - 2**64 if phash >> 63 else phash
 
 
-def _found(conn: Connection, query: Select[Any]) -> list[Logged]:
-    newest = query.order_by(fingerprint_log.c.created_at.desc()).limit(PAGE)
-    return [_logged(row) for row in conn.execute(newest)]
+def _found(conn: Connection, workspace_id: WorkspaceId, alike: ColumnElement[bool]) -> list[Logged]:
+    # The same prompt and seed are drawn alike for all: what others made must not bury one's own.
+    c = fingerprint_log.c
+    first = ((c.workspace_id == workspace_id).desc(), c.created_at.desc())
+    page = select(fingerprint_log).where(alike).order_by(*first).limit(PAGE)
+    return [_logged(row) for row in conn.execute(page)]
 
 
 def _row(picture: Logged) -> dict[str, object]:

@@ -19,20 +19,19 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from c2pa import Builder, C2paError, C2paSignerInfo, C2paSigningAlg, Context, Settings, Signer
 
 from ketchup.provenance import containers, verify
+from ketchup.provenance.containers import SCHEMA, Source
 from ketchup.providers.base import ImageFormat
 
 if TYPE_CHECKING:
     # It loads a library of cryptography, which a process without the key does not need.
     from ketchup.provenance.signer import Credential
 
-_SCHEMA: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _UPSTREAM: Final = "upstream"
 _SETTINGS: Final = {
     # A thumbnail is a second picture: 0.6 to 1.3 MB and 50 to 90 ms for 1024 pixels.
@@ -42,15 +41,6 @@ _SETTINGS: Final = {
 }
 Ask = Callable[[bytes], bytes]
 """Signs what is to be signed, in the format that COSE wants."""
-
-
-class Source(StrEnum):
-    """How a picture came to be, in IPTC's words."""
-
-    MODEL = "trainedAlgorithmicMedia"
-    """By a model that was trained on data."""
-    RULES = "algorithmicMedia"
-    """By rules alone, as the studio engine draws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +141,7 @@ _PARENT: Final = {
 def _manifest(claim: Claim, parent: File | None, image_format: ImageFormat) -> dict[str, Any]:
     action: dict[str, Any] = {
         "action": "c2pa.created" if parent is None else "c2pa.opened",
-        "digitalSourceType": _SCHEMA + claim.source,
+        "digitalSourceType": SCHEMA.decode() + claim.source,
         "softwareAgent": {"name": claim.model},
     }
     actions = [action]

@@ -1,7 +1,6 @@
 """The credential that pictures are signed with: the operator's, or one that is made here.
 
-The profile is C2PA's for signing certificates: version 3, no CA, `digitalSignature`, extended usage
-`emailProtection`, an organisation in the subject. A certificate for servers is refused by every
+The profile is C2PA's for signing certificates (`certificates`). One for servers is refused by every
 reader, so it is refused here first.
 
 Nothing stamps the time of a signature: there is no time-stamping authority without a network call.
@@ -37,11 +36,13 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from typing_extensions import override
 
 from ketchup.clock import Clock
 from ketchup.data_folder import DataFolderError
+from ketchup.provenance import certificates
+from ketchup.provenance.certificates import Key
 
 CREDENTIAL_FILE: Final = "provenance.pem"
 LEAF_DAYS: Final = 3650
@@ -59,8 +60,6 @@ _DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
     "es512": hashes.SHA512(),
 }
 _MIN_RSA_BITS: Final = 2048
-
-_Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 
 class CredentialUnusable(DataFolderError):
@@ -211,89 +210,20 @@ def _parse(path: Path) -> _Made | None:
 
 def _renewed(old: _Made | None, now: dt.datetime, organisation: str) -> _Made:
     key = ec.generate_private_key(ec.SECP256R1())
-    lasts = now + dt.timedelta(days=LEAF_DAYS)
+    begins, lasts = now - _BACKDATED, now + dt.timedelta(days=LEAF_DAYS)
     if old is None or not old.authority.not_valid_before_utc <= now <= lasts <= (
         old.authority.not_valid_after_utc
     ):
         authority_key = ec.generate_private_key(ec.SECP256R1())
-        authority = _authority(authority_key, now, organisation)
+        span = (begins, now + dt.timedelta(days=AUTHORITY_DAYS))
+        authority = certificates.authority(authority_key, organisation, span)
     else:
         authority_key, authority = old.authority_key, old.authority
-    return _Made(_leaf(key, authority, authority_key, now), key, authority, authority_key)
+    leaf = certificates.signer(key, authority, authority_key, (begins, lasts))
+    return _Made(leaf, key, authority, authority_key)
 
 
-def _authority(key: ec.EllipticCurvePrivateKey, now: dt.datetime, org: str) -> x509.Certificate:
-    name = _name(f"{org} provenance authority", org)
-    return (
-        _certificate(name, name, key, now, AUTHORITY_DAYS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-
-
-def _leaf(
-    key: ec.EllipticCurvePrivateKey,
-    authority: x509.Certificate,
-    authority_key: ec.EllipticCurvePrivateKey,
-    now: dt.datetime,
-) -> x509.Certificate:
-    org = _organisation(authority)
-    issued_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
-    email = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
-    return (
-        _certificate(_name(f"{org} image signer", org), authority.subject, key, now, LEAF_DAYS)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(email, critical=False)
-        .add_extension(issued_by, critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-
-
-def _certificate(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    now: dt.datetime,
-    days: int,
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + dt.timedelta(days=days))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _name(common: str, organisation: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
-            x509.NameAttribute(NameOID.COMMON_NAME, common),
-        ]
-    )
-
-
-def _credential(chain: list[x509.Certificate], key: _Key, now: dt.datetime) -> Credential:
+def _credential(chain: list[x509.Certificate], key: Key, now: dt.datetime) -> Credential:
     """Judge a chain as readers will. Raises ValueError with what is wrong."""
     leaf = chain[0]
     if leaf.public_key() != key.public_key():
@@ -307,7 +237,7 @@ def _credential(chain: list[x509.Certificate], key: _Key, now: dt.datetime) -> C
         chain=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain),
         key=_pkcs8(key),
         algorithm=_algorithm(key),
-        signer=_organisation(leaf),
+        signer=certificates.organisation_of(leaf),
         ends_at=leaf.not_valid_after_utc,
     )
 
@@ -322,7 +252,7 @@ def _check_usage(leaf: x509.Certificate) -> None:
         raise ValueError("the certificate is not for signatures with emailProtection")
 
 
-def _algorithm(key: _Key) -> str:
+def _algorithm(key: Key) -> str:
     match key:
         case ec.EllipticCurvePrivateKey() if key.curve.name in _CURVES:
             return _CURVES[key.curve.name]
@@ -338,25 +268,18 @@ def _certificates(pem: bytes) -> list[x509.Certificate]:
     return x509.load_pem_x509_certificates(pem)
 
 
-def _private_key(pem: bytes) -> _Key:
+def _private_key(pem: bytes) -> Key:
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError as error:
         raise ValueError("the key is locked by a password") from error
-    if isinstance(key, _Key):
+    if isinstance(key, Key):
         return key
     raise ValueError("the key is of a kind that no reader accepts")
 
 
-def _pkcs8(key: _Key) -> bytes:
+def _pkcs8(key: Key) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _organisation(certificate: x509.Certificate) -> str:
-    named = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-    if not named:
-        raise ValueError("the certificate names no organisation")
-    return str(named[0].value)
 
 
 def _now(clock: Clock) -> dt.datetime:

@@ -28,7 +28,8 @@ from PIL import Image
 
 from ketchup.confined.rights import allow_cpu, confine
 from ketchup.provenance import containers, perception, verify
-from ketchup.provenance.mark import Claim, File, Marker, NotSigned, Remote, Source
+from ketchup.provenance.containers import Source
+from ketchup.provenance.mark import Claim, File, Marker, NotSigned, Remote
 from ketchup.providers.base import ImageFormat, sniff
 
 LENGTHS: Final = struct.Struct(">cII")

@@ -103,8 +103,9 @@ def _webp(data: bytes) -> Header:
         raise NotAnImage("the WebP ends too early")
     match data[12:16]:
         case b"VP8X":
-            wide, high = data[24:27], data[27:30]
-            return _webp_of(int.from_bytes(wide, "little") + 1, int.from_bytes(high, "little") + 1)
+            # Three bytes each, less one.
+            low, wide, short, high = struct.unpack_from("<HBHB", data, 24)
+            return _webp_of((wide << 16 | low) + 1, (high << 16 | short) + 1)
         case b"VP8L":
             bits = struct.unpack_from("<I", data, 21)[0]
             return _webp_of((bits & _WEBP_BITS) + 1, (bits >> 14 & _WEBP_BITS) + 1)

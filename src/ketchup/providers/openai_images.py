@@ -192,9 +192,10 @@ class OpenAIImagesProvider:
 
     async def _picture(self, picture: _Picture) -> GeneratedImage:
         bounds = self._settings.bounds
-        if picture.b64_json is not None:
+        # Some servers leave the one of the two empty that they do not use.
+        if picture.b64_json:
             return await read_picture(picture_of, picture.b64_json, bounds)
-        if picture.url is not None:
+        if picture.url:
             return await read_picture(checked, await self._fetched(picture.url), bounds)
         raise AnswerLost("a picture without data and without an address")
 

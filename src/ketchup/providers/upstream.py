@@ -46,12 +46,11 @@ from ketchup.providers.base import (
     Unavailable,
 )
 from ketchup.providers.headers import NotAnImage, read_header
-from ketchup.providers.memory import share_of_this_task
+from ketchup.providers.memory import MEBIBYTE, share_of_this_task
 
 T = TypeVar("T")
 D = TypeVar("D", str, bytes)
 
-MEBIBYTE: Final = 1024 * 1024
 LONGEST_PAUSE: Final = 3600.0
 _TOLD: Final = 300
 _OK: Final = 200
@@ -60,7 +59,7 @@ _MASK: Final = "***"
 # Bytes or characters of a picture that are read without a thread of their own.
 _AT_ONCE: Final = 256 * 1024
 # Characters of base64, a multiple of four.
-_PIECE: Final = 1024 * 1024
+_PIECE: Final = MEBIBYTE
 # Characters of a key: fewer are no secret, and would be found in every text.
 _TOLD_APART: Final = 5
 # As many are in no picture's base64 by chance.
@@ -158,12 +157,11 @@ class Upstream:
         except TimeoutError as error:
             raise TimedOut(f"no whole answer within {self.bounds.deadline} s") from error
         except _NOT_SENT as error:
-            raise Unavailable(f"not reached: {error!r}") from error
+            raise Unavailable(f"not reached: {self._told(error)}") from error
         except _NEVER_SENT as error:
-            told = _masked(repr(error), self._key)
-            raise Misconfigured(f"the request cannot be sent: {told}") from error
+            raise Misconfigured(f"the request cannot be sent: {self._told(error)}") from error
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
-            raise AnswerLost(f"the answer broke off: {error!r}") from error
+            raise AnswerLost(f"the answer broke off: {self._told(error)}") from error
 
     async def close(self) -> None:
         """Close every connection. May be called twice."""
@@ -188,10 +186,16 @@ class Upstream:
         finally:
             await response.aclose()
 
+    def _told(self, error: Exception) -> str:
+        # Whatever it failed at may stand in it: a header of ours, or an answer that is no HTTP.
+        return _masked(repr(error), self._key)[:_TOLD]
+
     def _discreet(self, response: httpx2.Response, body: bytes) -> Answer:
         # Not from a picture: a short key can stand in its base64 by chance.
         if response.status_code != _OK or len(self._key) >= _UNLIKELY:
-            body = _masked(body.decode("latin-1"), self._key).encode("latin-1")
+            # As bytes: a body without the key is then not copied, and few have it.
+            for form in _forms(self._key):
+                body = body.replace(form.encode(), _MASK.encode())
         fields = [(name, _masked(value, self._key)) for name, value in response.headers.items()]
         return Answer(response.status_code, httpx2.Headers(fields), body)
 
@@ -203,9 +207,14 @@ def _announced(response: httpx2.Response, most: int) -> int:
 
 
 def _masked(text: str, key: str) -> str:
-    for form in (key, quote(key, safe="")) if len(key) >= _TOLD_APART else ():
+    for form in _forms(key):
         text = text.replace(form, _MASK)
     return text
+
+
+def _forms(key: str) -> set[str]:
+    """Return how a key can be written; of one that is no secret, nothing."""
+    return {key, quote(key, safe="")} if len(key) >= _TOLD_APART else set()
 
 
 def failure_of(answer: Answer, message: str, retry_after: float | None = None) -> ProviderError:
@@ -326,6 +335,6 @@ def _retry_after(headers: httpx2.Headers) -> float | None:
 def _date(text: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return found if found.tzinfo else None

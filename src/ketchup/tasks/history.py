@@ -1,19 +1,20 @@
 """What a workspace sees of its own tasks: a list of them, and one with all that happened to it.
 
-A page looks at a bounded number of rows, whatever it is asked to leave out: a filter that fits
-nothing costs as much as one that fits everything. What is for the operator alone is never read.
+What is for the operator alone is never read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, select
 
 from ketchup.clock import Micros
+from ketchup.db import LOOK_AT_MOST, Columns, read_page
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.tasks.table import Options, Status, attempt, task
@@ -87,10 +88,6 @@ class History:
     attempts: tuple[Try, ...]
 
 
-LOOK_AT_MOST: Final = 1_000
-"""Tasks that one page looks at when it leaves some out."""
-
-
 def list_page(
     conn: Connection,
     workspace_id: WorkspaceId,
@@ -102,24 +99,11 @@ def list_page(
 
     A page may have fewer than its limit, even none, while others follow.
     """
-    looked_at = _span(workspace_id, wanted).limit(look_at_most).subquery()
-    statement = (
-        select(looked_at)
-        .where(looked_at.c.deleted_at.is_(None))
-        .order_by(looked_at.c.id.desc())
-        .limit(wanted.limit + 1)
+    span = _span(workspace_id, wanted)
+    rows, following = read_page(
+        conn, span, partial(_fits, wanted), wanted.limit, look_at_most=look_at_most
     )
-    if wanted.status is not None:
-        statement = statement.where(looked_at.c.status == wanted.status.value)
-    if wanted.model is not None:
-        statement = statement.where(looked_at.c.model == wanted.model)
-    found = [_summary(row) for row in conn.execute(statement)]
-    shown = tuple(found[: wanted.limit])
-    if len(found) > len(shown):
-        return Page(shown, shown[-1].id)
-    count, last = conn.execute(select(func.count(), func.min(looked_at.c.id))).one()
-    # Unless it came to the end of all tasks.
-    return Page(shown, last if count == look_at_most else None)
+    return Page(tuple(_summary(row) for row in rows), following)
 
 
 def find_history(conn: Connection, workspace_id: WorkspaceId, task_id: str) -> History | None:
@@ -153,6 +137,15 @@ def _span(workspace_id: WorkspaceId, wanted: Wanted) -> Select[Any]:
     if wanted.since is not None:
         statement = statement.where(task.c.id >= wanted.since)
     return statement.order_by(task.c.workspace_id.desc(), task.c.id.desc())
+
+
+def _fits(wanted: Wanted, found: Columns) -> list[ColumnElement[bool]]:
+    fits = [found.deleted_at.is_(None)]
+    if wanted.status is not None:
+        fits.append(found.status == wanted.status.value)
+    if wanted.model is not None:
+        fits.append(found.model == wanted.model)
+    return fits
 
 
 def _attempts(conn: Connection, task_id: str) -> tuple[Try, ...]:

@@ -1,7 +1,7 @@
 """What a workspace sees of its callbacks: a list of them with their attempts, and one sent again.
 
-A page looks at a bounded number of rows, whatever it is asked to leave out. Why a receiver could
-not be reached is for the operator: it could tell a stranger what our network looks like inside.
+Why a receiver could not be reached is for the operator: it could tell a stranger what our network
+looks like inside.
 """
 
 from __future__ import annotations
@@ -9,16 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    func,
+    null,
+    select,
+    update,
+)
 
 from ketchup.clock import Micros, after
+from ketchup.db import LOOK_AT_MOST, Columns, read_page
 from ketchup.ids import DeliveryId, TaskId, WorkspaceId
 from ketchup.webhooks.deliveries import DeliveryState, delivery, delivery_attempt
 
-LOOK_AT_MOST: Final = 1_000
-"""Deliveries that one page looks at when it leaves some out."""
 SHOWN_ATTEMPTS: Final = 20
 """Attempts of a delivery that are shown, the newest."""
 MOST_ATTEMPTS: Final = 100
@@ -94,23 +104,11 @@ def list_page(
 
     A page may have fewer than its limit, even none, while others follow.
     """
-    c = delivery.c
-    span = select(*_SHOWN).where(c.workspace_id == workspace_id)
-    if wanted.before is not None:
-        span = span.where(c.id < wanted.before)
-    if wanted.task_id is not None:
-        span = span.where(c.task_id == wanted.task_id)
-    ordered = span.order_by(c.workspace_id.desc(), c.id.desc())
-    looked_at = ordered.limit(look_at_most).subquery()
-    statement = select(looked_at).order_by(looked_at.c.id.desc()).limit(wanted.limit + 1)
-    if wanted.state is not None:
-        statement = statement.where(looked_at.c.state == wanted.state.value)
-    rows = conn.execute(statement).all()
-    shown = _with_attempts(conn, rows[: wanted.limit])
-    if len(rows) > len(shown):
-        return Page(shown, shown[-1].id)
-    count, last = conn.execute(select(func.count(), func.min(looked_at.c.id))).one()
-    return Page(shown, last if count == look_at_most else None)
+    span = _span(workspace_id, wanted)
+    rows, following = read_page(
+        conn, span, partial(_fits, wanted), wanted.limit, look_at_most=look_at_most
+    )
+    return Page(_with_attempts(conn, rows), following)
 
 
 def find(conn: Connection, workspace_id: WorkspaceId, delivery_id: str) -> Shown | None:
@@ -143,6 +141,20 @@ def redeliver(
         return Redelivery.RESTING
     conn.execute(_OWE, {"b_id": delivery_id, "now": now})
     return Redelivery.OWED
+
+
+def _span(workspace_id: WorkspaceId, wanted: Wanted) -> Select[Any]:
+    c = delivery.c
+    span = select(*_SHOWN).where(c.workspace_id == workspace_id)
+    if wanted.before is not None:
+        span = span.where(c.id < wanted.before)
+    if wanted.task_id is not None:
+        span = span.where(c.task_id == wanted.task_id)
+    return span.order_by(c.workspace_id.desc(), c.id.desc())
+
+
+def _fits(wanted: Wanted, found: Columns) -> list[ColumnElement[bool]]:
+    return [] if wanted.state is None else [found.state == wanted.state.value]
 
 
 def _with_attempts(conn: Connection, rows: Sequence[Row[Any]]) -> tuple[Shown, ...]:

@@ -55,16 +55,21 @@ class _Inbox:
         self.unwanted = -1
 
     def fill(self, orders: BinaryIO) -> None:
-        decoder: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
-        while (body := read(orders)) is not None:
-            match decoder.decode(body):
-                case Unwanted(number):
-                    self.unwanted = number
-                case Call() as call:
-                    self.calls.put(call)
-                case load:
-                    self.loads.put(load)
-        os._exit(0)
+        # Whatever ends the reading ends the process: nobody else would hear the end of the input.
+        try:
+            while (body := read(orders)) is not None:
+                self._take(msgspec.msgpack.decode(body, type=Order))
+        finally:
+            os._exit(0)
+
+    def _take(self, order: Order) -> None:
+        match order:
+            case Unwanted(number):
+                self.unwanted = number
+            case Call() as call:
+                self.calls.put(call)
+            case load:
+                self.loads.put(load)
 
 
 class _Worker:
