@@ -16,7 +16,7 @@ from ketchup.ids import TaskId, WorkspaceId
 from ketchup.tasks import Allowance, Lease, Options, Priority
 from ketchup.tasks.fairness import IMAGE_COST, LEAD
 from ketchup.tasks.queue import LONGEST_PAUSE
-from ketchup.tasks.queue import PORTION as SWEPT
+from ketchup.tasks.recovery import PORTION as SWEPT
 from ketchup.tasks.table import QueueState, queue_clock, task, turn
 from ketchup.tasks.turns import PORTION
 from ketchup.workspaces import Plans

@@ -95,7 +95,7 @@ MUTANTS: Final = (
     Mutant(
         "what is signalled goes on when its worker dies",
         Edit(
-            "tasks/queue.py",
+            "tasks/recovery.py",
             "    hopeless |= {row.id for row in lost if row.cancel_requested_at is not None}\n",
             "",
         ),

@@ -15,9 +15,9 @@ Every arrow is one function, and a conditional update that names the task, the a
 worker: zero rows means that the task is not ours any more. There is no way to set a status.
 
 `table` has the rows, `admission` lets tasks in, `fairness` and `turns` say whose are next, `queue`
-moves them, `in_flight` counts what engines may be drawing, `withdraw` takes them out or signals
-them, `erase` empties them, `queries` reads them, `history` for whoever looks back, `journal` for
-the operator.
+moves them in the words of `lease`, `recovery` brings back what was lost or is due, `in_flight`
+counts what engines may be drawing, `withdraw` takes them out or signals them, `erase` empties them,
+`queries` reads them, `history` for whoever looks back, `journal` for the operator.
 """
 
 from ketchup.tasks.admission import (
@@ -44,29 +44,27 @@ from ketchup.tasks.history import (
 )
 from ketchup.tasks.in_flight import images_in_flight, let_go, let_go_of_all, make_room
 from ketchup.tasks.journal import Journal, find_journal
+from ketchup.tasks.lease import Attempt, End, Lease, LeaseLost, Sending
 from ketchup.tasks.queries import Task, get_many
 from ketchup.tasks.queue import (
-    Attempt,
-    End,
-    Lease,
-    LeaseLost,
-    Sending,
     change_channel,
     claim,
-    find_never_twice,
     finish,
     forget_cost,
     hand_back,
     list_ended_for,
-    list_holders,
-    list_leases,
     postpone,
-    promote_due,
-    requeue_lost,
     retry,
     sent_before,
     start,
     was_ended,
+)
+from ketchup.tasks.recovery import (
+    find_never_twice,
+    list_holders,
+    list_leases,
+    promote_due,
+    requeue_lost,
 )
 from ketchup.tasks.table import Options, Status
 from ketchup.tasks.turns import Turns, fill, lock_turns, set_share

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, bindparam, func, null, or_, select, tuple_, u
 
 from ketchup.clock import Micros, after
 from ketchup.ids import TaskId, WorkerId
-from ketchup.tasks.queue import Attempt, vacate
+from ketchup.tasks.lease import Attempt
+from ketchup.tasks.queue import vacate
 from ketchup.tasks.table import attempt, task
 
 _AHEAD_SECONDS: Final = 60.0

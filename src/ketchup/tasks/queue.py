@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Row,
     bindparam,
@@ -30,11 +27,21 @@ from sqlalchemy import (
 
 from ketchup import leases
 from ketchup.clock import Micros, after
-from ketchup.db import change, distinct_by_index, insertion, insertion_of_new, write_many
-from ketchup.ids import KeyId, RequestId, TaskId, WorkerId, WorkspaceId
-from ketchup.money import Credits
+from ketchup.db import change, insertion, insertion_of_new, write_many
+from ketchup.ids import TaskId, WorkerId, WorkspaceId
+from ketchup.tasks.lease import (
+    FAIL,
+    LEASE_COLUMNS,
+    RESUBMIT,
+    Attempt,
+    End,
+    Lease,
+    LeaseLost,
+    Outcome,
+    Sending,
+    lease_of,
+)
 from ketchup.tasks.table import (
-    Options,
     QueueState,
     Status,
     attempt,
@@ -44,97 +51,8 @@ from ketchup.tasks.table import (
 )
 from ketchup.tasks.turns import let_in, lock_turns
 
-_NOTHING: Final = Credits(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """The fence: this task, this try, this worker."""
-
-    task_id: TaskId
-    number: int
-    worker_id: WorkerId
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """What is about to be sent, and where to: a line of the journal."""
-
-    attempt: Attempt
-    channel: str
-    images: int = 1
-    cost: Credits = _NOTHING
-    """What it costs the operator when it is charged."""
-    is_resubmitted: bool = True
-    """Whether the task may be sent again when this attempt's outcome is unknown."""
-    engine_seconds: float = 300.0
-    """How long the engine may draw for it at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A claimed task: all that is needed to run it."""
-
-    attempt: Attempt
-    workspace_id: WorkspaceId
-    request_id: RequestId
-    model: str
-    prompt: str
-    images: tuple[str, ...]
-    callback_url: str | None
-    options: Options
-    price: Credits
-    tries: int
-    key_id: KeyId
-    environment: str
-    """`live` or `test`: of the key that the task was made with."""
-    first_leased_at: Micros
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a task ends: with images, or with a sentence for the customer."""
-
-    attempt: Attempt
-    images: tuple[str, ...] | None
-    consumed: Credits
-    reason: str | None
-    detail: str | None = None
-    """For the operator; only in the journal."""
-    is_unknown: bool = False
-    """Whether nobody can say what its attempt came to; the task then fails."""
-    lets_go: bool = True
-    """Whether its worker is done with the engine: not when others end the task over its head."""
-
-    @property
-    def status(self) -> Status:
-        """`success` exactly when there are images."""
-        return Status.SUCCESS if self.images else Status.FAILED
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseLost:
-    """Another worker has the task now, or it is over. Nothing was written of it."""
-
-    attempt: Attempt
-
-
-PORTION: Final = 500
-"""Rows that a sweep moves in one transaction: others have the database in between."""
 LONGEST_PAUSE: Final = 900.0
 """Seconds that a task waits for its next try at most."""
-_EARLIEST: Final = -1
-_LATEST: Final = 2**63 - 1
-
-
-class Outcome(StrEnum):
-    """How an attempt ended, in the journal."""
-
-    SUCCESS = "success"
-    FAILED = "failed"
-    RETRY = "retry"
-    UNKNOWN = "unknown"  # its worker died; the engine may have rendered
-    INTERRUPTED = "interrupted"  # shut down in good order
 
 
 def claim(
@@ -303,70 +221,6 @@ def hand_back(conn: Connection, a: Attempt, now: Micros) -> bool:
     return True
 
 
-def find_never_twice(conn: Connection, a: Attempt) -> Lease | None:
-    """Return the lease of an attempt that was sent to a channel that is never asked twice."""
-    if not is_never_twice(conn, a.task_id):
-        return None
-    return next((lease for lease in list_leases(conn, a.worker_id) if lease.attempt == a), None)
-
-
-def is_never_twice(conn: Connection, task_id: TaskId) -> bool:
-    """Whether a channel that is never asked twice has the task now, and may charge for it.
-
-    Exact for who has locked the task: a start writes to the journal under that lock.
-    """
-    return conn.execute(_NEVER_TWICE, {"ids": [task_id]}).first() is not None
-
-
-def promote_due(conn: Connection, now: Micros) -> int:
-    """Make delayed tasks ready whose time has come, and return how many.
-
-    No pause is longer than `LONGEST_PAUSE`: what is due later than that was written before the
-    clock was set back.
-    """
-    # One after the other: a query for either end of the index would walk through all of it.
-    spans = ((_EARLIEST, now), (after(now, LONGEST_PAUSE), _LATEST))
-    return sum(_promote_between(conn, behind, until) for behind, until in spans)
-
-
-def _promote_between(conn: Connection, behind: int, until: int) -> int:
-    span = {"behind": behind, "until": until, "most": PORTION}
-    return len(conn.execute(_PROMOTE, span).all())
-
-
-def list_leases(conn: Connection, worker_id: WorkerId) -> list[Lease]:
-    """Return everything that is leased to a worker."""
-    return [lease_of(row) for row in conn.execute(_LEASED_TO, {"workers": [worker_id]})]
-
-
-def list_holders(conn: Connection) -> set[WorkerId]:
-    """Return every worker that has leased something."""
-    return {WorkerId(holder) for holder in conn.execute(_HOLDERS).scalars()}
-
-
-def requeue_lost(
-    conn: Connection, dead: Sequence[WorkerId], max_losses: int, now: Micros
-) -> list[Lease]:
-    """Put back what dead workers had leased: as much as `PORTION`, the rest at the next call.
-
-    Returns the leases that must not run again, still held by their dead worker: the caller must
-    `finish` them as failed. They were lost too often, for something about such a task kills
-    workers; or they had been sent to a channel that is never asked twice; or they are signalled.
-    """
-    lost = conn.execute(_LOST, {"workers": list(dead), "most": PORTION}).all()
-    if not lost:
-        return []
-    # Tasks before their attempts, as in `start` and `finish`: one order of locks everywhere.
-    ids = [row.id for row in lost]
-    hopeless = {row.id for row in lost if row.losses + 1 >= max_losses}
-    hopeless |= {row.id for row in lost if row.cancel_requested_at is not None}
-    hopeless |= set(conn.execute(_NEVER_TWICE, {"ids": ids}).scalars())
-    conn.execute(_COUNT_LOSS, {"ids": ids})
-    conn.execute(_REQUEUE_LOST, {"ids": [id_ for id_ in ids if id_ not in hopeless]})
-    conn.execute(_CLOSE_LOST, {"ids": ids, "now": now})
-    return [lease_of(row) for row in lost if row.id in hopeless]
-
-
 def _lock_held(
     conn: Connection, attempts: Iterable[Attempt]
 ) -> dict[Attempt, Row[*tuple[Any, ...]]]:
@@ -394,25 +248,6 @@ def _close(conn: Connection, a: Attempt, outcome: Outcome, detail: str | None, n
     conn.execute(_CLOSE_ATTEMPT, {**row, "now": now})
 
 
-def lease_of(row: Row[*tuple[Any, ...]]) -> Lease:
-    """Return the lease of a row with `LEASE_COLUMNS`."""
-    return Lease(
-        attempt=Attempt(TaskId(row.id), row.attempt, WorkerId(row.worker_id)),
-        workspace_id=WorkspaceId(row.workspace_id),
-        request_id=RequestId(row.request_id),
-        model=row.model,
-        prompt=row.prompt,
-        images=msgspec.json.decode(row.images, type=tuple[str, ...]),
-        callback_url=row.callback_url,
-        options=msgspec.json.decode(row.options, type=Options),
-        price=Credits(row.price),
-        tries=row.tries,
-        key_id=KeyId(row.key_id),
-        environment=row.environment,
-        first_leased_at=Micros(row.submitted_at),
-    )
-
-
 def _start_row(a: Attempt, now: Micros, before: Micros | None = None) -> dict[str, object]:
     return {
         "id": a.task_id,
@@ -431,7 +266,7 @@ def _journal_row(a: Attempt, sending: Sending, now: Micros) -> dict[str, object]
         "sent_at": now,
         "images": sending.images,
         "cost": sending.cost,
-        "on_unknown": _RESUBMIT if sending.is_resubmitted else _FAIL,
+        "on_unknown": RESUBMIT if sending.is_resubmitted else FAIL,
         "occupies_until": after(now, sending.engine_seconds),
     }
 
@@ -461,34 +296,9 @@ def _close_row(end: End, now: Micros) -> dict[str, object]:
     return {**row, "occupies_until": None} if end.lets_go else row
 
 
-_RESUBMIT: Final = "resubmit"
-_FAIL: Final = "fail_and_release"
 # The rows that hold an attempt are locked; these find them again.
 _FENCE: Final = ("id", "attempt")
 _ATTEMPT: Final = ("task_id", "number")
-LEASE_COLUMNS: Final = (
-    task.c.id,
-    task.c.attempt,
-    task.c.worker_id,
-    task.c.workspace_id,
-    task.c.request_id,
-    task.c.model,
-    task.c.prompt,
-    task.c.images,
-    task.c.callback_url,
-    task.c.options,
-    task.c.price,
-    task.c.tries,
-    task.c.losses,
-    task.c.vtime,
-    task.c.key_id,
-    task.c.environment,
-    task.c.submitted_at,
-)
-_HELD_BY_THEM: Final[tuple[ColumnElement[bool], ...]] = (
-    in_state(QueueState.LEASED),
-    task.c.worker_id.in_(bindparam("workers", expanding=True)),
-)
 # Chosen once, before anything is updated: PostgreSQL may otherwise choose again for each row, and
 # lease more than was asked for.
 _FAIREST: Final = (
@@ -543,34 +353,6 @@ _CLOSE_ATTEMPT: Final = (
         occupies_until=null(),
     )
 )
-_DUE: Final = (
-    select(task.c.id)
-    .where(
-        in_state(QueueState.DELAYED),
-        task.c.run_at > bindparam("behind"),
-        task.c.run_at <= bindparam("until"),
-    )
-    .order_by(task.c.run_at)
-    .limit(bindparam("most"))
-    .with_for_update(skip_locked=True)
-    .cte("due")
-    .prefix_with("MATERIALIZED")
-)
-_PROMOTE: Final = (
-    update(task)
-    .where(task.c.id.in_(select(_DUE.c.id)))
-    .values(queue_state=QueueState.READY.value, run_at=null())
-    # What counts the rows: Python's driver for SQLite counts none of an UPDATE behind a WITH.
-    .returning(task.c.id)
-)
-_LOST: Final = (
-    select(*LEASE_COLUMNS, task.c.cancel_requested_at)
-    .where(*_HELD_BY_THEM)
-    .order_by(task.c.id)
-    .limit(bindparam("most"))
-    # Another worker may be about to put the same back.
-    .with_for_update(skip_locked=True)
-)
 _SENT: Final = select(attempt.c.task_id, attempt.c.number, attempt.c.channel).where(
     attempt.c.task_id.in_(bindparam("ids", expanding=True))
 )
@@ -579,23 +361,9 @@ _FREE: Final = (
     .where(attempt.c.task_id == bindparam("b_id"), attempt.c.number == bindparam("b_number"))
     .values(cost=0)
 )
-NEVER_TWICE: Final = attempt.c.on_unknown == _FAIL
-_NEVER_TWICE: Final = select(attempt.c.task_id).where(
-    attempt.c.task_id.in_(bindparam("ids", expanding=True)),
-    attempt.c.outcome.is_(None),
-    NEVER_TWICE,
-)
-_CLOSE_LOST: Final = (
-    update(attempt)
-    .where(attempt.c.task_id.in_(bindparam("ids", expanding=True)), attempt.c.outcome.is_(None))
-    .values(outcome=Outcome.UNKNOWN.value, finished_at=bindparam("now"))
-)
-_THEM: Final = task.c.id.in_(bindparam("ids", expanding=True))
-_COUNT_LOSS: Final = update(task).where(_THEM).values(losses=task.c.losses + 1)
-_REQUEUE_LOST: Final = update(task).where(_THEM).values(_back_to(QueueState.READY))
-_HOLDERS: Final = distinct_by_index(task.c.worker_id, in_state(QueueState.LEASED))
-_LEASED_TO: Final = select(*LEASE_COLUMNS).where(*_HELD_BY_THEM)
 _ENDED_AS: Final = select(task.c.attempt, task.c.status).where(task.c.id == bindparam("id"))
 _ENDED_FOR: Final = select(task.c.id, task.c.attempt).where(
-    _THEM, task.c.queue_state == QueueState.DONE.value, task.c.reason == bindparam("reason")
+    task.c.id.in_(bindparam("ids", expanding=True)),
+    task.c.queue_state == QueueState.DONE.value,
+    task.c.reason == bindparam("reason"),
 )

@@ -18,7 +18,8 @@ from sqlalchemy import Connection, bindparam, null, or_, select, update
 
 from ketchup.clock import Micros
 from ketchup.ids import KeyId, TaskId, WorkspaceId
-from ketchup.tasks.queue import LEASE_COLUMNS, NEVER_TWICE, Attempt, Lease, lease_of
+from ketchup.tasks.lease import LEASE_COLUMNS, Attempt, Lease, lease_of
+from ketchup.tasks.recovery import NEVER_TWICE
 from ketchup.tasks.table import QueueState, Status, attempt, in_state, task
 from ketchup.tasks.turns import let_in, lock_turns
 
