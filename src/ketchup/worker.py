@@ -120,6 +120,8 @@ class Worker:
         self._running: dict[Attempt, asyncio.Task[None]] = {}
         # Stopped half-way: they take room on their channels until that is written.
         self._stopped: list[Attempt] = []
+        # Leased to us, and not run again: their end could not be written.
+        self._stuck: set[Attempt] = set()
         # A claim whose commit was not confirmed may have leased something all the same.
         self._unsure = False
         self._outage = _Outage()
@@ -201,6 +203,7 @@ class Worker:
             # Only now: until its end, labour began what it had claimed.
             await _cancel([*self._running.values()])
             self._running.clear()
+            self._stuck.clear()
         if not is_kept and self._stopping.is_set():
             # Nothing of it runs any more, and nobody comes after us who could be in its way.
             await self._runner.leave(worker_id)
@@ -258,7 +261,8 @@ class Worker:
     async def _claim(self, worker_id: WorkerId, free: int) -> list[Claimed]:
         try:
             if self._unsure:
-                missed = await self._runner.find_missed(worker_id, list(self._running))
+                known = {*self._running, *self._stuck}
+                missed = await self._runner.find_missed(worker_id, known)
                 self._unsure = False
                 if missed:
                     return missed
@@ -280,6 +284,7 @@ class Worker:
                 self._stopped.append(attempt)
             if not task.cancelled() and (error := task.exception()):
                 # It stays leased until this worker leaves: somebody must look at it first.
+                self._stuck.add(attempt)
                 log.error("a task cannot be ended", task_id=attempt.task_id, exc_info=error)
 
         running.add_done_callback(ended)

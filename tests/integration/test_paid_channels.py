@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 from PIL import Image
+from structlog.testing import capture_logs
 
 from ketchup.generation import outcomes
 from ketchup.generation.run import TRIED_TOO_OFTEN
@@ -27,6 +28,7 @@ from ketchup.providers.base import (
 from tests.support.engines import ScriptedProvider
 from tests.support.home import Home, change, rows, until
 from tests.support.invariants import Promises, violations
+from tests.support.lost_answers import answer_lost
 from tests.support.pictures import png
 from tests.support.receiver import Answer, Receiver
 from tests.support.service import RunningService
@@ -203,6 +205,28 @@ async def test_an_end_that_crashes_after_the_answer_is_not_rendered_again(home: 
         assert await credit(service) == FULL
     assert home.wrong(task_id) == []
     assert home.rows("SELECT reason FROM task") == [(outcomes.NOT_STORED,)]
+
+
+async def test_what_cannot_be_ended_is_not_rendered_again_for_a_claim_that_nobody_heard_of(
+    home: PaidHome,
+) -> None:
+    gate = asyncio.Event()
+    engine = ScriptedProvider(gate)
+    async with home.paid_for(engine) as service:
+        task_id = await service.submit()
+        await engine.started.wait()
+        # The books do not agree with the task, whatever its end is.
+        await change(service, "UPDATE hold SET task_id = 'x' || substr(task_id, 3)")
+        with capture_logs() as events:
+            gate.set()
+            await until(lambda: "a task cannot be ended" in [e["event"] for e in events])
+        with answer_lost(service.runtime.database, "UPDATE queue_clock") as lost:
+            other = await service.submit()
+            await service.ended(other)
+
+        assert lost.is_set()
+        assert [request.task_id for request in engine.requests] == [task_id, other]
+        await change(service, "UPDATE hold SET task_id = 'ta' || substr(task_id, 2)")
 
 
 async def test_a_task_does_not_wait_for_ever_for_a_key_that_nobody_mends(home: PaidHome) -> None:

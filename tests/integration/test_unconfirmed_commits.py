@@ -67,8 +67,10 @@ async def test_a_start_without_an_answer_costs_no_try(
         tmp_path / "data", database=database_url, settings={"worker.max_tries": 1}
     )
     async with one_try as service:
+        # What has references is started after its claim.
+        picture = "data:image/png;base64," + base64.b64encode(encoded(photo(), "PNG")).decode()
         with answer_lost(service.runtime.database, START) as lost:
-            data = await service.ended(await service.submit())
+            data = await service.ended(await service.submit(images=[picture]))
 
         assert lost.is_set()
         assert data["status"] == "success"
