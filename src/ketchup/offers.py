@@ -16,7 +16,7 @@ from ketchup.engines import DIFFUSERS, GEMINI, OPENAI, STUDIO, build_engines, bu
 from ketchup.generation import Engines
 from ketchup.generation.routing import Channel, Unknown
 from ketchup.providers.base import Provider
-from ketchup.providers.catalog import Catalog, Model, catalog_from
+from ketchup.providers.catalog import Catalog, catalog_from
 
 log = telemetry.logger(__name__)
 
@@ -55,10 +55,10 @@ def offers_of(
     for model in catalog:
         if model.provider not in providers:
             raise SettingsError([_no_engine(model.id, model.provider, providers)])
-    if narrow := _too_narrow(settings, catalog):
-        raise SettingsError(narrow)
     live = _channels_by_model(settings, catalog, providers)
     test = _serving(settings, providers, "test")
+    if large := [*_too_large(catalog, live), *_too_large(catalog, test)]:
+        raise SettingsError(large)
     return Engines(catalog, providers, live, test, test_provider=STUDIO)
 
 
@@ -129,33 +129,26 @@ def _channel(name: str, given: ChannelSettings, providers: Providers) -> Channel
     )
 
 
-def _too_narrow(settings: Settings, catalog: Catalog) -> list[str]:
-    """Return a sentence for each limit that a task of one of the channel's models cannot keep to.
+def _too_large(catalog: Catalog, served: _Served) -> list[str]:
+    """Return a sentence for each model whose largest task none of its channels could be sent.
 
-    The images of a task go together, so such a task could never be sent.
+    The images of a task go together. A channel that is too narrow for it takes the smaller ones.
     """
-    faults = []
-    for name, given in settings.channels.items():
-        limits = {
-            "images_in_flight": given.images_in_flight,
-            "images_per_minute": given.images_per_minute,
-        }
-        largest = max(_rendered_by(given, catalog), key=lambda model: model.max_count, default=None)
-        for limit, images in limits.items():
-            if largest is not None and 0 < images < largest.max_count:
-                faults.append(
-                    f"channels.{name}.{limit}: {images} is less than the {largest.max_count} images"
-                    f" that one task of {largest.id} may ask for; raise it, or lower"
-                    f' models."{largest.id}".max_n'
-                )
-    return faults
+    return [
+        f'models."{model.id}".max_n: no channel of it may have {model.max_count} images at once'
+        f" ({', '.join(map(_limits, them))}); raise a limit, or lower max_n"
+        for model in catalog
+        if (them := served.get(model.id)) and not any(c.holds(model.max_count) for c in them)
+    ]
 
 
-def _rendered_by(given: ChannelSettings, catalog: Catalog) -> list[Model]:
-    """Return the models that a channel may be asked for, those included that it stands in for."""
-    # What keys for tests ask for has no stand-in.
-    stands_in = given.models if given.environment == "live" else ()
-    return [one for one in catalog if one.id in given.models or one.fallback in stands_in]
+def _limits(channel: Channel) -> str:
+    given = {
+        "images_in_flight": channel.images_in_flight,
+        "images_per_minute": channel.images_per_minute,
+    }
+    said = ", ".join(f"{name} = {limit}" for name, limit in given.items() if limit)
+    return f"channels.{channel.name}: {said}"
 
 
 def _engine_of(name: str, model: ModelSettings, providers: Providers) -> str | None:

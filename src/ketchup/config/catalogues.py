@@ -86,12 +86,13 @@ class ChannelSettings(Group):
     priority: kinds.Priority = Field(0, description="The highest that is free is asked.")
     weight: kinds.Weight = Field(1, description="The share among channels of one priority.")
     images_in_flight: kinds.Cap = Field(
-        0, description="Images that it may render at once; at least `max_n` of its models."
+        0,
+        description="Images that it may render at once; a task of more goes to another channel.",
     )
     images_per_minute: kinds.Cap = Field(
         0,
-        description="Images that it may be sent in any sixty seconds, tasks spread evenly; at "
-        "least `max_n` of its models.",
+        description="Images that it may be sent in any sixty seconds, tasks spread evenly; a task "
+        "of more goes to another channel.",
     )
     cost: kinds.Amount = Field(
         Credits(0), description="What one image costs you; kept with every attempt."

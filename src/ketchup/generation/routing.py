@@ -148,7 +148,7 @@ class GivenUp:
 def wide_enough(routes: Sequence[Route], images: int) -> list[Route]:
     """Leave out the channels that never take a task of so many images.
 
-    The settings allow none of those, but tasks were accepted under the settings before.
+    By the settings each model has one that does; some tasks were accepted under earlier ones.
     """
     left = (Route(r.model, [c for c in r.channels if c.holds(images)]) for r in routes)
     return [route for route in left if route.channels]
