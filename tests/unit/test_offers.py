@@ -20,6 +20,9 @@ provider = "openai"
 base_url = "http://gpu:8000/v1"
 models = ["google/gempix2"]
 """
+ANOTHER = GPU[GPU.index("[channels") :].replace("gpu]", "other]")
+# Nothing is offered that has no live channel.
+OTHERS = {"live": "", "test": ANOTHER}
 
 
 def offer(folder: Path, lines: str) -> None:
@@ -34,7 +37,7 @@ def test_a_model_whose_largest_task_fits_nowhere_is_refused(
     tmp_path: Path, limit: str, environment: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
-        offer(tmp_path, f'{limit} = 1\nenvironment = "{environment}"\n')
+        offer(tmp_path, f'{limit} = 1\nenvironment = "{environment}"\n{OTHERS[environment]}')
 
     assert str(caught.value) == (
         'models."google/gempix2".max_n: no channel of it may have 2 images at once '
