@@ -4,7 +4,7 @@ Read `submit`, `run` and `finish` in this order. Here alone features meet, and h
 transactions opened that span them:
 
     submit    idempotency, turn, hold, task         one transaction for many requests
-    start     the journal, before anything is sent  one for many
+    start     the journal, before anything is sent  the claim's, else one for many
     finish    task, credits, webhook                one for many
     cancel    the same, because a customer says so  one
     erase     task and callback, then the blobs     one each
