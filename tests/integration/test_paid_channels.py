@@ -134,7 +134,7 @@ async def test_the_operator_sees_what_each_attempt_cost(home: PaidHome) -> None:
         assert "private" not in answer.text
         assert set(task) == {
             *("id", "workspace_id", "model", "environment"),
-            *("status", "price", "consumed", "attempts"),
+            *("status", "cancel_requested_at", "price", "consumed", "attempts"),
         }
         for absent in ("ta1", "ta" + "0" * 34):
             assert (await service.admin.get(f"/admin/v1/tasks/{absent}")).status_code == 404

@@ -1,6 +1,7 @@
 """Echoes: answers that come so late that somebody else has the work since, or that come twice.
 
-They go straight to the product's functions, under leases that are lost: nothing may change.
+They go straight to the product's functions, under leases that are lost: nothing may change, but
+that a worker that let go of its engine leaves room on its channel.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ketchup.ids import DeliveryId, KeyId, RequestId, TaskId, WorkerId, Workspac
 from ketchup.money import Credits
 from ketchup.tasks import Attempt, End, Lease, Options, Sending
 from ketchup.webhooks import Answered, Attempted, Delivered
+from tests.simulation.laws import is_vacated
 from tests.simulation.machines import Machine
 from tests.simulation.store import Change, Commit, Row
 
@@ -55,9 +57,11 @@ class Echo:
         act = self._random.choice(acts)
         self._world.trace.note("echo", f"{act.__name__} of {row['id']}", "echo")
         self._world.store.transact(act)
-        if changes := self._world.store.take_changes():
+        changes = self._world.store.take_changes()
+        if changes:
             now = self._world.schedule.now
             self._world.committed(Commit(now, now, self._machine, changes))
+        if not all(is_vacated(change) for change in changes):
             self._world.complain(f"a lost lease of {row['id']} was written by: {act.__name__}")
 
     def _of_task(self, row: Row) -> list[Callable[[Connection], object]]:

@@ -183,6 +183,8 @@ class Laws:
                 current = (task["attempt"], task["worker_id"], task["status"])
                 if current != (row["number"], row["worker_id"], "in_progress"):
                     yield f"{row['task_id']} was sent under {row['number']} and is at {current}"
+            elif is_vacated(change):
+                continue
             elif change.old["outcome"] is not None and not _is_cheaper(change.old, row):
                 yield f"attempt {row['number']} of {row['task_id']} ended twice"
 
@@ -332,6 +334,14 @@ def _body(delivery: Row, task: Row) -> Iterator[str]:
 
 def _differences(old: Row, new: Row) -> dict[str, Any]:
     return {column: value for column, value in new.items() if old[column] != value}
+
+
+def is_vacated(change: Change) -> bool:
+    """Whether an attempt takes no more room on its channel, and all else is as it was."""
+    old, new = change.old, change.new
+    if change.table != "attempt" or old is None or new is None:
+        return False
+    return dict(new) == {**old, "occupies_until": None}
 
 
 def _is_cheaper(old: Row, new: Row) -> bool:
