@@ -194,10 +194,13 @@ async def open_runtime(
     folder: DataFolder,
     *,
     base_url: str,
+    port: int | None = None,
     clock: Clock | None = None,
     providers: Providers | None = None,
 ) -> AsyncIterator[Runtime]:
     """Build everything on a data folder and a migrated database, and close it at the end.
+
+    `port` is the one that this process listens at, where it is another than the setting.
 
     Raises storage.BucketUnusable.
 
@@ -214,6 +217,8 @@ async def open_runtime(
             clock,
             allow=settings.egress.allow,
             ports=settings.egress.ports,
+            own_url=base_url,
+            own_ports={port or settings.port},
             post_seconds=settings.webhooks.timeout_seconds,
         )
         closing.push_async_callback(egress.close)
@@ -226,7 +231,7 @@ async def open_runtime(
             closing.push_async_callback(provider.close)
 
         results = Results(store, engines.catalog, base_url)
-        inputs = Inputs(References(egress, decoder), store, clock)
+        inputs = Inputs(References(egress, decoder), store, clock, own_key=results.key_of)
         authenticator = Authenticator(database, pepper, clock)
         plans = plans_from(settings.plans, settings.default_plan)
         eraser = Eraser(database, results, clock)

@@ -105,6 +105,7 @@ class Service:
             self.settings,
             self.folder,
             base_url=base_url,
+            port=port,
             clock=self.clock,
             providers=self.providers,
         ) as runtime:

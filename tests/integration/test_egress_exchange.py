@@ -11,7 +11,8 @@ import pytest_asyncio
 
 from ketchup import __version__
 from ketchup.clock import FrozenClock
-from ketchup.egress import Egress, TimedOut, TooLarge, Unreachable, WrongType, networks
+from ketchup.egress import Egress, TimedOut, TooLarge, Unreachable, WrongType
+from ketchup.openings import parse
 from tests.support.guarded import FRIEND, egress_for, read, resolving
 from tests.support.loopback import Request, answer, response, serving
 
@@ -187,7 +188,7 @@ async def test_the_time_in_our_own_queue_is_not_the_servers() -> None:
 
 async def test_the_deadline_is_for_all_hops_together() -> None:
     clock = FrozenClock()
-    egress = Egress(clock, allow=networks([f"{FRIEND}/32"]))
+    egress = Egress(clock, allow=[parse(f"{FRIEND}/32:1-65535")])
 
     async def slow(_: Request, writer: asyncio.StreamWriter) -> None:
         clock.advance(3)
@@ -242,7 +243,7 @@ def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 )
 @pytest.mark.usefixtures("far_from_greenwich")
 async def test_retry_after_is_read_as_seconds_or_a_date(text: str, seconds: float | None) -> None:
-    egress = Egress(FrozenClock(), allow=networks([f"{FRIEND}/32"]))
+    egress = Egress(FrozenClock(), allow=[parse(f"{FRIEND}/32:1-65535")])
     handler = answer(503, retry_after=text.encode().decode("latin-1"))
     async with serving(handler, FRIEND) as friend:
         reply = await egress.post(f"http://{FRIEND}:{friend.port}/", body=b"", headers={})

@@ -7,7 +7,8 @@ import pytest_asyncio
 from PIL import Image
 
 from ketchup.clock import SystemClock
-from ketchup.egress import Egress, networks
+from ketchup.egress import Egress
+from ketchup.openings import parse
 from ketchup.references import (
     DataReference,
     Decoder,
@@ -31,7 +32,7 @@ async def decoder() -> AsyncIterator[Decoder]:
 
 @pytest_asyncio.fixture
 async def references(decoder: Decoder) -> AsyncIterator[References]:
-    egress = Egress(SystemClock(), allow=networks(["127.0.0.2/32"]))
+    egress = Egress(SystemClock(), allow=[parse("127.0.0.2/32:1-65535")])
     yield References(egress, decoder)
     await egress.close()
 

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from ketchup.egress import addresses, networks
+from ketchup.egress import addresses
 
 NOT_PUBLIC = [
     "0.0.0.0",
@@ -98,15 +98,3 @@ def test_a_mapped_address_is_judged_and_dialled_as_ipv4() -> None:
 @pytest.mark.parametrize("text", ["fe80::1%eth0", "2606:4700::1%1", "localhost", "", "127.1"])
 def test_a_scope_or_a_name_is_no_address(text: str) -> None:
     assert addresses.parse(text) is None
-
-
-def test_networks_are_read_from_a_list() -> None:
-    assert [str(net) for net in networks(["127.0.0.0/8", " ::1/128 ", ""])] == [
-        "127.0.0.0/8",
-        "::1/128",
-    ]
-
-
-def test_a_network_with_host_bits_is_named_in_the_error() -> None:
-    with pytest.raises(ValueError, match=r"10\.0\.0\.1/8"):
-        networks(["10.0.0.1/8"])

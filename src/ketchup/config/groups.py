@@ -135,11 +135,14 @@ class Webhooks(Group):
 class Egress(Group):
     """Where callers' addresses may lead: the public internet, and what is opened here."""
 
-    allow: kinds.Networks = Field(
-        (), description="Private networks that references and callbacks may reach."
+    allow: kinds.Openings = Field(
+        (),
+        description="Private networks that references and callbacks may reach, and at which ports; "
+        "without ports at those below.",
     )
     ports: kinds.Ports = Field(
-        (80, 443), description="Ports that they may reach on the public internet."
+        (80, 443),
+        description="Ports that they may reach on the public internet, and where none are stated.",
     )
 
 

@@ -23,7 +23,7 @@ EgressError
 └── WrongType     the answer is of a media type that was not asked for
 """
 
-from ketchup.egress.addresses import Network, is_public, networks
+from ketchup.egress.addresses import is_public
 from ketchup.egress.client import Egress, Fetched, Reply
 from ketchup.egress.connect import Resolver
 from ketchup.egress.errors import (
@@ -43,7 +43,6 @@ __all__ = [
     "Egress",
     "EgressError",
     "Fetched",
-    "Network",
     "Reply",
     "Resolver",
     "TimedOut",
@@ -52,6 +51,5 @@ __all__ = [
     "WrongType",
     "check_url",
     "is_public",
-    "networks",
     "origin",
 ]

@@ -17,10 +17,11 @@ import httpcore2
 
 from ketchup import __version__
 from ketchup.clock import SECOND, Clock
-from ketchup.egress.addresses import Network
 from ketchup.egress.connect import GuardedBackend, Resolver, SystemResolver, verifying_context
 from ketchup.egress.errors import BadUrl, TimedOut, TooLarge, Unreachable, WrongType
+from ketchup.egress.rules import Rules
 from ketchup.egress.urls import Target, join, parse_url
+from ketchup.openings import Opening
 
 USER_AGENT: Final = f"Ketchup/{__version__}"
 
@@ -57,7 +58,8 @@ class Reply:
 class Egress:
     """Opens callers' URLs under the guard. One per process; safe for concurrent use.
 
-    `allow` opens networks that are not public, at every port; everywhere else `ports` are open.
+    On the public internet `ports` are open; `allow` opens what is not public. `own_url`, where
+    clients reach this service, and `own_ports`, where it listens, stay closed whatever is allowed.
     `per_origin` bounds concurrent reads from one `scheme://host:port`, over all callers, so that
     nobody can aim us at a third party.
     """
@@ -66,8 +68,10 @@ class Egress:
         self,
         clock: Clock,
         *,
-        allow: Collection[Network] = (),
+        allow: Collection[Opening] = (),
         ports: Collection[int] = (80, 443),
+        own_url: str | None = None,
+        own_ports: Collection[int] = (),
         resolver: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
         per_origin: int = 4,
@@ -75,7 +79,10 @@ class Egress:
     ) -> None:
         self._clock = clock
         self._system_resolver = SystemResolver()
-        self._backend = GuardedBackend(resolver or self._system_resolver, allow, ports)
+        self._backend = GuardedBackend(
+            resolver or self._system_resolver,
+            Rules(allow, ports, own_host=_host_of(own_url), own_ports=own_ports),
+        )
         self._tls = tls or verifying_context()
         self._gates = _Gates(per_origin)
         self._post_seconds = post_seconds
@@ -238,6 +245,14 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise TimedOut(f"no complete answer within {seconds} s") from error
+
+
+def _host_of(url: str | None) -> tuple[str, int] | None:
+    # An address that no caller could give is no way to us either.
+    with suppress(BadUrl):
+        target = parse_url(url or "")
+        return target.host, target.port
+    return None
 
 
 def _next_hop(here: Target, response: httpcore2.Response) -> Target:

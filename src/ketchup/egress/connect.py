@@ -17,8 +17,10 @@ from typing import Final
 import httpcore2
 from typing_extensions import override
 
-from ketchup.egress.addresses import Address, Network, is_public, parse
+from ketchup.egress.addresses import parse
 from ketchup.egress.errors import Blocked, Unreachable
+from ketchup.egress.rules import Rules
+from ketchup.openings import Address
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the addresses of a host, or raises OSError. The port is a hint."""
@@ -58,21 +60,19 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     def __init__(
         self,
         resolver: Resolver,
-        allow: Collection[Network],
-        ports: Collection[int],
+        rules: Rules,
         *,
         trusted: Collection[tuple[str, int]] = (),
     ) -> None:
         self._resolver = resolver
-        self._allow = allow
-        self._ports = ports
+        self._rules = rules
         self._trusted = frozenset(trusted)
         self._dial = httpcore2.AnyIOBackend()
 
     def trusting(self, host: str, port: int) -> GuardedBackend:
         """Return one that also lets this host and port pass, whatever addresses it has."""
         trusted = {*self._trusted, (host, port)}
-        return GuardedBackend(self._resolver, self._allow, self._ports, trusted=trusted)
+        return GuardedBackend(self._resolver, self._rules, trusted=trusted)
 
     @override
     async def connect_tcp(
@@ -88,6 +88,8 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         Raises Blocked when any answer is bad, Unreachable when none can be connected to.
         """
         seconds = _CONNECT_SECONDS if timeout is None else timeout
+        # A name of ours is not even asked for.
+        self._rules.judge_host(host, port)
         try:
             async with asyncio.timeout(seconds):
                 addresses = await self._judged(host, port)
@@ -134,12 +136,8 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         address = parse(answer)
         if address is None:
             raise Blocked(f"{host} resolves to {answer}, which is no plain address")
-        if (host, port) in self._trusted or any(address in net for net in self._allow):
-            return address
-        if not is_public(address):
-            raise Blocked(f"{host} resolves to {address}, which is not public")
-        if port not in self._ports:
-            raise Blocked(f"{host} port {port} is not among those that callers may name")
+        if (host, port) not in self._trusted:
+            self._rules.judge(host, address, port)
         return address
 
 
