@@ -37,7 +37,7 @@ from ketchup.db import (
     engine_of,
     metadata,
 )
-from ketchup.egress import Egress, EgressError
+from ketchup.egress import Bounds, Egress, EgressError
 from ketchup.engines import STUDIO
 from ketchup.generation import (
     Chores,
@@ -219,6 +219,12 @@ async def open_runtime(
             ports=settings.egress.ports,
             own_url=base_url,
             own_ports={port or settings.port},
+            bounds=Bounds(
+                per_workspace=settings.egress.per_workspace,
+                per_origin=settings.egress.per_destination,
+                per_second=settings.egress.per_second,
+                wait_seconds=settings.egress.wait_seconds,
+            ),
             post_seconds=settings.webhooks.timeout_seconds,
         )
         closing.push_async_callback(egress.close)
@@ -231,7 +237,10 @@ async def open_runtime(
             closing.push_async_callback(provider.close)
 
         results = Results(store, engines.catalog, base_url)
-        inputs = Inputs(References(egress, decoder), store, clock, own_key=results.key_of)
+        references = References(
+            egress, decoder, failures_last=settings.egress.failures_last_seconds
+        )
+        inputs = Inputs(references, store, clock, own_key=results.key_of)
         authenticator = Authenticator(database, pepper, clock)
         plans = plans_from(settings.plans, settings.default_plan)
         eraser = Eraser(database, results, clock)
@@ -413,6 +422,7 @@ def _sender_settings(settings: Settings) -> SenderSettings:
         schedule=webhooks.schedule,
         timeout=webhooks.timeout_seconds,
         concurrency=webhooks.concurrency,
+        slow=webhooks.slow,
         per_destination=webhooks.per_destination,
     )
 

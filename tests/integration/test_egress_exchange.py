@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from ketchup import __version__
 from ketchup.clock import FrozenClock
-from ketchup.egress import Egress, TimedOut, TooLarge, Unreachable, WrongType
+from ketchup.egress import Bounds, Egress, TimedOut, TooLarge, Unreachable, WrongType
 from ketchup.openings import parse
 from tests.support.guarded import FRIEND, egress_for, read, resolving
 from tests.support.loopback import Request, answer, response, serving
@@ -157,11 +157,11 @@ async def test_reads_from_one_origin_are_bounded_and_others_go_on(egress: Egress
         await asyncio.gather(*reads)
         assert busy.most_open == 4
         assert busy.connections == 9
-    assert egress._gates._gates == {}
+    assert egress._turns._by_origin == egress._turns._by_workspace == {}
 
 
 async def test_the_time_in_our_own_queue_is_not_the_servers() -> None:
-    egress = egress_for(per_origin=1)
+    egress = egress_for(bounds=Bounds(per_origin=1))
     release = asyncio.Event()
     silence = asyncio.Event()
     arrived = asyncio.Event()

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from ketchup import openings
 from ketchup.clock import SystemClock
-from ketchup.egress import Egress, Resolver
+from ketchup.egress import Bounds, Egress, Resolver
 
 FRIEND = "127.0.0.2"
 """The one address that may be opened; every other one of loopback is internal."""
@@ -19,7 +19,7 @@ def egress_for(
     allow: Sequence[str] = (f"{FRIEND}/32",),
     ports: Collection[int] = range(1, 65536),
     tls: ssl.SSLContext | None = None,
-    per_origin: int = 4,
+    bounds: Bounds | None = None,
     own_url: str | None = None,
     own_ports: Collection[int] = (),
 ) -> Egress:
@@ -30,7 +30,7 @@ def egress_for(
         ports=ports,
         resolver=resolver,
         tls=tls,
-        per_origin=per_origin,
+        bounds=bounds,
         own_url=own_url,
         own_ports=own_ports,
     )

@@ -80,6 +80,7 @@ async def running_service(
         "port": 0,
         "data": data,
         "concurrency": 2,
+        "egress.failures_last_seconds": 0,
         "egress.allow": "127.0.0.0/8:1-65535,::1/128:1-65535",
     }
     named = {**flags, "provenance.enabled": False, "database": database, **(settings or {})}

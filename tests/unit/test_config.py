@@ -126,7 +126,10 @@ def test_a_file_that_is_not_toml_is_one_line(tmp_path: Path, content: bytes, rea
         ),
         (
             "[egress]\nzzz = 1",
-            "ketchup.toml: egress.zzz: unknown setting; expected allow, ports",
+            (
+                "ketchup.toml: egress.zzz: unknown setting; expected allow, failures_last_seconds, "
+                "per_destination, per_second, per_workspace, ports, wait_seconds"
+            ),
         ),
         (
             "[limits.poll_burst]\nzzz = 1",

@@ -8,10 +8,8 @@ resolves the name a second time.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import httpcore2
@@ -30,28 +28,6 @@ SocketOption = (
 )
 
 _CONNECT_SECONDS: Final = 5.0
-_RESOLVER_THREADS: Final = 16
-
-
-class SystemResolver:
-    """The machine's resolver, on threads of its own.
-
-    A lookup cannot be cancelled, and a caller can make it slow. On the shared threads of the event
-    loop a few slow names would stop everything else that waits for a thread.
-    """
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="egress-dns")
-
-    async def __call__(self, host: str, port: int) -> Sequence[str]:
-        """Return every address of the host."""
-        loop = asyncio.get_running_loop()
-        answers = await loop.run_in_executor(self._threads, _lookup, host, port)
-        return list(dict.fromkeys(answers))
-
-    def close(self) -> None:
-        """Let go of the threads; a lookup under way is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class GuardedBackend(httpcore2.AsyncNetworkBackend):
@@ -144,8 +120,3 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
 def verifying_context() -> ssl.SSLContext:
     """Return a TLS context that verifies certificates and host names."""
     return httpcore2.default_ssl_context()
-
-
-def _lookup(host: str, port: int) -> list[str]:
-    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(sockaddr[0]) for *_, sockaddr in answers]

@@ -70,25 +70,31 @@ class Inputs:
             raise
         return tuple(kept)
 
-    async def load_all(self, kept: Sequence[str]) -> list[ReferenceImage]:
+    def are_far(self, kept: Sequence[str]) -> bool:
+        """Whether a stranger's server is asked for one of them."""
+        return any(self._stored_as(one) is None for one in kept)
+
+    async def load_all(self, kept: Sequence[str], workspace: str = "") -> list[ReferenceImage]:
         """Load them side by side: a task waits for its slowest reference, not for their sum.
+
+        The workspace is whose turn to fetch it takes.
 
         Raises what the first to fail raises, and gives up the others.
         """
         if not kept:
             return []
-        loading = [asyncio.create_task(self.load(one)) for one in kept]
+        loading = [asyncio.create_task(self.load(one, workspace)) for one in kept]
         try:
             return await asyncio.gather(*loading)
         finally:
             for load in loading:
                 load.cancel()
 
-    async def load(self, kept: str) -> ReferenceImage:
+    async def load(self, kept: str, workspace: str = "") -> ReferenceImage:
         """Return the decoded image, or raise ReferenceFailed with a sentence for the customer."""
         key = self._stored_as(kept)
         if key is None:
-            return await self._references.load(UrlReference(kept))
+            return await self._references.load(UrlReference(kept), workspace)
         try:
             data = await self._storage.get(key)
         except NotFound as error:

@@ -11,6 +11,7 @@ operator needs stands in the journal and the log.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -61,6 +62,7 @@ from ketchup.generation.outcomes import (
     unknown_end,
     wasted,
 )
+from ketchup.generation.places import NoRoom, Places
 from ketchup.generation.results import Results
 from ketchup.generation.routing import Engines, GivenUp, Wait
 from ketchup.generation.start import Sent, Start, choose_at_claim, peek, sending, start
@@ -89,6 +91,7 @@ log = telemetry.logger(__name__)
 TRIED_TOO_OFTEN: Final = "The image could not be rendered; please try again later."
 MODEL_GONE: Final = "The model is no longer offered."
 _ANY_TIME: Final = Micros(2**62)
+_FETCHES_LATER: Final = 2.0
 _STOPPED: Final = "its worker was stopped"
 
 _NO_PRINTS: Final[Mapping[str, Fingerprint]] = MappingProxyType({})
@@ -170,8 +173,11 @@ class Runner:
             lambda conn: tasks.list_ended_for(conn, running, CANCELLED)
         )
 
-    async def run(self, claimed: Claimed) -> None:
-        """Run one task to its end, or back to the queue. Raises nothing but CancelledError."""
+    async def run(self, claimed: Claimed, places: Places | None = None) -> None:
+        """Run one task to its end, or back to the queue. Raises nothing but CancelledError.
+
+        It has one of these places, and gives it back while it fetches.
+        """
         lease = claimed.lease
         bound = log.bind(task_id=lease.attempt.task_id, request_id=lease.request_id)
         bound.debug("task started", attempt=lease.attempt.number, prompt=lease.prompt)
@@ -180,7 +186,7 @@ class Runner:
             if claimed.sent:
                 outcome = await self._send(lease, (), claimed.sent, share)
             else:
-                outcome = await self._attempt(lease, share)
+                outcome = await self._attempt(lease, share, places)
             try:
                 await self._conclude(lease, outcome, bound)
             except Exception as error:
@@ -222,17 +228,21 @@ class Runner:
 
     # -- one attempt ------------------------------------------------------------------------------
 
-    async def _attempt(self, lease: Lease, share: Share) -> Outcome:
+    async def _attempt(self, lease: Lease, share: Share, places: Places | None) -> Outcome:
         task = self._start_of(lease)
         if not task.routes:
             return Failed(MODEL_GONE, f"no channel for {lease.model}")
+        loaded: Sequence[ReferenceImage] = ()
         try:
             async with asyncio.timeout(self._rules.timeout_seconds):
                 # Nobody fetches the references of a task that no channel takes yet.
                 if lease.images and (waits := await self._look(task)):
                     return outcomes.not_sent(waits)
-                loaded = await self._inputs.load_all(lease.images)
+            loaded = await self._load(lease, places)
+            async with asyncio.timeout(self._rules.timeout_seconds):
                 started = await self._insist(lambda: self._start(task))
+        except NoRoom:
+            started = Wait(after(await self._now(), _FETCHES_LATER))
         except EXPECTED as error:
             return judged(error)
         except Exception as error:
@@ -247,6 +257,19 @@ class Runner:
         routes = self._engines.routes(lease.model, lease.environment)
         rules = self._rules
         return Start(lease, routes, rules.patience_seconds, rules.timeout_seconds)
+
+    async def _load(self, lease: Lease, places: Places | None) -> list[ReferenceImage]:
+        async with contextlib.AsyncExitStack() as meanwhile:
+            if places is not None and self._inputs.are_far(lease.images):
+                await meanwhile.enter_async_context(places.lent(lease.workspace_id))
+            # Not the time until it has a place again.
+            async with asyncio.timeout(self._rules.timeout_seconds):
+                return await self._inputs.load_all(lease.images, lease.workspace_id)
+
+    async def _now(self) -> Micros:
+        return await self._insist(
+            lambda: self._database.read(lambda conn: db.now(conn, self._clock))
+        )
 
     async def _look(self, task: Start) -> Wait | GivenUp | None:
         return await self._insist(lambda: self._database.read(lambda conn: self._peek(conn, task)))
