@@ -37,7 +37,7 @@ from ketchup.db import (
     engine_of,
     metadata,
 )
-from ketchup.egress import Bounds, Egress, EgressError
+from ketchup.egress import Bounds, Egress, EgressError, Resolver
 from ketchup.engines import STUDIO
 from ketchup.generation import (
     Chores,
@@ -197,6 +197,7 @@ async def open_runtime(
     port: int | None = None,
     clock: Clock | None = None,
     providers: Providers | None = None,
+    resolver: Resolver | None = None,
 ) -> AsyncIterator[Runtime]:
     """Build everything on a data folder and a migrated database, and close it at the end.
 
@@ -204,7 +205,7 @@ async def open_runtime(
 
     Raises storage.BucketUnusable.
 
-    `providers` replaces the built-in engines, by name.
+    `providers` replaces the built-in engines, by name, and `resolver` the machine's.
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as closing:
@@ -217,6 +218,7 @@ async def open_runtime(
             clock,
             allow=settings.egress.allow,
             ports=settings.egress.ports,
+            resolver=resolver,
             own_url=base_url,
             own_ports={port or settings.port},
             bounds=Bounds(

@@ -104,7 +104,7 @@ async def test_nobody_waits_for_a_turn_beyond_the_bound_or_is_let_in_later() -> 
     async with reading(Bounds(per_origin=1, wait_seconds=0.05)) as reads:
         await reads.begin("a0", HERE, "a")
         with pytest.raises(Crowded):
-            async with reads.turns.read(HERE, "b"):
+            async with asyncio.timeout(2), reads.turns.read(HERE, "b"):
                 raise AssertionError("it was not its turn")
         await reads.end("a0")
         await reads.begin("c0", HERE, "c")
@@ -123,7 +123,8 @@ async def test_a_turn_that_came_to_one_who_had_just_gone_passes_on() -> None:
         reads._tasks[1].cancel()
         await settle()
         assert reads.under_way == ["c0"]
-        reads._tasks.pop(1)
+        gone = reads._tasks.pop(1)
+        assert gone.cancelled()
 
 
 async def test_requests_to_one_origin_go_out_at_a_pace_after_a_second_s_worth() -> None:
