@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -27,7 +26,7 @@ from tests.support.loopback import Request, Server, answer, response, serving
 from tests.support.service import RunningService, running_service
 
 _DAY = 86_400.0
-_SAMPLE = 70
+_STEP = 7
 _REFUSED = {"message": "a reference image could not be fetched"}
 
 
@@ -140,6 +139,8 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
                 "egress.per_second": 100_000,
                 "egress.wait_seconds": 60,
                 "webhooks.per_destination": 64,
+                # Nothing is tried again before a test lets a day pass.
+                "webhooks.schedule": "0,86400,86400,86400,86400",
             }
             with watched() as connections:
                 async with running_service(
@@ -152,14 +153,14 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
 
 
 def _some(urls: list[str]) -> list[str]:
-    return Random(7).sample(urls, _SAMPLE)
+    # A step that has nothing in common with how many notations an address has: each comes up.
+    return urls[::_STEP]
 
 
 @pytest.mark.parametrize("choose", [_some, pytest.param(list, marks=pytest.mark.torture)])
 async def test_no_hostile_url_connects_directly(tmp_path: Path, choose: Any) -> None:  # noqa: ANN401
     async with scene(tmp_path / "data") as stage:
         urls = choose(hostile_urls(stage.friend.port))
-        assert len(urls) in {_SAMPLE, len(hostile_urls(1))}
         await stage.try_all(urls)
         await stage.attempts(1)
         assert await stage.statuses() <= {None}
@@ -203,7 +204,7 @@ async def test_no_callback_that_is_tried_again_days_later_connects(
         good = stage.friend.connections
         stage.names.has_turned = True
         for round_ in range(2, 5):
-            stage.clock.adjust(_DAY)
+            stage.clock.adjust(2 * _DAY)
             await stage.attempts(round_)
         assert await stage.statuses() == {500, None}
         assert stage.friend.connections == good
