@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,8 @@ from tests.support.service import RunningService, running_service
 
 _DAY = 86_400.0
 _STEP = 7
+Choice = Callable[[list[str]], list[str]]
+
 _REFUSED = {"message": "a reference image could not be fetched"}
 
 
@@ -158,7 +160,7 @@ def _some(urls: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("choose", [_some, pytest.param(list, marks=pytest.mark.torture)])
-async def test_no_hostile_url_connects_directly(tmp_path: Path, choose: Any) -> None:  # noqa: ANN401
+async def test_no_hostile_url_connects_directly(tmp_path: Path, choose: Choice) -> None:
     async with scene(tmp_path / "data") as stage:
         urls = choose(hostile_urls(stage.friend.port))
         await stage.try_all(urls)
@@ -168,7 +170,7 @@ async def test_no_hostile_url_connects_directly(tmp_path: Path, choose: Any) -> 
 
 
 @pytest.mark.parametrize("choose", [_some, pytest.param(list, marks=pytest.mark.torture)])
-async def test_no_hostile_url_connects_by_a_redirect(tmp_path: Path, choose: Any) -> None:  # noqa: ANN401
+async def test_no_hostile_url_connects_by_a_redirect(tmp_path: Path, choose: Choice) -> None:
     async with scene(tmp_path / "data") as stage:
         urls = choose(hostile_urls(stage.friend.port))
         base = f"http://{FRIENDLY}:{stage.friend.port}/hop"

@@ -147,8 +147,8 @@ def _pythons() -> list[str]:
 
 def _edges() -> list[str]:
     """Return the first and the last address of each network that is not for callers."""
-    nets = (*addresses._V4_SPECIAL, *addresses._V6_SPECIAL)
-    return [str(net[place]) for net in nets for place in (0, -1)]
+    v4 = [str(net[place]) for net in addresses._V4_SPECIAL for place in (0, -1)]
+    return v4 + [str(net[place]) for net in addresses._V6_SPECIAL for place in (0, -1)]
 
 
 @pytest.mark.parametrize("python", _pythons())

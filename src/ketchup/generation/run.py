@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -67,15 +66,12 @@ from ketchup.generation.results import Results
 from ketchup.generation.routing import Engines, GivenUp, Wait
 from ketchup.generation.start import Sent, Start, choose_at_claim, peek, sending, start
 from ketchup.generation.stored import Stored, whole
+from ketchup.generation.wanted import image_request, wished_format
 from ketchup.ids import Entropy, WorkerId
 from ketchup.leases import Watch
 from ketchup.provenance import Fingerprint
 from ketchup.provenance.finisher import NotAPicture
 from ketchup.providers.base import (
-    AspectRatio,
-    ImageFormat,
-    ImageRequest,
-    ImageSize,
     NotServed,
     ReferenceImage,
     Refused,
@@ -83,7 +79,6 @@ from ketchup.providers.base import (
 from ketchup.providers.memory import Memory, Share
 from ketchup.storage import Storage
 from ketchup.tasks import Attempt, End, Lease, LeaseLost, Sending
-from ketchup.workspaces import Environment
 
 T = TypeVar("T")
 log = telemetry.logger(__name__)
@@ -278,7 +273,7 @@ class Runner:
         self, lease: Lease, loaded: Sequence[ReferenceImage], sent: Sent, share: Share
     ) -> Outcome:
         channel = sent.chosen.channel
-        request = _image_request(lease, sent.chosen.model, tuple(loaded))
+        request = image_request(lease, sent.chosen.model, tuple(loaded))
         provider, cancelled = self._engines.providers[channel.provider], asyncio.Event()
         try:
             async with share.timeout(self._rules.timeout_seconds):
@@ -402,7 +397,7 @@ class Runner:
     async def _finish_pictures(self, lease: Lease, made: Succeeded) -> list[Picture]:
         if self._finishing is None:
             return [Picture(image, None) for image in made.images]
-        wished = _wished_format(lease)
+        wished = wished_format(lease)
         return await self._finishing.finish_all(made.images, wished, made.provider, made.model)
 
     async def _waste(self, lease: Lease, outcome: Outcome, detail: str) -> None:
@@ -569,31 +564,6 @@ class Runner:
         return recover_lost(
             conn, self._rules.max_losses, _failed_callback, db.now(conn, self._clock)
         )
-
-
-def _image_request(
-    lease: Lease, model: str, references: tuple[ReferenceImage, ...]
-) -> ImageRequest:
-    options = lease.options
-    ratio = options.aspect_ratio
-    task_id = lease.attempt.task_id
-    return ImageRequest(
-        task_id=task_id,
-        model=model,
-        prompt=lease.prompt,
-        references=references,
-        aspect_ratio=AspectRatio(ratio) if ratio and ratio != "auto" else None,
-        image_size=ImageSize(options.image_size or ImageSize.K1),
-        count=options.n,
-        # Without a wish, the same task renders the same picture again after a crash.
-        seed=zlib.crc32(task_id.encode()) if options.seed is None else options.seed,
-        output_format=_wished_format(lease),
-        is_test=lease.environment == Environment.TEST,
-    )
-
-
-def _wished_format(lease: Lease) -> ImageFormat:
-    return ImageFormat(lease.options.output_format or ImageFormat.PNG)
 
 
 def _named(keys: Sequence[str], pictures: Sequence[Picture]) -> dict[str, Fingerprint]:

@@ -107,7 +107,7 @@ class References:
         data = await self._bytes(reference, workspace)
         image_format = sniff(data)
         if image_format is None:
-            raise ReferenceFailed(Problem.NOT_AN_IMAGE)
+            raise ReferenceFailed(Problem.NOT_DECODED, "it is not a PNG, JPEG or WebP image")
         if len(data) > MAX_BYTES:
             raise ReferenceFailed(Problem.TOO_LARGE)
         return await self._decoder.decode(data, image_format)
