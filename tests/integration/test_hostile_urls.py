@@ -132,7 +132,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
     names, clock = InternalNames(), AdjustableClock()
     async with serving(_friendly, FRIENDLY) as friend:
         canary_hosts = ("127.0.0.1", "127.0.0.3", "::1")
-        async with serving(answer(200, b"SECRET"), *canary_hosts, port=friend.port) as canary:
+        async with serving(answer(500, b"SECRET"), *canary_hosts, port=friend.port) as canary:
             settings = {
                 "concurrency": 8,
                 # The port alone keeps nobody out.
