@@ -37,7 +37,7 @@ from ketchup.db import (
     engine_of,
     metadata,
 )
-from ketchup.egress import Egress, EgressError
+from ketchup.egress import Bounds, Egress, EgressError, Resolver
 from ketchup.engines import STUDIO
 from ketchup.generation import (
     Chores,
@@ -194,14 +194,18 @@ async def open_runtime(
     folder: DataFolder,
     *,
     base_url: str,
+    port: int | None = None,
     clock: Clock | None = None,
     providers: Providers | None = None,
+    resolver: Resolver | None = None,
 ) -> AsyncIterator[Runtime]:
     """Build everything on a data folder and a migrated database, and close it at the end.
 
+    `port` is the one that this process listens at, where it is another than the setting.
+
     Raises storage.BucketUnusable.
 
-    `providers` replaces the built-in engines, by name.
+    `providers` replaces the built-in engines, by name, and `resolver` the machine's.
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as closing:
@@ -214,6 +218,15 @@ async def open_runtime(
             clock,
             allow=settings.egress.allow,
             ports=settings.egress.ports,
+            resolver=resolver,
+            own_url=base_url,
+            own_ports={port or settings.port},
+            bounds=Bounds(
+                per_workspace=settings.egress.per_workspace,
+                per_origin=settings.egress.per_destination,
+                per_second=settings.egress.per_second,
+                wait_seconds=settings.egress.wait_seconds,
+            ),
             post_seconds=settings.webhooks.timeout_seconds,
         )
         closing.push_async_callback(egress.close)
@@ -226,7 +239,10 @@ async def open_runtime(
             closing.push_async_callback(provider.close)
 
         results = Results(store, engines.catalog, base_url)
-        inputs = Inputs(References(egress, decoder), store, clock)
+        references = References(
+            egress, decoder, failures_last=settings.egress.failures_last_seconds
+        )
+        inputs = Inputs(references, store, clock, own_key=results.key_of)
         authenticator = Authenticator(database, pepper, clock)
         plans = plans_from(settings.plans, settings.default_plan)
         eraser = Eraser(database, results, clock)
@@ -408,6 +424,7 @@ def _sender_settings(settings: Settings) -> SenderSettings:
         schedule=webhooks.schedule,
         timeout=webhooks.timeout_seconds,
         concurrency=webhooks.concurrency,
+        slow=webhooks.slow,
         per_destination=webhooks.per_destination,
     )
 

@@ -33,6 +33,7 @@ from ketchup.bootstrap import (
 from ketchup.clock import Clock, SystemClock
 from ketchup.config import Settings
 from ketchup.data_folder import DataFolder
+from ketchup.egress import Resolver
 from ketchup.errors import Unavailable
 from ketchup.protocol import HttpProtocol
 from ketchup.providers.base import Provider
@@ -78,6 +79,8 @@ class Service:
     """Called once when every surface is in memory and nothing more will be built."""
     role: Role = Role.SERVE
     clock: Clock = field(default_factory=SystemClock)
+    resolver: Resolver | None = None
+    """What looks up the names that callers give; by default the machine does."""
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _settled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -105,8 +108,10 @@ class Service:
             self.settings,
             self.folder,
             base_url=base_url,
+            port=port,
             clock=self.clock,
             providers=self.providers,
+            resolver=self.resolver,
         ) as runtime:
             made = None
             if self.role is Role.SERVE:

@@ -21,7 +21,7 @@ from ketchup.bootstrap import Runtime
 from ketchup.clock import Clock
 from ketchup.db import Database, News
 from ketchup.errors import Unavailable
-from ketchup.generation import Claimed, Runner
+from ketchup.generation import Claimed, Places, Runner
 from ketchup.generation.alarm import wait_for
 from ketchup.ids import Entropy, WorkerId
 from ketchup.leases import Terms, Trust, Watch
@@ -118,6 +118,7 @@ class Worker:
         self._work = asyncio.Event()
         self._sender: DeliverySender | None = None
         self._running: dict[Attempt, asyncio.Task[None]] = {}
+        self._places = Places(settings.concurrency, self._work.set)
         # Stopped half-way: they take room on their channels until that is written.
         self._stopped: list[Attempt] = []
         # Leased to us, and not run again: their end could not be written.
@@ -249,7 +250,7 @@ class Worker:
         if self._settings.concurrency == 0 or IMAGES not in self._settings.lanes:
             await self._stopping.wait()
         while not self._stopping.is_set():
-            free = self._settings.concurrency - len(self._running)
+            free = self._places.free
             # Cleared before the queue is read: what comes in afterwards sets it again.
             self._work.clear()
             claimed = await self._claim(worker_id, free) if free else []
@@ -275,11 +276,14 @@ class Worker:
 
     def _begin(self, claimed: Claimed) -> None:
         attempt = claimed.lease.attempt
-        running = self._running[attempt] = asyncio.create_task(self._runner.run(claimed))
+        running = self._running[attempt] = asyncio.create_task(
+            self._runner.run(claimed, self._places)
+        )
+        self._places.take()
 
         def ended(task: asyncio.Task[None]) -> None:
             self._running.pop(attempt, None)
-            self._work.set()  # a place is free
+            self._places.leave()
             if task.cancelled():
                 self._stopped.append(attempt)
             if not task.cancelled() and (error := task.exception()):

@@ -90,7 +90,7 @@ def test_a_task_that_one_process_accepts_another_renders(empty: str, tmp_path: P
 
 
 async def test_a_worker_takes_only_the_work_of_its_lanes(empty: str, tmp_path: Path) -> None:
-    environ = {"KETCHUP_EGRESS_ALLOW": "127.0.0.0/8"}
+    environ = {"KETCHUP_EGRESS_ALLOW": "127.0.0.0/8:1-65535"}
     with deployed("lanes", tmp_path, empty, **environ) as fleet:
         await asyncio.to_thread(fleet.start)
         async with Receiver() as receiver:

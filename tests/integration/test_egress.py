@@ -156,11 +156,63 @@ async def test_a_public_address_is_opened_at_the_web_ports_only() -> None:
     assert "22" in blocked.value.detail
 
 
-async def test_the_allow_list_opens_a_network_at_any_port(canary: Server) -> None:
-    egress = egress_for(allow=("127.0.0.0/8", "::1/128"))
+@pytest.mark.parametrize("ports", [":{port}", ":1-65535"])
+async def test_the_allow_list_opens_a_network_at_the_stated_ports(
+    canary: Server, ports: str
+) -> None:
+    stated = ports.format(port=canary.port)
+    egress = egress_for(allow=(f"127.0.0.0/8{stated}", f"::1/128{stated}"), ports=[80, 443])
     assert await read(egress, f"http://127.0.0.1:{canary.port}/") == b"SECRET"
     assert await read(egress, f"http://[::1]:{canary.port}/") == b"SECRET"
     assert canary.requests[1].headers["host"] == f"[::1]:{canary.port}"
+
+
+@pytest.mark.parametrize("allow", ["127.0.0.0/8", "127.0.0.0/8:1-{below}", "127.0.0.0/8:{above}"])
+async def test_the_allow_list_opens_no_other_port(canary: Server, allow: str) -> None:
+    stated = allow.format(below=canary.port - 1, above=canary.port + 1)
+    egress = egress_for(allow=[stated], ports=[80, 443])
+    with pytest.raises(Blocked):
+        await read(egress, f"http://127.0.0.1:{canary.port}/")
+    assert canary.connections == 0
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.9", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "localhost"]
+)
+async def test_where_the_service_listens_is_closed_whatever_is_allowed(
+    canary: Server, host: str
+) -> None:
+    egress = egress_for(allow=("0.0.0.0/0:1-65535", "::/0:1-65535"), own_ports=[canary.port])
+    with pytest.raises(EgressError):
+        await read(egress, f"http://{host}:{canary.port}/")
+    with pytest.raises(EgressError):
+        await egress.post(f"http://{host}:{canary.port}/", body=b"{}", headers={})
+    assert canary.connections == 0
+
+
+@pytest.mark.parametrize(
+    "host", ["images.test", "IMAGES.test.", "images。test", "images.test:80", "images.test:443"]
+)
+async def test_the_name_of_the_service_is_closed_and_not_even_looked_up(host: str) -> None:
+    asked = []
+
+    async def resolve(name: str, _: int) -> Sequence[str]:
+        asked.append(name)
+        return [FRIEND]
+
+    egress = egress_for(resolve, own_url="https://Images.test/")
+    with pytest.raises(Blocked):
+        await read(egress, f"https://{host}/")
+    assert asked == []
+
+
+async def test_a_redirect_to_the_service_itself_is_not_followed(canary: Server) -> None:
+    location = f"http://127.0.0.1:{canary.port}/"
+    egress = egress_for(allow=["127.0.0.0/8:1-65535"], own_ports=[canary.port])
+    async with serving(answer(302, location=location), FRIEND) as friend:
+        with pytest.raises(Blocked):
+            await read(egress, f"http://{FRIEND}:{friend.port}/")
+    assert canary.connections == 0
 
 
 async def test_a_denied_a_closed_and_an_unknown_address_look_alike(canary: Server) -> None:

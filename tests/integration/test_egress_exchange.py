@@ -11,7 +11,8 @@ import pytest_asyncio
 
 from ketchup import __version__
 from ketchup.clock import FrozenClock
-from ketchup.egress import Egress, TimedOut, TooLarge, Unreachable, WrongType, networks
+from ketchup.egress import Bounds, Egress, TimedOut, TooLarge, Unreachable, WrongType
+from ketchup.openings import parse
 from tests.support.guarded import FRIEND, egress_for, read, resolving
 from tests.support.loopback import Request, answer, response, serving
 
@@ -156,11 +157,11 @@ async def test_reads_from_one_origin_are_bounded_and_others_go_on(egress: Egress
         await asyncio.gather(*reads)
         assert busy.most_open == 4
         assert busy.connections == 9
-    assert egress._gates._gates == {}
+    assert egress._turns._by_origin == egress._turns._by_workspace == {}
 
 
 async def test_the_time_in_our_own_queue_is_not_the_servers() -> None:
-    egress = egress_for(per_origin=1)
+    egress = egress_for(bounds=Bounds(per_origin=1))
     release = asyncio.Event()
     silence = asyncio.Event()
     arrived = asyncio.Event()
@@ -187,7 +188,7 @@ async def test_the_time_in_our_own_queue_is_not_the_servers() -> None:
 
 async def test_the_deadline_is_for_all_hops_together() -> None:
     clock = FrozenClock()
-    egress = Egress(clock, allow=networks([f"{FRIEND}/32"]))
+    egress = Egress(clock, allow=[parse(f"{FRIEND}/32:1-65535")])
 
     async def slow(_: Request, writer: asyncio.StreamWriter) -> None:
         clock.advance(3)
@@ -242,7 +243,7 @@ def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 )
 @pytest.mark.usefixtures("far_from_greenwich")
 async def test_retry_after_is_read_as_seconds_or_a_date(text: str, seconds: float | None) -> None:
-    egress = Egress(FrozenClock(), allow=networks([f"{FRIEND}/32"]))
+    egress = Egress(FrozenClock(), allow=[parse(f"{FRIEND}/32:1-65535")])
     handler = answer(503, retry_after=text.encode().decode("latin-1"))
     async with serving(handler, FRIEND) as friend:
         reply = await egress.post(f"http://{FRIEND}:{friend.port}/", body=b"", headers={})

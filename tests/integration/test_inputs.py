@@ -7,9 +7,10 @@ import pytest
 from typing_extensions import override
 
 from ketchup.clock import FrozenClock, SystemClock
-from ketchup.egress import Egress, networks
+from ketchup.egress import Egress
 from ketchup.errors import Unavailable
 from ketchup.generation import Inputs
+from ketchup.openings import parse
 from ketchup.references import DataReference, Decoder, References, UrlReference
 from ketchup.storage import REFERENCES, DiskStorage
 from tests.support.loopback import Request, response, serving
@@ -52,7 +53,7 @@ async def test_the_references_of_a_task_are_loaded_side_by_side(tmp_path: Path) 
         writer.write(response(200, picture, content_type="image/png"))
 
     async with serving(handle) as server, asyncio.timeout(DEADLINE_SECONDS):
-        egress, decoder = Egress(clock, allow=networks(["127.0.0.0/8"])), Decoder(processes=1)
+        egress, decoder = Egress(clock, allow=[parse("127.0.0.0/8:1-65535")]), Decoder(processes=1)
         try:
             inputs = Inputs(References(egress, decoder), DiskStorage(tmp_path / "blobs"), clock)
             loaded = await inputs.load_all([f"http://127.0.0.1:{server.port}/{n}" for n in "ab"])

@@ -7,7 +7,8 @@ import pytest_asyncio
 from PIL import Image
 
 from ketchup.clock import SystemClock
-from ketchup.egress import Egress, networks
+from ketchup.egress import Egress
+from ketchup.openings import parse
 from ketchup.references import (
     DataReference,
     Decoder,
@@ -31,8 +32,8 @@ async def decoder() -> AsyncIterator[Decoder]:
 
 @pytest_asyncio.fixture
 async def references(decoder: Decoder) -> AsyncIterator[References]:
-    egress = Egress(SystemClock(), allow=networks(["127.0.0.2/32"]))
-    yield References(egress, decoder)
+    egress = Egress(SystemClock(), allow=[parse("127.0.0.2/32:1-65535")])
+    yield References(egress, decoder, failures_last=0)
     await egress.close()
 
 
@@ -58,13 +59,13 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script/></svg>'
     ("status", "content_type", "body", "problem"),
     [
         (404, "image/png", b"", Problem.NOT_FETCHED),
-        (200, "text/html", b"<html>", Problem.NOT_AN_IMAGE),
-        (200, "image/png", b"<html>", Problem.NOT_AN_IMAGE),
-        (200, "image/svg+xml", SVG, Problem.NOT_AN_IMAGE),
-        (200, "image/gif", GIF, Problem.NOT_AN_IMAGE),
-        (200, "image/png", b"", Problem.NOT_AN_IMAGE),
+        (200, "text/html", b"<html>", Problem.NOT_FETCHED),
+        (200, "image/png", b"<html>", Problem.NOT_FETCHED),
+        (200, "image/svg+xml", SVG, Problem.NOT_FETCHED),
+        (200, "image/gif", GIF, Problem.NOT_FETCHED),
+        (200, "image/png", b"", Problem.NOT_FETCHED),
         (200, "image/png", png(9000, 9000, rows=b""), Problem.TOO_LARGE),
-        (200, "image/png", bytes(20 * MIB + 1), Problem.TOO_LARGE),
+        (200, "image/png", bytes(20 * MIB + 1), Problem.NOT_FETCHED),
         (200, "image/png", b"\x89PNG\r\n\x1a\nx", Problem.NOT_DECODED),
     ],
 )

@@ -77,7 +77,7 @@ class SimulatedReferences(References):
         self._random = random
 
     @override
-    async def load(self, reference: Reference) -> ReferenceImage:
+    async def load(self, reference: Reference, workspace: str = "") -> ReferenceImage:
         if isinstance(reference, UrlReference) and self._random.random() < 0.2:
             raise ReferenceFailed(Problem.NOT_FETCHED, "no such host")
         return ReferenceImage(PNG, base.ImageFormat.PNG, 8, 8)

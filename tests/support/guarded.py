@@ -5,8 +5,9 @@ from __future__ import annotations
 import ssl
 from collections.abc import Collection, Sequence
 
+from ketchup import openings
 from ketchup.clock import SystemClock
-from ketchup.egress import Egress, Resolver, networks
+from ketchup.egress import Bounds, Egress, Resolver
 
 FRIEND = "127.0.0.2"
 """The one address that may be opened; every other one of loopback is internal."""
@@ -18,16 +19,20 @@ def egress_for(
     allow: Sequence[str] = (f"{FRIEND}/32",),
     ports: Collection[int] = range(1, 65536),
     tls: ssl.SSLContext | None = None,
-    per_origin: int = 4,
+    bounds: Bounds | None = None,
+    own_url: str | None = None,
+    own_ports: Collection[int] = (),
 ) -> Egress:
     """Every port is open: what keeps an internal service safe here is its address alone."""
     return Egress(
         SystemClock(),
-        allow=networks(allow),
+        allow=[openings.parse(text) for text in allow],
         ports=ports,
         resolver=resolver,
         tls=tls,
-        per_origin=per_origin,
+        bounds=bounds,
+        own_url=own_url,
+        own_ports=own_ports,
     )
 
 

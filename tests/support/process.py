@@ -67,7 +67,11 @@ class ServerProcess:
             process = subprocess.Popen(
                 [*before, *command, role, *port, "--data", str(data), *options],
                 cwd=data.parent,
-                env={**os.environ, "KETCHUP_EGRESS_ALLOW": "127.0.0.0/8", **(environ or {})},
+                env={
+                    **os.environ,
+                    "KETCHUP_EGRESS_ALLOW": "127.0.0.0/8:1-65535",
+                    **(environ or {}),
+                },
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

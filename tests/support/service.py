@@ -15,6 +15,7 @@ import httpx2
 from ketchup.bootstrap import Runtime, open_folder
 from ketchup.clock import Clock, SystemClock
 from ketchup.config import load
+from ketchup.egress import Resolver
 from ketchup.providers.base import Provider
 from ketchup.service import Service, Started, bind
 from tests.support.engines import ScriptedProvider
@@ -68,6 +69,7 @@ async def running_service(
     settings: Mapping[str, object] | None = None,
     clock: Clock | None = None,
     database: str | None = None,
+    resolver: Resolver | None = None,
 ) -> AsyncIterator[RunningService]:
     """Run a service on `data`. Loopback is open to egress; the engine is scripted unless given.
 
@@ -76,14 +78,20 @@ async def running_service(
 
     `database` is the URL of one on PostgreSQL; without it, it is the file in the folder.
     """
-    flags = {"port": 0, "data": data, "concurrency": 2, "egress.allow": "127.0.0.0/8,::1/128"}
+    flags = {
+        "port": 0,
+        "data": data,
+        "concurrency": 2,
+        "egress.failures_last_seconds": 0,
+        "egress.allow": "127.0.0.0/8:1-65535,::1/128:1-65535",
+    }
     named = {**flags, "provenance.enabled": False, "database": database, **(settings or {})}
     loaded = load({}, flags=named, folder=data).settings
     engines = {"studio": ScriptedProvider()} if providers is None else providers
     ready: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
     clock = clock or SystemClock()
     with open_folder(loaded) as folder, bind("127.0.0.1", 0) as listener:
-        service = Service(loaded, folder, listener, engines, clock=clock)
+        service = Service(loaded, folder, listener, engines, clock=clock, resolver=resolver)
         running = asyncio.create_task(service.run(ready.set_result))
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from ketchup.config import Kind, Loaded, Origin, Settings, SettingsError, load
 from ketchup.config.sources import shown
+from ketchup.openings import Opening
 
 KEY = "0123456789abcdef" * 4
 TOKEN = "t" * 40
@@ -125,7 +126,10 @@ def test_a_file_that_is_not_toml_is_one_line(tmp_path: Path, content: bytes, rea
         ),
         (
             "[egress]\nzzz = 1",
-            "ketchup.toml: egress.zzz: unknown setting; expected allow, ports",
+            (
+                "ketchup.toml: egress.zzz: unknown setting; expected allow, failures_last_seconds, "
+                "per_destination, per_second, per_workspace, ports, wait_seconds"
+            ),
         ),
         (
             "[limits.poll_burst]\nzzz = 1",
@@ -202,6 +206,11 @@ def test_variables_of_others_and_of_tests_are_left_alone(tmp_path: Path) -> None
         ("KETCHUP_EGRESS_ALLOW", "10.0.0.1/8"),
         ("KETCHUP_EGRESS_ALLOW", "10.0.0.0/33"),
         ("KETCHUP_EGRESS_ALLOW", "localhost"),
+        ("KETCHUP_EGRESS_ALLOW", "10.0.0.0/8:0"),
+        ("KETCHUP_EGRESS_ALLOW", "10.0.0.0/8:65536"),
+        ("KETCHUP_EGRESS_ALLOW", "10.0.0.0/8:9-8"),
+        ("KETCHUP_EGRESS_ALLOW", "10.0.0.0/8:*"),
+        ("KETCHUP_EGRESS_ALLOW", "10.0.0.0:8080"),
         ("KETCHUP_EGRESS_ALLOW", "10.0.0.0/8;127.0.0.0/8"),
         ("KETCHUP_DEFAULT_PLAN", "a plan"),
         ("KETCHUP_START_PLAN", "plan!"),
@@ -261,11 +270,15 @@ def test_a_fault_is_one_line_whatever_the_value(tmp_path: Path) -> None:
 
 def test_lists_are_separated_by_commas_in_variables(tmp_path: Path) -> None:
     environ = {
-        "KETCHUP_EGRESS_ALLOW": " 127.0.0.0/8, ::1/128,",
+        "KETCHUP_EGRESS_ALLOW": " 127.0.0.0/8, ::1/128:80,10.1.2.3/32:8000-8999,",
         "KETCHUP_WEBHOOKS_SCHEDULE": "0,0.5,10",
     }
     settings = load(environ, folder=tmp_path).settings
-    assert settings.egress.allow == (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    assert settings.egress.allow == (
+        Opening(ip_network("127.0.0.0/8")),
+        Opening(ip_network("::1/128"), (80, 80)),
+        Opening(ip_network("10.1.2.3/32"), (8000, 8999)),
+    )
     assert settings.webhooks.schedule == (0.0, 0.5, 10.0)
 
 

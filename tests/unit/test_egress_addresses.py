@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
-from ketchup.egress import addresses, networks
+from ketchup import openings
+from ketchup.egress import addresses
+from tests.support.hostile_urls import INTERNAL_V4, INTERNAL_V6
 
 NOT_PUBLIC = [
     "0.0.0.0",
@@ -100,13 +107,62 @@ def test_a_scope_or_a_name_is_no_address(text: str) -> None:
     assert addresses.parse(text) is None
 
 
-def test_networks_are_read_from_a_list() -> None:
-    assert [str(net) for net in networks(["127.0.0.0/8", " ::1/128 ", ""])] == [
-        "127.0.0.0/8",
-        "::1/128",
+# The two modules alone, without the packages around them: those need libraries.
+_JUDGE = """
+import importlib.util, json, sys, types
+for name, path in json.loads(sys.argv[1]):
+    sys.modules.setdefault(name.rpartition(".")[0], types.ModuleType("package"))
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+print(json.dumps([text for text in json.load(sys.stdin)
+                  if (address := module.parse(text)) is not None and module.is_public(address)]))
+"""
+
+
+def _pythons() -> list[str]:
+    """Return every Python of this machine that can run Ketchup, this one first."""
+    names = [f"python3.{minor}" for minor in range(11, 20)]
+    installed = [
+        str(path) for path in sorted(Path.home().glob(".pyenv/versions/*/bin/python3.1[1-9]"))
     ]
+    uv = [str(path) for path in sorted(Path.home().glob(".local/share/uv/python/*/bin/python3"))]
+    found: dict[str, str] = {}
+    for command in (sys.executable, *installed, *uv, *filter(None, map(shutil.which, names))):
+        ran = subprocess.run(
+            [
+                command,
+                "-c",
+                "import sys; print(sys.version.split()[0], sys.version_info >= (3, 11))",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        version, _, is_new = ran.stdout.strip().partition(" ")
+        if ran.returncode == 0 and is_new == "True":
+            found.setdefault(version, command)
+    return list(found.values())
 
 
-def test_a_network_with_host_bits_is_named_in_the_error() -> None:
-    with pytest.raises(ValueError, match=r"10\.0\.0\.1/8"):
-        networks(["10.0.0.1/8"])
+def _edges() -> list[str]:
+    """Return the first and the last address of each network that is not for callers."""
+    v4 = [str(net[place]) for net in addresses._V4_SPECIAL for place in (0, -1)]
+    return v4 + [str(net[place]) for net in addresses._V6_SPECIAL for place in (0, -1)]
+
+
+@pytest.mark.parametrize("python", _pythons())
+def test_every_python_of_this_machine_lets_the_same_through(python: str) -> None:
+    modules = [
+        ("ketchup.openings", openings.__file__),
+        ("ketchup.egress.addresses", addresses.__file__),
+    ]
+    bad = [*NOT_PUBLIC, *INTERNAL_V4, *INTERNAL_V6, *_edges()]
+    ran = subprocess.run(
+        [python, "-I", "-c", _JUDGE, json.dumps(modules)],
+        input=json.dumps([*bad, *PUBLIC]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(ran.stdout) == PUBLIC

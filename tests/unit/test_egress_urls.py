@@ -108,5 +108,5 @@ def test_non_ascii_in_a_path_is_escaped_and_escapes_are_kept() -> None:
 
 def test_every_error_says_the_same_to_the_outside() -> None:
     kinds: list[type[EgressError]] = [EgressError, *EgressError.__subclasses__()]
-    assert len(kinds) == 7
+    assert len(kinds) == 8
     assert {str(kind("10.0.0.1 is open")) for kind in kinds} == {"the address could not be reached"}

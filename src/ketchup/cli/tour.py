@@ -187,7 +187,7 @@ async def _service() -> AsyncIterator[Started]:
     with tempfile.TemporaryDirectory(prefix="ketchup-demo-") as temporary:
         data = Path(temporary) / "data"
         # Its receiver and its references are on loopback, which is closed otherwise.
-        flags = {"port": 0, "data": data, "egress.allow": "127.0.0.0/8"}
+        flags = {"port": 0, "data": data, "egress.allow": "127.0.0.0/8:1-65535"}
         settings = load({}, flags=flags, folder=Path(temporary)).settings
         with DataFolder.open(data, SystemClock()) as folder, bind("127.0.0.1", 0) as listener:
             service = Service(settings, folder, listener)

@@ -128,18 +128,43 @@ class Webhooks(Group):
     timeout_seconds: kinds.Seconds = Field(
         15.0, description="How long one attempt may take in all."
     )
-    concurrency: kinds.Positive = Field(256, description="Attempts at once.")
+    concurrency: kinds.Positive = Field(
+        256, description="Attempts at once; one that lasts over a second counts among the slow."
+    )
+    slow: kinds.Count = Field(512, description="Slow attempts that go on beside those.")
     per_destination: kinds.Positive = Field(4, description="Attempts at once to the same receiver.")
 
 
 class Egress(Group):
     """Where callers' addresses may lead: the public internet, and what is opened here."""
 
-    allow: kinds.Networks = Field(
-        (), description="Private networks that references and callbacks may reach."
+    allow: kinds.Openings = Field(
+        (),
+        description="Private networks that references and callbacks may reach, and at which ports; "
+        "without ports at those below.",
     )
     ports: kinds.Ports = Field(
-        (80, 443), description="Ports that they may reach on the public internet."
+        (80, 443),
+        description="Ports that they may reach on the public internet, and where none are stated.",
+    )
+    per_destination: kinds.Positive = Field(
+        4, description="References that a process fetches at once from the same server."
+    )
+    per_workspace: kinds.Positive = Field(
+        8, description="References that a process fetches at once for one workspace, of 32 in all."
+    )
+    per_second: kinds.Positive = Field(
+        100,
+        description="Requests per second from a process to the same server, references and "
+        "callbacks together.",
+    )
+    wait_seconds: kinds.Seconds = Field(
+        60.0, description="How long a fetch waits for its turn before its task is tried again."
+    )
+    failures_last_seconds: kinds.Pause = Field(
+        6.0,
+        description="How long a fetch that fails takes at least, so that its time does not tell "
+        "why; from 20 on all take the same.",
     )
 
 

@@ -7,16 +7,15 @@ read from their text, so that a price is never a binary fraction.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, SecretStr
 
-from ketchup import money
+from ketchup import money, openings
 from ketchup.money import Credits
 
 MEBIBYTE: Final = 1024 * 1024
@@ -34,8 +33,6 @@ _BUCKET: Final = re.compile(
 LANES: Final = ("images", "webhooks")
 _MODEL_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _PLAN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +75,10 @@ def _split(value: object) -> object:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
+
+
+def _opening(value: object) -> object:
+    return openings.parse(value) if isinstance(value, str) else value
 
 
 def _integer_text(value: object) -> object:
@@ -200,10 +201,13 @@ Schedule = Annotated[
     Field(min_length=1, max_length=50),
     Accepts("a list of 1 to 50 pauses in seconds, each 0 to 86400"),
 ]
-Networks = Annotated[
-    tuple[Network, ...],
+Openings = Annotated[
+    tuple[Annotated[InstanceOf[openings.Opening], BeforeValidator(_opening)], ...],
     BeforeValidator(_split),
-    Accepts("a list of networks without host bits, such as 10.0.0.0/8 or ::1/128"),
+    Accepts(
+        "a list of networks without host bits, with ports or without, such as 10.0.0.0/8, "
+        "10.1.2.3/32:8080 or fd00::/8:8000-8999"
+    ),
 ]
 Ports = Annotated[
     tuple[Annotated[int, _Whole, Field(ge=1, le=65535)], ...],

@@ -35,9 +35,9 @@ Every setting has a default that works. A value is taken from the first of these
    `{CONFIG_VARIABLE}` names;
 4. the default.
 
-Lists are separated by commas in variables: `KETCHUP_EGRESS_ALLOW=10.0.0.0/8,::1/128`. A secret can
-also be read from a file, by the variable with `{FILE_SUFFIX}` at its end. Sizes are in bytes and
-times in seconds.
+Lists are separated by commas in variables: `KETCHUP_EGRESS_ALLOW=10.0.0.0/8,fd00::/8:8080`. A
+secret can also be read from a file, by the variable with `{FILE_SUFFIX}` at its end. Sizes are in
+bytes and times in seconds.
 
 A name that is not known is an error with a suggestion, in the file and in every variable that
 begins with `KETCHUP_`; so a mistyped limit cannot stay without effect. Two variables are no

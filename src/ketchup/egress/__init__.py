@@ -19,31 +19,35 @@ EgressError
 ├── Blocked       resolves to an address, or names a port, that is not for callers
 ├── Unreachable   no usable answer
 ├── TimedOut      no complete answer within the deadline
+├── Crowded       not tried: it did not come to its turn
 ├── TooLarge      the answer is over its limit
 └── WrongType     the answer is of a media type that was not asked for
 """
 
-from ketchup.egress.addresses import Network, is_public, networks
+from ketchup.egress.addresses import is_public
 from ketchup.egress.client import Egress, Fetched, Reply
 from ketchup.egress.connect import Resolver
 from ketchup.egress.errors import (
     BadUrl,
     Blocked,
+    Crowded,
     EgressError,
     TimedOut,
     TooLarge,
     Unreachable,
     WrongType,
 )
+from ketchup.egress.turns import Bounds
 from ketchup.egress.urls import check_url, origin
 
 __all__ = [
     "BadUrl",
     "Blocked",
+    "Bounds",
+    "Crowded",
     "Egress",
     "EgressError",
     "Fetched",
-    "Network",
     "Reply",
     "Resolver",
     "TimedOut",
@@ -52,6 +56,5 @@ __all__ = [
     "WrongType",
     "check_url",
     "is_public",
-    "networks",
     "origin",
 ]

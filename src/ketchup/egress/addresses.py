@@ -7,12 +7,10 @@ different set in each version.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final, TypeAlias
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
 
-Address: TypeAlias = IPv4Address | IPv6Address
-Network: TypeAlias = IPv4Network | IPv6Network
+from ketchup.openings import Address
 
 _V4_SPECIAL: Final = tuple(
     IPv4Network(net)
@@ -51,11 +49,6 @@ _V6_SPECIAL: Final = tuple(
         "3fff::/20",
     )
 )
-
-
-def networks(cidrs: Iterable[str]) -> tuple[Network, ...]:
-    """Read a list such as `10.0.0.0/8`, `::1/128`. Raises ValueError naming what is wrong."""
-    return tuple(ip_network(cidr.strip()) for cidr in cidrs if cidr.strip())
 
 
 def parse(text: str) -> Address | None:

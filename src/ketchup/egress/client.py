@@ -17,14 +17,18 @@ import httpcore2
 
 from ketchup import __version__
 from ketchup.clock import SECOND, Clock
-from ketchup.egress.addresses import Network
-from ketchup.egress.connect import GuardedBackend, Resolver, SystemResolver, verifying_context
+from ketchup.egress.connect import GuardedBackend, Resolver, verifying_context
 from ketchup.egress.errors import BadUrl, TimedOut, TooLarge, Unreachable, WrongType
+from ketchup.egress.lookup import SystemResolver
+from ketchup.egress.rules import Rules
+from ketchup.egress.turns import Bounds, Turns
 from ketchup.egress.urls import Target, join, parse_url
+from ketchup.openings import Opening
 
 USER_AGENT: Final = f"Ketchup/{__version__}"
 
 _CONNECT_SECONDS: Final = 5.0
+_OPERATORS: Final = Bounds(reads=64, per_workspace=64, wait_seconds=3600.0)
 _REPLY_BYTES: Final = 4096
 _REPLY_SECONDS: Final = 1.0
 _OK: Final = 200
@@ -57,27 +61,32 @@ class Reply:
 class Egress:
     """Opens callers' URLs under the guard. One per process; safe for concurrent use.
 
-    `allow` opens networks that are not public, at every port; everywhere else `ports` are open.
-    `per_origin` bounds concurrent reads from one `scheme://host:port`, over all callers, so that
-    nobody can aim us at a third party.
+    On the public internet `ports` are open; `allow` opens what is not public. `own_url`, where
+    clients reach this service, and `own_ports`, where it listens, stay closed whatever is allowed.
+    `bounds` are for all callers together, so that nobody can aim us at a third party.
     """
 
     def __init__(
         self,
         clock: Clock,
         *,
-        allow: Collection[Network] = (),
+        allow: Collection[Opening] = (),
         ports: Collection[int] = (80, 443),
+        own_url: str | None = None,
+        own_ports: Collection[int] = (),
         resolver: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
-        per_origin: int = 4,
+        bounds: Bounds | None = None,
         post_seconds: float = 15.0,
     ) -> None:
         self._clock = clock
         self._system_resolver = SystemResolver()
-        self._backend = GuardedBackend(resolver or self._system_resolver, allow, ports)
+        self._backend = GuardedBackend(
+            resolver or self._system_resolver,
+            Rules(allow, ports, own_host=_host_of(own_url), own_ports=own_ports),
+        )
         self._tls = tls or verifying_context()
-        self._gates = _Gates(per_origin)
+        self._turns = Turns(bounds or Bounds(), clock)
         self._post_seconds = post_seconds
 
     async def get(
@@ -88,18 +97,20 @@ class Egress:
         deadline_seconds: float,
         max_redirects: int = 3,
         accept: Sequence[str] = (),
+        workspace: str = "",
     ) -> Fetched:
-        """Read a file, following redirects. Raises an EgressError.
+        """Read a file for a workspace, following redirects. Raises an EgressError.
 
         `accept` lists media types, or their beginnings such as `image/`; an answer that claims
         another is not read. An answer that claims none is. The deadline is for all hops together,
-        without the time that we make a read wait for others from the same origin.
+        without the time that we make a read wait for its turn.
         """
         target = parse_url(url)
         headers = {"Accept": ", ".join(f"{a}*" if a.endswith("/") else a for a in accept) or "*/*"}
         seconds_left = deadline_seconds
         for _ in range(max_redirects + 1):
-            async with self._gates.enter(target.origin):
+            async with self._turns.read(target.origin, workspace):
+                await self._turns.pace(target.origin)
                 started = self._clock.monotonic()
                 async with (
                     _deadline(seconds_left),
@@ -126,6 +137,7 @@ class Egress:
         the reply are read, and dropped.
         """
         target = parse_url(url)
+        await self._turns.pace(target.origin)
         started = self._clock.monotonic()
         async with (
             _deadline(self._post_seconds if deadline is None else deadline),
@@ -141,16 +153,18 @@ class Egress:
     def trusting(self, url: str) -> Egress:
         """Return one that also reads from this URL's origin, which the operator named.
 
-        Redirects from there are judged like any. It shares all the rest, and is closed with this.
+        Redirects from there are judged like any. It has turns of its own, as no caller's reads may
+        be in its way. It shares all the rest, and is closed with this.
         Raises BadUrl.
         """
         target = parse_url(url)
         trusting = copy(self)
+        trusting._turns = Turns(_OPERATORS, self._clock)  # noqa: SLF001 our own
         trusting._backend = self._backend.trusting(target.host, target.port)  # noqa: SLF001 our own
         return trusting
 
     async def close(self) -> None:
-        """Let go of the resolver's threads. May be called twice."""
+        """Look nothing up any more. A lookup under way is not waited for. May be called twice."""
         self._system_resolver.close()
 
     @asynccontextmanager
@@ -211,26 +225,6 @@ class Egress:
             return None
 
 
-class _Gates:
-    """At most so many at once per origin; an origin that nobody uses is forgotten."""
-
-    def __init__(self, width: int) -> None:
-        self._width = width
-        self._gates: dict[str, tuple[asyncio.Semaphore, int]] = {}
-
-    @asynccontextmanager
-    async def enter(self, origin: str) -> AsyncIterator[None]:
-        gate, users = self._gates.get(origin, (asyncio.Semaphore(self._width), 0))
-        self._gates[origin] = gate, users + 1
-        try:
-            async with gate:
-                yield
-        finally:
-            gate, users = self._gates.pop(origin)
-            if users > 1:
-                self._gates[origin] = gate, users - 1
-
-
 @asynccontextmanager
 async def _deadline(seconds: float) -> AsyncIterator[None]:
     try:
@@ -238,6 +232,14 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise TimedOut(f"no complete answer within {seconds} s") from error
+
+
+def _host_of(url: str | None) -> tuple[str, int] | None:
+    # An address that no caller could give is no way to us either.
+    with suppress(BadUrl):
+        target = parse_url(url or "")
+        return target.host, target.port
+    return None
 
 
 def _next_hop(here: Target, response: httpcore2.Response) -> Target:

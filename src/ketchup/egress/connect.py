@@ -8,17 +8,17 @@ resolves the name a second time.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import httpcore2
 from typing_extensions import override
 
-from ketchup.egress.addresses import Address, Network, is_public, parse
+from ketchup.egress.addresses import parse
 from ketchup.egress.errors import Blocked, Unreachable
+from ketchup.egress.rules import Rules
+from ketchup.openings import Address
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Returns the addresses of a host, or raises OSError. The port is a hint."""
@@ -28,28 +28,6 @@ SocketOption = (
 )
 
 _CONNECT_SECONDS: Final = 5.0
-_RESOLVER_THREADS: Final = 16
-
-
-class SystemResolver:
-    """The machine's resolver, on threads of its own.
-
-    A lookup cannot be cancelled, and a caller can make it slow. On the shared threads of the event
-    loop a few slow names would stop everything else that waits for a thread.
-    """
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="egress-dns")
-
-    async def __call__(self, host: str, port: int) -> Sequence[str]:
-        """Return every address of the host."""
-        loop = asyncio.get_running_loop()
-        answers = await loop.run_in_executor(self._threads, _lookup, host, port)
-        return list(dict.fromkeys(answers))
-
-    def close(self) -> None:
-        """Let go of the threads; a lookup under way is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class GuardedBackend(httpcore2.AsyncNetworkBackend):
@@ -58,21 +36,19 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     def __init__(
         self,
         resolver: Resolver,
-        allow: Collection[Network],
-        ports: Collection[int],
+        rules: Rules,
         *,
         trusted: Collection[tuple[str, int]] = (),
     ) -> None:
         self._resolver = resolver
-        self._allow = allow
-        self._ports = ports
+        self._rules = rules
         self._trusted = frozenset(trusted)
         self._dial = httpcore2.AnyIOBackend()
 
     def trusting(self, host: str, port: int) -> GuardedBackend:
         """Return one that also lets this host and port pass, whatever addresses it has."""
         trusted = {*self._trusted, (host, port)}
-        return GuardedBackend(self._resolver, self._allow, self._ports, trusted=trusted)
+        return GuardedBackend(self._resolver, self._rules, trusted=trusted)
 
     @override
     async def connect_tcp(
@@ -88,6 +64,8 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         Raises Blocked when any answer is bad, Unreachable when none can be connected to.
         """
         seconds = _CONNECT_SECONDS if timeout is None else timeout
+        # A name of ours is not even asked for.
+        self._rules.judge_host(host, port)
         try:
             async with asyncio.timeout(seconds):
                 addresses = await self._judged(host, port)
@@ -134,20 +112,11 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
         address = parse(answer)
         if address is None:
             raise Blocked(f"{host} resolves to {answer}, which is no plain address")
-        if (host, port) in self._trusted or any(address in net for net in self._allow):
-            return address
-        if not is_public(address):
-            raise Blocked(f"{host} resolves to {address}, which is not public")
-        if port not in self._ports:
-            raise Blocked(f"{host} port {port} is not among those that callers may name")
+        if (host, port) not in self._trusted:
+            self._rules.judge(host, address, port)
         return address
 
 
 def verifying_context() -> ssl.SSLContext:
     """Return a TLS context that verifies certificates and host names."""
     return httpcore2.default_ssl_context()
-
-
-def _lookup(host: str, port: int) -> list[str]:
-    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(sockaddr[0]) for *_, sockaddr in answers]

@@ -31,6 +31,10 @@ class TimedOut(EgressError):
     """No complete answer within the deadline."""
 
 
+class Crowded(EgressError):
+    """Not tried: too much was being read from there, or for the same workspace."""
+
+
 class TooLarge(EgressError):
     """The answer is over its limit."""
 

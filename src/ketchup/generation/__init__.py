@@ -21,6 +21,7 @@ from ketchup.generation.erase import Eraser
 from ketchup.generation.finish import CANCELLED, Ending, recover
 from ketchup.generation.finishing import Finishing
 from ketchup.generation.inputs import Inputs
+from ketchup.generation.places import Places
 from ketchup.generation.plans import allowance_of, set_plan
 from ketchup.generation.results import Results, expires_at
 from ketchup.generation.routing import Engines
@@ -40,6 +41,7 @@ __all__ = [
     "Finishing",
     "GenerationRequest",
     "Inputs",
+    "Places",
     "Results",
     "RunRules",
     "Runner",

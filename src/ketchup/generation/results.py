@@ -38,6 +38,11 @@ class Results:
         """Return where each image can be downloaded."""
         return [self._prefix + key for key in keys]
 
+    def key_of(self, url: str) -> str | None:
+        """Return which image has this address, if it looks like one of ours; it may be gone."""
+        key = url.removeprefix(self._prefix)
+        return key if key != url and parse_image_key(key) else None
+
     async def show(self, model: str, keys: Sequence[str]) -> list[str]:
         """Return each image in the form that the catalogue gives its model."""
         if self.is_by_address(model):

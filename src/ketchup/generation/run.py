@@ -11,8 +11,8 @@ operator needs stands in the journal and the log.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -61,19 +61,17 @@ from ketchup.generation.outcomes import (
     unknown_end,
     wasted,
 )
+from ketchup.generation.places import NoRoom, Places
 from ketchup.generation.results import Results
 from ketchup.generation.routing import Engines, GivenUp, Wait
 from ketchup.generation.start import Sent, Start, choose_at_claim, peek, sending, start
 from ketchup.generation.stored import Stored, whole
+from ketchup.generation.wanted import image_request, wished_format
 from ketchup.ids import Entropy, WorkerId
 from ketchup.leases import Watch
 from ketchup.provenance import Fingerprint
 from ketchup.provenance.finisher import NotAPicture
 from ketchup.providers.base import (
-    AspectRatio,
-    ImageFormat,
-    ImageRequest,
-    ImageSize,
     NotServed,
     ReferenceImage,
     Refused,
@@ -81,7 +79,6 @@ from ketchup.providers.base import (
 from ketchup.providers.memory import Memory, Share
 from ketchup.storage import Storage
 from ketchup.tasks import Attempt, End, Lease, LeaseLost, Sending
-from ketchup.workspaces import Environment
 
 T = TypeVar("T")
 log = telemetry.logger(__name__)
@@ -89,6 +86,7 @@ log = telemetry.logger(__name__)
 TRIED_TOO_OFTEN: Final = "The image could not be rendered; please try again later."
 MODEL_GONE: Final = "The model is no longer offered."
 _ANY_TIME: Final = Micros(2**62)
+_FETCHES_LATER: Final = 2.0
 _STOPPED: Final = "its worker was stopped"
 
 _NO_PRINTS: Final[Mapping[str, Fingerprint]] = MappingProxyType({})
@@ -170,8 +168,11 @@ class Runner:
             lambda conn: tasks.list_ended_for(conn, running, CANCELLED)
         )
 
-    async def run(self, claimed: Claimed) -> None:
-        """Run one task to its end, or back to the queue. Raises nothing but CancelledError."""
+    async def run(self, claimed: Claimed, places: Places | None = None) -> None:
+        """Run one task to its end, or back to the queue. Raises nothing but CancelledError.
+
+        It has one of these places, and gives it back while it fetches.
+        """
         lease = claimed.lease
         bound = log.bind(task_id=lease.attempt.task_id, request_id=lease.request_id)
         bound.debug("task started", attempt=lease.attempt.number, prompt=lease.prompt)
@@ -180,7 +181,7 @@ class Runner:
             if claimed.sent:
                 outcome = await self._send(lease, (), claimed.sent, share)
             else:
-                outcome = await self._attempt(lease, share)
+                outcome = await self._attempt(lease, share, places)
             try:
                 await self._conclude(lease, outcome, bound)
             except Exception as error:
@@ -222,17 +223,21 @@ class Runner:
 
     # -- one attempt ------------------------------------------------------------------------------
 
-    async def _attempt(self, lease: Lease, share: Share) -> Outcome:
+    async def _attempt(self, lease: Lease, share: Share, places: Places | None) -> Outcome:
         task = self._start_of(lease)
         if not task.routes:
             return Failed(MODEL_GONE, f"no channel for {lease.model}")
+        loaded: Sequence[ReferenceImage] = ()
         try:
             async with asyncio.timeout(self._rules.timeout_seconds):
                 # Nobody fetches the references of a task that no channel takes yet.
                 if lease.images and (waits := await self._look(task)):
                     return outcomes.not_sent(waits)
-                loaded = await self._inputs.load_all(lease.images)
+            loaded = await self._load(lease, places)
+            async with asyncio.timeout(self._rules.timeout_seconds):
                 started = await self._insist(lambda: self._start(task))
+        except NoRoom:
+            started = Wait(after(await self._now(), _FETCHES_LATER))
         except EXPECTED as error:
             return judged(error)
         except Exception as error:
@@ -248,6 +253,19 @@ class Runner:
         rules = self._rules
         return Start(lease, routes, rules.patience_seconds, rules.timeout_seconds)
 
+    async def _load(self, lease: Lease, places: Places | None) -> list[ReferenceImage]:
+        async with contextlib.AsyncExitStack() as meanwhile:
+            if places is not None and self._inputs.are_far(lease.images):
+                await meanwhile.enter_async_context(places.lent(lease.workspace_id))
+            # Not the time until it has a place again.
+            async with asyncio.timeout(self._rules.timeout_seconds):
+                return await self._inputs.load_all(lease.images, lease.workspace_id)
+
+    async def _now(self) -> Micros:
+        return await self._insist(
+            lambda: self._database.read(lambda conn: db.now(conn, self._clock))
+        )
+
     async def _look(self, task: Start) -> Wait | GivenUp | None:
         return await self._insist(lambda: self._database.read(lambda conn: self._peek(conn, task)))
 
@@ -255,7 +273,7 @@ class Runner:
         self, lease: Lease, loaded: Sequence[ReferenceImage], sent: Sent, share: Share
     ) -> Outcome:
         channel = sent.chosen.channel
-        request = _image_request(lease, sent.chosen.model, tuple(loaded))
+        request = image_request(lease, sent.chosen.model, tuple(loaded))
         provider, cancelled = self._engines.providers[channel.provider], asyncio.Event()
         try:
             async with share.timeout(self._rules.timeout_seconds):
@@ -379,7 +397,7 @@ class Runner:
     async def _finish_pictures(self, lease: Lease, made: Succeeded) -> list[Picture]:
         if self._finishing is None:
             return [Picture(image, None) for image in made.images]
-        wished = _wished_format(lease)
+        wished = wished_format(lease)
         return await self._finishing.finish_all(made.images, wished, made.provider, made.model)
 
     async def _waste(self, lease: Lease, outcome: Outcome, detail: str) -> None:
@@ -546,31 +564,6 @@ class Runner:
         return recover_lost(
             conn, self._rules.max_losses, _failed_callback, db.now(conn, self._clock)
         )
-
-
-def _image_request(
-    lease: Lease, model: str, references: tuple[ReferenceImage, ...]
-) -> ImageRequest:
-    options = lease.options
-    ratio = options.aspect_ratio
-    task_id = lease.attempt.task_id
-    return ImageRequest(
-        task_id=task_id,
-        model=model,
-        prompt=lease.prompt,
-        references=references,
-        aspect_ratio=AspectRatio(ratio) if ratio and ratio != "auto" else None,
-        image_size=ImageSize(options.image_size or ImageSize.K1),
-        count=options.n,
-        # Without a wish, the same task renders the same picture again after a crash.
-        seed=zlib.crc32(task_id.encode()) if options.seed is None else options.seed,
-        output_format=_wished_format(lease),
-        is_test=lease.environment == Environment.TEST,
-    )
-
-
-def _wished_format(lease: Lease) -> ImageFormat:
-    return ImageFormat(lease.options.output_format or ImageFormat.PNG)
 
 
 def _named(keys: Sequence[str], pictures: Sequence[Picture]) -> dict[str, Fingerprint]:

@@ -4,6 +4,10 @@
 touching the network. `load` runs in a worker: it fetches an URL through `egress` and has the bytes
 decoded in a sandbox. What fails there fails the task, with one fixed sentence per kind.
 
+Until it is known that an address holds a picture there is one sentence for all that can go wrong,
+and one time at which it is told: a port that is open, closed, filtered or denied looks like any
+other. Only a server that lets us wait for longer is told later.
+
 Invariant: no byte of the input reaches a provider. Every ReferenceImage was drawn anew from pixels,
 at most 2048 pixels wide or high, without metadata.
 
@@ -12,14 +16,15 @@ It keeps nothing: where blobs are stored between the two steps is the use case's
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from ketchup.egress import BadUrl, Egress, EgressError, TooLarge, WrongType, check_url
-from ketchup.errors import InvalidRequest
+from ketchup.egress import BadUrl, Crowded, Egress, EgressError, check_url
+from ketchup.errors import InvalidRequest, Unavailable
 from ketchup.providers.base import ReferenceImage, sniff
 from ketchup.references.decoder import Decoder
 from ketchup.references.errors import Problem, ReferenceFailed
@@ -38,6 +43,7 @@ __all__ = [
 
 MAX_BYTES: Final = 20 * 1024 * 1024
 FETCH_SECONDS: Final = 20.0
+FAILURES_LAST: Final = 6.0
 
 # `image/jpg` is not registered, but clients write it.
 _DATA_URI = re.compile(r"data:image/(?:png|jpe?g|webp);base64,", re.ASCII | re.IGNORECASE)
@@ -83,42 +89,55 @@ def parse(text: str, *, index: int) -> Reference:
 class References:
     """Turns a parsed reference into an image that providers may see."""
 
-    def __init__(self, egress: Egress, decoder: Decoder) -> None:
+    def __init__(
+        self, egress: Egress, decoder: Decoder, *, failures_last: float = FAILURES_LAST
+    ) -> None:
+        """`failures_last` is how many seconds a fetch that fails takes at least."""
         self._egress = egress
         self._decoder = decoder
+        self._failures_last = failures_last
 
-    async def load(self, reference: Reference) -> ReferenceImage:
+    async def load(self, reference: Reference, workspace: str = "") -> ReferenceImage:
         """Fetch if it must be fetched, and decode. No transaction may be open meanwhile.
+
+        The workspace is whose turn to fetch it takes.
 
         Raises ReferenceFailed when the task cannot go on, Unavailable when it can be tried again.
         """
-        data = await self._bytes(reference)
+        data = await self._bytes(reference, workspace)
         image_format = sniff(data)
         if image_format is None:
-            raise ReferenceFailed(Problem.NOT_AN_IMAGE)
+            raise ReferenceFailed(Problem.NOT_DECODED, "it is not a PNG, JPEG or WebP image")
         if len(data) > MAX_BYTES:
             raise ReferenceFailed(Problem.TOO_LARGE)
         return await self._decoder.decode(data, image_format)
 
-    async def _bytes(self, reference: Reference) -> bytes:
+    async def _bytes(self, reference: Reference, workspace: str) -> bytes:
         match reference:
             case UrlReference(url):
-                return await self._fetch(url)
+                return await self._fetch(url, workspace)
             case DataReference(data):
                 return data
 
-    async def _fetch(self, url: str) -> bytes:
+    async def _fetch(self, url: str, workspace: str) -> bytes:
+        told = asyncio.get_running_loop().time() + self._failures_last
         try:
             fetched = await self._egress.get(
-                url, max_bytes=MAX_BYTES, deadline_seconds=FETCH_SECONDS, accept=_ACCEPT
+                url,
+                max_bytes=MAX_BYTES,
+                deadline_seconds=FETCH_SECONDS,
+                accept=_ACCEPT,
+                workspace=workspace,
             )
-        except TooLarge as error:
-            raise ReferenceFailed(Problem.TOO_LARGE, error.detail) from error
-        except WrongType as error:
-            raise ReferenceFailed(Problem.NOT_AN_IMAGE, error.detail) from error
+            if sniff(fetched.data) is not None:
+                return fetched.data
+            failed = ReferenceFailed(Problem.NOT_FETCHED, "it is not a PNG, JPEG or WebP image")
+        except Crowded as error:
+            raise Unavailable(f"a reference was not fetched: {error.detail}") from error
         except EgressError as error:
-            raise ReferenceFailed(Problem.NOT_FETCHED, error.detail) from error
-        return fetched.data
+            failed = ReferenceFailed(Problem.NOT_FETCHED, f"{type(error).__name__}: {error.detail}")
+        await asyncio.sleep(told - asyncio.get_running_loop().time())
+        raise failed
 
 
 def _decoded(uri: str, item: str) -> bytes:

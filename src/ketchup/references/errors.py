@@ -14,7 +14,6 @@ class Problem(StrEnum):
 
     NOT_FETCHED = "a reference image could not be fetched"
     TOO_LARGE = "a reference image is too large"
-    NOT_AN_IMAGE = "a reference image is not a PNG, JPEG or WebP image"
     ANIMATED = "a reference image is animated"
     NOT_DECODED = "a reference image could not be decoded"
 

@@ -7,9 +7,10 @@ names another lease than the row's changes nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final, assert_never
 
 from sqlalchemy import Connection, Row, Select, exists, func, or_, select, tuple_, update
@@ -42,6 +43,9 @@ _IN_FLIGHT: Final = (
     .where(delivery.c.worker_id.is_not(None))
     .group_by(delivery.c.origin)
 )
+
+
+_NOTHING: Final[Mapping[WorkspaceId, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +91,24 @@ class Recording(StrEnum):
 
 
 def claim(
-    conn: Connection, worker_id: WorkerId, now: Micros, *, limit: int, per_destination: int
+    conn: Connection,
+    worker_id: WorkerId,
+    now: Micros,
+    *,
+    limit: int,
+    per_destination: int,
+    per_workspace: int | None = None,
+    running: Mapping[WorkspaceId, int] = _NOTHING,
 ) -> list[Pending]:
     """Lease up to `limit` due deliveries, the longest due first.
+
+    No workspace gets more than `per_workspace`, with the `running` ones that its worker names.
 
     No origin gets more than `per_destination` in flight, counted over all workers; claims that
     overlap on PostgreSQL do not see each other's leases and may exceed it for a moment.
     """
-    chosen = _choose(conn, now, limit, per_destination)
+    most = limit if per_workspace is None else per_workspace
+    chosen = _choose(conn, now, limit, per_destination, _Shares(most, running, limit))
     if not chosen:
         return []
     leased = conn.execute(
@@ -220,20 +234,42 @@ def _pending(row: Row[Any], worker_id: WorkerId) -> Pending:
     )
 
 
-def _choose(conn: Connection, now: Micros, limit: int, per_destination: int) -> list[DeliveryId]:
+class _Shares:
+    """What each workspace may still be given of what a worker runs at once."""
+
+    def __init__(self, most: int, running: Mapping[WorkspaceId, int], limit: int) -> None:
+        self._most = most
+        self._left = {workspace: most - count for workspace, count in running.items()}
+        # Below that no workspace can get too much, whatever is chosen.
+        self.are_tight = sum(running.values()) + limit > most
+
+    def used_up(self) -> list[WorkspaceId]:
+        return [workspace for workspace, left in self._left.items() if left <= 0]
+
+    def take(self, workspace: WorkspaceId) -> bool:
+        left = self._left.setdefault(workspace, self._most)
+        self._left[workspace] = left - 1
+        return left > 0
+
+
+def _choose(
+    conn: Connection, now: Micros, limit: int, per_destination: int, shares: _Shares
+) -> list[DeliveryId]:
     in_flight = _in_flight(conn)
     chosen: list[DeliveryId] = []
     last: tuple[int, str] = (-1, "")
     while len(chosen) < limit:
         full = [origin for origin, count in in_flight.items() if count >= per_destination]
-        page = conn.execute(_due(now, full, last)).all()
-        for next_at, id_, origin in page:
-            last = (next_at, id_)
-            if len(chosen) < limit and in_flight[origin] < per_destination:
-                in_flight[origin] += 1
-                chosen.append(id_)
-        # What this page passed over belongs to origins that are full by now, so the next page
-        # begins behind it.
+        due = _due(now, full, last)
+        page = conn.execute(_not_of(due, shares.used_up()) if shares.are_tight else due).all()
+        for row in page:
+            last = (row.next_at, row.id)
+            has_room = len(chosen) < limit and in_flight[row.origin] < per_destination
+            if has_room and (not shares.are_tight or shares.take(row.workspace_id)):
+                in_flight[row.origin] += 1
+                chosen.append(row.id)
+        # What this page passed over belongs to origins that are full by now, or to workspaces that
+        # are, so the next page begins behind it.
         if len(page) < _PAGE:
             break
     return chosen
@@ -243,7 +279,7 @@ def _in_flight(conn: Connection) -> Counter[str]:
     return Counter(dict(conn.execute(_IN_FLIGHT).all()))
 
 
-def _due(now: Micros, full: Collection[str], last: tuple[int, str]) -> Select[int, DeliveryId, str]:
+def _due(now: Micros, full: Collection[str], last: tuple[int, str]) -> Select[Any]:
     return (
         select(delivery.c.next_at, delivery.c.id, delivery.c.origin)
         .where(
@@ -255,6 +291,12 @@ def _due(now: Micros, full: Collection[str], last: tuple[int, str]) -> Select[in
         .limit(_PAGE)
         .with_for_update(skip_locked=True)
     )
+
+
+def _not_of(due: Select[Any], workspaces: Collection[WorkspaceId]) -> Select[Any]:
+    """Leave workspaces out. That reads the rows and not the index alone: for tight times."""
+    named = due.add_columns(delivery.c.workspace_id)
+    return named.where(delivery.c.workspace_id.not_in(workspaces))
 
 
 def _held(conn: Connection, ids: Collection[DeliveryId]) -> set[Lease]:

@@ -4,6 +4,9 @@ It claims what is due, posts each in a task of its own, and records what came of
 thread and no connection. Its worker's lease is renewed elsewhere: whoever does that must `stop`
 it, or cancel `run`, when the lease can no longer be trusted.
 
+A receiver that lets us wait must not delay another's first attempt: an attempt that lasts gives its
+place to the next and goes on beside, and no workspace has more than half of all that runs.
+
 Nothing that happens to one delivery ends the loop: an answer, an error, a bug in the poster or a
 store that is down for a while are all logged, counted in `tally`, and lead to a later attempt.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from random import Random
@@ -90,6 +94,9 @@ class SenderSettings:
     schedule: Sequence[float] = SCHEDULE
     timeout: float = 15.0
     concurrency: int = 256
+    slow: int = 512
+    """Attempts that go on beside those, when they have lasted for `slow_after`."""
+    slow_after: float = 1.0
     per_destination: int = 4
     grace: float = 5.0
     poll: float = 1.0
@@ -159,6 +166,8 @@ class Sender:
         # By lease: what lost its lease may run on here beside the next attempt.
         self._tasks: dict[Lease, asyncio.Task[None]] = {}
         self._posting: set[Lease] = set()
+        self._slow: set[Lease] = set()
+        self._running: Counter[WorkspaceId] = Counter()
         self._woken = asyncio.Event()
         self._stopped = asyncio.Event()
         self._giving_up = False
@@ -189,13 +198,13 @@ class Sender:
 
     async def _fill(self) -> float:
         """Claim as much as there are free places, and start it; return the pause to make then."""
-        free = self._settings.concurrency - len(self._tasks)
+        free = self._free
         if free <= 0:
             return 0.0
-        running = [lease.id for lease in self._tasks]
+        running, shares = [lease.id for lease in self._tasks], dict(self._running)
         try:
             claimed, took = await self._database.write(
-                lambda conn: self._claim(conn, free, running)
+                lambda conn: self._claim(conn, free, running, shares)
             )
         except Exception as error:  # noqa: BLE001 the top of the loop: it is logged and counted
             self._unsure = True
@@ -206,8 +215,17 @@ class Sender:
             self._start(pending)
         return min(took * _PAUSE_PER_CLAIM_TIME, _LONGEST_PAUSE)
 
+    @property
+    def _free(self) -> int:
+        beside = min(len(self._slow), self._settings.slow)
+        return self._settings.concurrency - (len(self._tasks) - beside)
+
     def _claim(
-        self, conn: Connection, free: int, running: Sequence[DeliveryId]
+        self,
+        conn: Connection,
+        free: int,
+        running: Sequence[DeliveryId],
+        shares: Mapping[WorkspaceId, int],
     ) -> tuple[list[Pending], float]:
         """Claim, and say how long the writer was kept: not how long it was waited for."""
         now, started = db.now(conn, self._clock), self._clock.monotonic()
@@ -225,6 +243,8 @@ class Sender:
             now,
             limit=free,
             per_destination=self._settings.per_destination,
+            per_workspace=max(1, (self._settings.concurrency + self._settings.slow) // 2),
+            running=shares,
         )
         return claimed, self._clock.monotonic() - started
 
@@ -254,9 +274,21 @@ class Sender:
     def _start(self, pending: Pending) -> None:
         task = asyncio.create_task(self._deliver(pending), name=f"webhook {pending.lease.id}")
         self._tasks[pending.lease] = task
+        self._running[pending.workspace_id] += 1
+
+        def lasts() -> None:
+            self._slow.add(pending.lease)
+            self._woken.set()
+
+        timer = asyncio.get_running_loop().call_later(self._settings.slow_after, lasts)
 
         def ended(_task: asyncio.Task[None]) -> None:
+            timer.cancel()
+            self._slow.discard(pending.lease)
             del self._tasks[pending.lease]
+            self._running[pending.workspace_id] -= 1
+            if not self._running[pending.workspace_id]:
+                del self._running[pending.workspace_id]
             self._woken.set()
 
         task.add_done_callback(ended)
