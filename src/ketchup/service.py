@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -33,8 +34,9 @@ from ketchup.bootstrap import (
 from ketchup.clock import Clock, SystemClock
 from ketchup.config import Settings
 from ketchup.data_folder import DataFolder
+from ketchup.edge import Hosts, Peers
 from ketchup.errors import Unavailable
-from ketchup.protocol import HttpProtocol
+from ketchup.protocol import HttpProtocol, protocol_of
 from ketchup.providers.base import Provider
 from ketchup.server import App, create_app
 from ketchup.worker import create_worker
@@ -129,7 +131,7 @@ class Service:
                 group.create_task(worker.run(sole_owner=runtime.is_alone))
             if self.listener is not None:
                 app = create_app(runtime)
-                server = _Server(app, lambda: ready(started))
+                server = _Server(app, self._protocol(started.base_url), lambda: ready(started))
                 # Those who wait for something are answered, or the server would wait for them.
                 stops += [server.stop, runtime.stopping]
                 group.create_task(server.serve(sockets=[self.listener]))
@@ -144,6 +146,15 @@ class Service:
                 stop()
             for task in background:
                 task.cancel()
+
+    def _protocol(self, base_url: str) -> type[HttpProtocol]:
+        """Return how HTTP is spoken: for the names that the settings imply or list."""
+        own = [urlsplit(url).hostname or "" for url in (base_url, self.settings.local_url())]
+        rules = self.settings.server
+        return protocol_of(
+            Hosts([*own, self.settings.host], rules.hosts),
+            Peers(rules.connections_per_address, rules.uncapped),
+        )
 
     async def _background(self, runtime: Runtime, is_usable: bool) -> None:
         if not is_usable:
@@ -264,11 +275,13 @@ def bind(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn without hands on the process: no signals, no logging, no lifespan."""
 
-    def __init__(self, app: ASGIApp, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, protocol: type[HttpProtocol], ready: Callable[[], None]
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=HttpProtocol,
+                http=protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,

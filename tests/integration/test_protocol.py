@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.server import ServerState
 
-from ketchup.protocol import MAX_HEAD_BYTES, HttpProtocol, connections_at_most
+from ketchup.edge import MAX_HEAD_BYTES
+from ketchup.protocol import HttpProtocol, connections_at_most
 from tests.support.clocks import SimulatedLoop
 from tests.support.exchange import DEADLINE_SECONDS, Connection
 
@@ -154,7 +155,7 @@ async def test_the_head_of_a_second_request_is_not_waited_for_either() -> None:
     async with connected() as connection:
         await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (await connection.response()).status == 200
-        await connection.send(b"GET / HTTP/1.1\r\n")
+        await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n")
         assert await connection.is_closed_by_server()
 
 
@@ -221,10 +222,10 @@ async def test_a_large_body_and_the_next_head_in_one_piece_are_two_requests() ->
 async def test_trailers_are_not_headers() -> None:
     async with connected() as connection:
         await connection.send(
-            b"POST /names HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"POST /names HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"1\r\nx\r\n0\r\nIdempotency-Key: a\r\n\r\n"
         )
-        assert (await connection.response()).body == b"transfer-encoding"
+        assert (await connection.response()).body == b"host,transfer-encoding"
 
 
 @pytest.mark.parametrize("path", [b"/", b"/refuse"])
@@ -242,7 +243,8 @@ async def test_what_surrounds_a_body_is_bounded(
 ) -> None:
     async with connected() as connection:
         await connection.send(
-            b"POST %b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%b" % (path, beginning)
+            b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%b"
+            % (path, beginning)
         )
         with pytest.raises(OSError, match=r"."):
             await flooded(connection, piece)
@@ -260,7 +262,7 @@ async def test_a_body_may_come_in_the_smallest_chunks() -> None:
     async with connected() as connection:
         size = 2 * MAX_HEAD_BYTES
         await connection.send(
-            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
             + b"1\r\nx\r\n" * size
             + b"0\r\n\r\n"
         )
@@ -270,7 +272,7 @@ async def test_a_body_may_come_in_the_smallest_chunks() -> None:
 @pytest.mark.parametrize("rest", [b"", b"x", b"xx", b"xx\r\n"])
 async def test_a_body_that_nobody_reads_is_not_waited_for(rest: bytes) -> None:
     async with connected() as connection:
-        await connection.send(b"POST /refuse HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
+        await connection.send(b"POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
         assert (await connection.response()).status == 200
         await connection.send(rest)
         assert await connection.is_closed_by_server()
@@ -278,7 +280,7 @@ async def test_a_body_that_nobody_reads_is_not_waited_for(rest: bytes) -> None:
 
 async def test_an_empty_line_does_not_keep_a_connection() -> None:
     async with connected() as connection:
-        await connection.send(b"GET / HTTP/1.1\r\n\r\n")
+        await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (await connection.response()).status == 200
         await connection.send(b"\r\n")
         assert await connection.is_closed_by_server()
@@ -286,9 +288,9 @@ async def test_an_empty_line_does_not_keep_a_connection() -> None:
 
 async def test_after_an_unread_body_the_connection_serves_on() -> None:
     async with timed() as connection:
-        await connection.send(b"POST /refuse HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
+        await connection.send(b"POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
         assert (await connection.response()).status == 200
-        await connection.send(b"xxPOST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
+        await connection.send(b"xxPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
         connection.clock.advance(3 * HastyProtocol.rest_seconds)
         assert not connection.is_dropped()
         await connection.send(b"12")
@@ -310,7 +312,8 @@ async def test_a_body_behind_an_upgrade_is_a_body_and_not_the_next_request(
     inner = b"GET /names HTTP/1.1\r\nHost: smuggling\r\n\r\n"
     async with connected() as connection:
         await connection.send(
-            b"POST / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: %b\r\n%b\r\n" % (protocol, framing)
+            b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %b\r\n%b\r\n"
+            % (protocol, framing)
         )
         await connection.send(sent % inner)
         assert (await connection.response()).body == inner
@@ -319,22 +322,24 @@ async def test_a_body_behind_an_upgrade_is_a_body_and_not_the_next_request(
 
 
 async def test_an_upgrade_in_one_piece_with_what_follows() -> None:
-    upgrade = b"GET /names HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    upgrade = b"GET /names HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
     async with connected() as connection:
         await connection.send(upgrade * 2)
         for _ in range(2):
-            assert (await connection.response()).body == b"connection,upgrade"
+            assert (await connection.response()).body == b"host,connection,upgrade"
 
 
 async def test_garbage_behind_a_request_is_not_answered_before_it() -> None:
     async with connected() as connection:
-        await connection.send(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n12\0\0\r\n\r\n")
+        await connection.send(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n12\0\0\r\n\r\n"
+        )
         assert await connection.is_closed_by_server()
 
 
 async def test_a_body_that_dawdles_is_not_waited_for() -> None:
     async with timed() as connection:
-        await connection.send(b"POST / HTTP/1.1\r\nContent-Length: 10000\r\n\r\n")
+        await connection.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n")
         pauses = 0
         while not connection.is_dropped():
             await connection.send(b"x")
@@ -361,7 +366,7 @@ async def test_a_connection_too_many_is_closed_and_the_others_serve_on() -> None
         too_many = await Connection.to(url)
         assert await too_many.is_closed_by_server()
         for connection in held:
-            await connection.send(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+            await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         for connection in held:
             assert (await connection.response()).status == 200
             assert await connection.is_closed_by_server()

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from ketchup import money
+from ketchup.edge import host_name
 from ketchup.money import Credits
 
 MEBIBYTE: Final = 1024 * 1024
@@ -204,6 +205,11 @@ Networks = Annotated[
     tuple[Network, ...],
     BeforeValidator(_split),
     Accepts("a list of networks without host bits, such as 10.0.0.0/8 or ::1/128"),
+]
+HostNames = Annotated[
+    tuple[Annotated[str, AfterValidator(host_name)], ...],
+    BeforeValidator(_split),
+    Accepts("a list of host names and addresses without ports, or * for any"),
 ]
 Ports = Annotated[
     tuple[Annotated[int, _Whole, Field(ge=1, le=65535)], ...],
