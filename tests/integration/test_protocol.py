@@ -12,10 +12,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.server import ServerState
 
-from ketchup.edge import MAX_HEAD_BYTES
-from ketchup.protocol import HttpProtocol, connections_at_most
+from ketchup.edge import MAX_HEAD_BYTES, Hosts, Peers
+from ketchup.protocol import HttpProtocol, connections_at_most, protocol_of
 from tests.support.clocks import SimulatedLoop
 from tests.support.exchange import DEADLINE_SECONDS, Connection
+from tests.support.home import until
 
 Build: TypeAlias = Callable[[uvicorn.Config, ServerState], HttpProtocol]
 
@@ -375,6 +376,85 @@ async def test_a_connection_too_many_is_closed_and_the_others_serve_on() -> None
         assert (await late.response()).status == 200
         for connection in [*held, too_many, late]:
             await connection.close()
+
+
+async def test_one_client_does_not_take_the_connections_of_others() -> None:
+    """Of two addresses, each holds its own; what was held and ended is free again."""
+    protocol = protocol_of(Hosts(), peers := Peers(2))
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with serving(protocol) as url:
+        held = [await Connection.to(url) for _ in range(2)]
+        for connection in held:
+            await connection.send(request)
+            assert (await connection.response()).status == 200
+        too_many = await Connection.to(url)
+        assert await too_many.is_closed_by_server()
+        another = await Connection.to(url, source="127.0.0.2")
+        await another.send(request)
+        assert (await another.response()).status == 200
+        await held[0].send(request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert (await held[0].response()).status == 200
+        assert await held[0].is_closed_by_server()
+        late = await Connection.to(url)
+        await late.send(request)
+        assert (await late.response()).status == 200
+        for connection in [*held, too_many, another, late]:
+            await connection.close()
+        await until(lambda: len(peers) == 0)
+
+
+async def test_a_connection_that_says_nothing_more_is_closed() -> None:
+    async with timed() as connection:
+        await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await connection.response()).status == 200
+        connection.clock.advance(4.9)
+        assert not connection.is_dropped()
+        connection.clock.advance(0.2)
+        assert await connection.is_closed_by_server()
+
+
+LARGE = 16 * 1024 * 1024
+"""More than the machine keeps of what was sent and is not taken."""
+
+
+async def large(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer in pieces, as an image is."""
+    length = [(b"content-length", b"%d" % LARGE)]
+    await send({"type": "http.response.start", "status": 200, "headers": length})
+    piece = b"x" * 65_536
+    for sent in range(0, LARGE, len(piece)):
+        more = sent + len(piece) < LARGE
+        await send({"type": "http.response.body", "body": piece, "more_body": more})
+
+
+async def whole(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer in one piece, which the server keeps until it is taken."""
+    length = [(b"content-length", b"%d" % LARGE)]
+    await send({"type": "http.response.start", "status": 200, "headers": length})
+    await send({"type": "http.response.body", "body": b"x" * LARGE})
+
+
+@pytest.mark.parametrize("app", [large, whole])
+@pytest.mark.parametrize("ending", [b"", b"Connection: close\r\n"], ids=["kept", "last"])
+async def test_an_answer_that_is_not_taken_is_not_kept(app: ASGIApp, ending: bytes) -> None:
+    async with timed(app) as connection:
+        await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n" % ending)
+        transport = connection.server.transport
+        await until(lambda: connection.server.flow.write_paused)
+        connection.clock.advance(HttpProtocol.answer_seconds - 1)
+        assert transport.get_write_buffer_size() > 0  # kept for who is only slow
+        connection.clock.advance(HttpProtocol.answer_seconds)
+        assert connection.is_dropped()
+        await until(lambda: connection.server not in connection.server.connections)
+
+
+@pytest.mark.parametrize("app", [large, whole])
+async def test_an_answer_that_is_taken_slowly_is_given_to_its_end(app: ASGIApp) -> None:
+    async with timed(app) as connection:
+        await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        connection.clock.advance(HttpProtocol.answer_seconds - 1)
+        assert len((await connection.response()).body) == LARGE
+        assert await connection.is_closed_by_server()
 
 
 def test_connections_leave_files_for_the_rest() -> None:

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -37,6 +38,14 @@ async def target(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
         tmp_path_factory.mktemp("target"), settings={"concurrency": 0}
     ) as running:
         yield running
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="module")
+async def nothing_was_made(target: RunningService) -> AsyncIterator[None]:
+    """After each case: no task more than before."""
+    before = await tasks_of(target)
+    yield
+    assert await tasks_of(target) == before
 
 
 @dataclass(frozen=True)
@@ -165,7 +174,6 @@ async def test_what_could_be_read_in_two_ways_is_refused_with_all_that_follows(
     found = await answers(target.base_url, sent + post(target.key, GOOD))
 
     assert found == [Answer(status, body, closes=True)]
-    assert await tasks_of(target) == 0
 
 
 async def test_the_last_request_of_a_connection_is_its_last(target: RunningService) -> None:
@@ -178,7 +186,6 @@ async def test_the_last_request_of_a_connection_is_its_last(target: RunningServi
     ):
         [answer] = await answers(target.base_url, last + smuggled)
         assert (answer.status, answer.closes) == (401, True)
-    assert await tasks_of(target) == 0
 
 
 async def test_a_body_of_a_request_that_is_not_read_is_not_the_next_one(
@@ -193,7 +200,6 @@ async def test_a_body_of_a_request_that_is_not_read_is_not_the_next_one(
         found = await answers(target.base_url, first + get(HOST, b"Connection: close"))
         assert [answer.status for answer in found] == [401, 401]
         assert [answer.body for answer in found] == [NO_KEY, NO_KEY.replace(b":1,", b":401,")]
-    assert await tasks_of(target) == 0
 
 
 async def test_a_trailer_brings_no_key(target: RunningService) -> None:
@@ -202,7 +208,6 @@ async def test_a_trailer_brings_no_key(target: RunningService) -> None:
     last = get(HOST, b"Connection: close")
     found = await answers(target.base_url, gen(TE, body=body + trailer) + last)
     assert [answer.status for answer in found] == [401, 401]
-    assert await tasks_of(target) == 0
 
 
 @pytest.mark.parametrize(
@@ -210,8 +215,8 @@ async def test_a_trailer_brings_no_key(target: RunningService) -> None:
 )
 async def test_extensions_and_trailers_without_end(target: RunningService, begun: bytes) -> None:
     found = await answers(target.base_url, gen(TE, body=begun) + post(target.key, GOOD))
-    assert len(found) <= 1
-    assert await tasks_of(target) == 0
+    # The head may have been read, and answered, before the rest came.
+    assert [answer.status for answer in found] in ([400], [401])
 
 
 async def test_the_path_alone_decides(target: RunningService) -> None:
@@ -234,3 +239,15 @@ async def test_a_reverse_proxy_may_leave_any_port_or_case(target: RunningService
     for host in (b"127.0.0.1", b"LOCALHOST:443", b"ketchup:80", b"[::1]:1"):
         found = await exchange(target.base_url, get(b"Host: " + host))
         assert found.status == 401
+
+
+async def test_the_names_that_the_settings_imply_are_served_and_no_others(tmp_path: Path) -> None:
+    named = {"public_url": "https://images.example.com", "server.hosts": "other.example"}
+    async with running_service(tmp_path, settings={"concurrency": 0, **named}) as service:
+        for host in (b"images.example.com", b"other.example:443", b"127.0.0.1"):
+            assert (await exchange(service.base_url, get(b"Host: " + host))).status == 401
+        for host in (b"evil.example", b"192.0.2.1", b"ketchup"):
+            found = await exchange(service.base_url, get(b"Host: " + host))
+            assert (found.status, found.body) == (421, NOT_HERE)
+            assert found.headers["content-type"] == "application/json; charset=utf-8"
+            assert found.headers["x-request-id"].startswith("req_")
