@@ -63,13 +63,40 @@ def connections_at_most() -> int:
     return max(files - _FILES_FOR_OTHERS, files // 2)
 
 
+# Read at once. A body waits for its reader with so much, and at most one piece more: together
+# they are what may be read beyond a limit before anybody can say so.
+_PIECE_BYTES: Final = 32 * 1024
+_piece: Final = memoryview(bytearray(_PIECE_BYTES))
+
+
+class _Pieces(asyncio.BufferedProtocol):
+    """Has the loop read in pieces of our size; by itself it takes a quarter of a megabyte.
+
+    One buffer does for all connections: the loop fills it and tells of it in one go.
+    """
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        self._data_received = protocol.data_received
+        self.connection_lost = protocol.connection_lost  # type: ignore[method-assign] # as it is
+        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign] # as it is
+        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign] # as it is
+
+    @override
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _piece
+
+    @override
+    def buffer_updated(self, nbytes: int) -> None:
+        self._data_received(bytes(_piece[:nbytes]))
+
+
 class HttpProtocol(HttpToolsProtocol):
     """One connection. The names of its methods are those that asyncio and the parser call.
 
     The deadlines keep what is promised, 5 s for a head and 10 s for a body, also on a busy loop.
     """
 
-    head_seconds: float = 4.5
+    head_seconds: float = 4.0
     """How long a client may take to send the head of a request."""
     pause_seconds: float = 9.0
     """How long it may pause in the middle of a body."""
@@ -106,6 +133,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._client is None or len(self.connections) > self.most_connections():
             transport.abort()
         else:
+            transport.set_protocol(_Pieces(self))
             self._close_in(self.head_seconds)
 
     @override
@@ -147,6 +175,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(NotHttp())
         else:
             self._set_deadline()
+            if self._in_body and len(self.cycle.body) >= _PIECE_BYTES:
+                self.flow.pause_reading()
 
     @override
     def on_message_begin(self) -> None:

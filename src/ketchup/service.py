@@ -150,10 +150,10 @@ class Service:
     def _protocol(self, base_url: str) -> type[HttpProtocol]:
         """Return how HTTP is spoken: for the names that the settings imply or list."""
         own = [urlsplit(url).hostname or "" for url in (base_url, self.settings.local_url())]
-        rules = self.settings.server
+        settings = self.settings
         return protocol_of(
-            Hosts([*own, self.settings.host], rules.hosts),
-            Peers(rules.connections_per_address, rules.uncapped),
+            Hosts([*own, settings.host], settings.server.hosts),
+            Peers(settings.server.connections_per_address, settings.server.uncapped),
         )
 
     async def _background(self, runtime: Runtime, is_usable: bool) -> None:

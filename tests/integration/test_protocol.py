@@ -4,19 +4,24 @@ import asyncio
 import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TypeAlias, cast
+from pathlib import Path
+from typing import ClassVar, TypeAlias, cast
 
 import pytest
 import uvicorn
+import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from ketchup.edge import MAX_HEAD_BYTES, Hosts, Peers
 from ketchup.protocol import HttpProtocol, connections_at_most, protocol_of
+from ketchup.server import create_app
 from tests.support.clocks import SimulatedLoop
-from tests.support.exchange import DEADLINE_SECONDS, Connection
+from tests.support.exchange import DEADLINE_SECONDS, Connection, head
 from tests.support.home import until
+from tests.support.service import running_service
 
 Build: TypeAlias = Callable[[uvicorn.Config, ServerState], HttpProtocol]
 
@@ -378,6 +383,46 @@ async def test_a_connection_too_many_is_closed_and_the_others_serve_on() -> None
         assert (await late.response()).status == 200
         for connection in [*held, too_many, late]:
             await connection.close()
+
+
+class CountingProtocol(HttpProtocol):
+    """A connection that knows how much was read before its answer began."""
+
+    read: ClassVar[list[int]] = []
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or not cycle.response_started:
+            self.read.append(len(data))
+        super().data_received(data)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_of_a_body_over_the_limit_little_more_than_the_limit_is_read(
+    loop: str, tmp_path: Path
+) -> None:
+    async def flood() -> None:
+        limit = 256 * 1024
+        settings = {"concurrency": 0, "limits.max_plain_body_bytes": limit}
+        async with running_service(tmp_path, settings=settings) as service:
+            app = create_app(service.runtime)
+            async with listening(
+                lambda config, state: CountingProtocol(config, state, {}), app
+            ) as url:
+                connection = await Connection.to(url)
+                flooding = asyncio.ensure_future(
+                    connection.send(head(service.key, "Content-Length: 8000000") + b" " * 8_000_000)
+                )
+                assert (await connection.response()).status == 413
+                await flooding
+                await connection.close()
+        assert limit < sum(CountingProtocol.read) <= limit + 64 * 1024 + 1024  # of the head
+
+    CountingProtocol.read.clear()
+    factory = uvloop.new_event_loop if loop == "uvloop" else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(flood())
 
 
 async def test_one_client_does_not_take_the_connections_of_others() -> None:

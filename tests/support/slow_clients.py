@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from statistics import fmean
 from typing import Self
 
 from typing_extensions import override
@@ -29,8 +30,8 @@ class Outcome:
 
     closed: dict[str, int] = field(default_factory=dict)
     longest: dict[str, float] = field(default_factory=dict)
-    least_held: int = 0
-    """Of how many connections at once there never were less, once all had been opened."""
+    held: float = 0.0
+    """How many connections there were at once, on average, once all had been opened."""
     refused: int = 0
 
 
@@ -92,9 +93,9 @@ class _Crowd:
         sys.stdout.write("all are here\n")
         sys.stdout.flush()
         loop = asyncio.get_running_loop()
-        end, least = loop.time() + seconds, count
+        end, held = loop.time() + seconds, []
         while loop.time() < end:
-            least = min(least, len(self.held))
+            held.append(len(self.held))
             await asyncio.sleep(0.1)
         self._again = None
         for task in workers:
@@ -105,7 +106,7 @@ class _Crowd:
         for client in list(self.held):
             self.outcome.longest[client.kind] = float("inf")
         dripping.cancel()
-        self.outcome.least_held, self.outcome.closed = least, dict(self._closed)
+        self.outcome.held, self.outcome.closed = fmean(held), dict(self._closed)
 
     async def _open(self, again: asyncio.Queue[str]) -> None:
         loop = asyncio.get_running_loop()

@@ -99,6 +99,26 @@ def test_a_method_that_no_surface_could_know(method: bytes) -> None:
     assert refusal(HOST, method=method) == (405, "method not allowed")
 
 
+TE = (b"transfer-encoding", b"chunked")
+CL = (b"content-length", b"0")
+
+
+@pytest.mark.parametrize(
+    ("framing", "version"),
+    [
+        ((CL, TE), "1.1"), ((TE, CL), "1.1"), ((CL, CL), "1.1"), ((TE, TE), "1.1"), ((TE,), "1.0"),
+        (((b"transfer-encoding", b"identity"),), "1.1"), (((b"transfer-encoding", b""),), "1.1"),
+        ((), "0.9"), ((), "2.0"),
+    ],
+)  # fmt: skip
+def test_a_length_that_could_be_read_in_two_ways(
+    framing: tuple[tuple[bytes, bytes], ...], version: str
+) -> None:
+    """Whatever the parser in front lets through: it is another library's, and has leniencies."""
+    refused = refusal(HOST, *framing, method=b"POST", version=version)
+    assert refused == (400, "request is not valid HTTP")
+
+
 @pytest.mark.parametrize("length", [MAX_HEAD_BYTES, MAX_HEAD_BYTES + 1])
 def test_the_size_of_a_head_is_that_of_its_lines(length: int) -> None:
     """The parser does not tell how many bytes it read: a line's worth is counted for each."""
