@@ -385,6 +385,20 @@ async def test_a_connection_too_many_is_closed_and_the_others_serve_on() -> None
             await connection.close()
 
 
+async def test_of_a_body_that_nobody_reads_yet_little_is_held() -> None:
+    slow = Slow()
+    async with timed(slow) as connection:
+        sent = b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+        sending = asyncio.ensure_future(Connection.send(connection, sent + b"x" * 1_000_000))
+        await slow.asked.wait()
+        await connection.server.until_read(32 * 1024)
+        await asyncio.sleep(0.1)  # what must not happen has its time
+        assert len(connection.server.cycle.body) <= 64 * 1024
+        slow.may_answer.set()
+        assert len((await connection.response()).body) == 1_000_000
+        await sending
+
+
 class CountingProtocol(HttpProtocol):
     """A connection that knows how much was read before its answer began."""
 

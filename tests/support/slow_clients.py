@@ -21,6 +21,7 @@ from typing_extensions import override
 KINDS = ("silent", "head", "body")
 _DRIP_SECONDS = 2.0
 _AT_ONCE = 100
+_COMING_SECONDS = 3.0
 _LAST_SECONDS = 15.0
 
 
@@ -84,9 +85,11 @@ class _Crowd:
     async def attack(self, count: int, seconds: float) -> None:
         """Keep so many connections open for so long, then open none and wait for their ends."""
         assert self._again is not None
+        workers = [asyncio.create_task(self._open(self._again)) for _ in range(_AT_ONCE)]
         for number in range(count):
             self._again.put_nowait(KINDS[number % len(KINDS)])
-        workers = [asyncio.create_task(self._open(self._again)) for _ in range(_AT_ONCE)]
+            # Spread, so that they do not all come again in the same moment.
+            await asyncio.sleep(_COMING_SECONDS / count)
         dripping = asyncio.create_task(self._drip())
         while len(self.held) < 0.95 * count:
             await asyncio.sleep(0.01)
