@@ -15,9 +15,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_HEADERS: Final = 100
 MAX_HEAD_BYTES: Final = 32 * 1024
@@ -26,6 +25,7 @@ ANY_HOST: Final = "*"
 
 Header = tuple[bytes, bytes]
 
+_JUDGED: Final = frozenset({b"host", b"content-length", b"transfer-encoding"})
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _HOST: Final = re.compile(
     rb"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_-][A-Za-z0-9._-]{0,252})(?::[0-9]{0,5})?"
@@ -52,8 +52,7 @@ class NotHttp(Refused):
         super().__init__(400, "request is not valid HTTP")
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The head of a request as it was read; the names of the headers in lower case."""
 
     method: bytes
@@ -154,8 +153,10 @@ def judge(head: Head, hosts: Hosts) -> None:
     if not head.target.startswith(b"/"):
         # `GET http://other/` and `OPTIONS *` are for proxies; this is none.
         raise NotHttp
-    _judge_framing(head)
-    _judge_host(head, hosts)
+    # Every request pays for this: the rest looks at these few alone.
+    judged = [header for header in head.headers if header[0] in _JUDGED]
+    _judge_framing(judged, head.version)
+    _judge_host(judged, hosts)
 
 
 def host_name(text: str) -> str:
@@ -172,17 +173,17 @@ def _size(head: Head) -> int:
     return _PER_HEAD + len(head.target) + headers
 
 
-def _judge_framing(head: Head) -> None:
-    encodings = [value for name, value in head.headers if name == b"transfer-encoding"]
-    lengths = sum(name == b"content-length" for name, _ in head.headers)
-    if lengths > 1 or len(encodings) > 1:
+def _judge_framing(headers: Sequence[Header], version: str) -> None:
+    encodings = [value for name, value in headers if name == b"transfer-encoding"]
+    lengths = [value for name, value in headers if name == b"content-length"]
+    if len(lengths) > 1 or len(encodings) > 1:
         raise NotHttp
-    if encodings and (lengths or head.version == "1.0" or encodings[0].lower() != b"chunked"):
+    if encodings and (lengths or version == "1.0" or encodings[0].lower() != b"chunked"):
         raise NotHttp
 
 
-def _judge_host(head: Head, hosts: Hosts) -> None:
-    named = [value for name, value in head.headers if name == b"host"]
+def _judge_host(headers: Sequence[Header], hosts: Hosts) -> None:
+    named = [value for name, value in headers if name == b"host"]
     if len(named) != 1:
         raise Refused(400, "request must name one host")
     if not hosts.serves(named[0]):
