@@ -1,13 +1,14 @@
 """HTTP as clients really send it: bounded, with deadlines, and answered in the envelope.
 
-uvicorn reads the protocol; this stands in front of it. What is not HTTP, has a head without end or
-too many headers gets the contract's 400 and the connection is closed. A client that does not send a
-whole head in time, or stops or dawdles in the middle of a body, is dropped without an answer.
+uvicorn reads the protocol; this stands in front of it. What is not HTTP, or what `edge` refuses,
+gets the contract's answer and the connection is closed. A client that does not send a whole head in
+time, stops or dawdles in the middle of a body, or does not take its answer, is dropped without one.
 
 A request that comes in one piece costs no timer.
 
 Connections cannot use up the files that the process may open: the images, the renderers and the
-callbacks need some too, and those who hold connections open need no key.
+callbacks need some too, and those who hold connections open need no key. One client may hold only
+some of them.
 
 Three things that a parser lets through would be at our cost or somebody else's:
 
@@ -27,17 +28,24 @@ from typing import Final
 
 import httptools
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
+from ketchup import telemetry
+from ketchup.edge import MAX_HEAD_BYTES, METHODS, Head, Hosts, NotHttp, Peers, Refused, judge
 from ketchup.ids import RequestIds
-from ketchup.wire.envelope import NOT_HTTP
+from ketchup.wire.envelope import CONTENT_TYPE, refusal
 
-MAX_HEADERS: Final = 100
-MAX_HEAD_BYTES: Final = 64 * 1024
+log = telemetry.logger(__name__)
 
 # An honest client sends a byte in a chunk of its own at worst: `1\r\nx\r\n`.
 _FRAMING_PER_BYTE: Final = 8
 _FRAMING_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
+
+_MISDIRECTED: Final = 421
 
 _request_ids: Final = RequestIds()
 
@@ -55,23 +63,58 @@ def connections_at_most() -> int:
     return max(files - _FILES_FOR_OTHERS, files // 2)
 
 
-class TooManyHeaders(Exception):
-    """More headers than any client has a reason to send."""
+# Read at once. A body waits for its reader with so much, and at most one piece more: together
+# they are what may be read beyond a limit before anybody can say so.
+_PIECE_BYTES: Final = 32 * 1024
+_piece: Final = memoryview(bytearray(_PIECE_BYTES))
+
+
+class _Pieces(asyncio.BufferedProtocol):
+    """Has the loop read in pieces of our size; by itself it takes a quarter of a megabyte.
+
+    One buffer does for all connections: the loop fills it and tells of it in one go.
+    """
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        self._data_received = protocol.data_received
+        self.connection_lost = protocol.connection_lost  # type: ignore[method-assign] # as it is
+        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign] # as it is
+        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign] # as it is
+
+    @override
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _piece
+
+    @override
+    def buffer_updated(self, nbytes: int) -> None:
+        self._data_received(bytes(_piece[:nbytes]))
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection. The names of its methods are those that asyncio and the parser call."""
+    """One connection. The names of its methods are those that asyncio and the parser call.
 
-    head_seconds: float = 20.0
+    The deadlines keep what is promised, 5 s for a head and 10 s for a body, also on a busy loop.
+    """
+
+    head_seconds: float = 4.0
     """How long a client may take to send the head of a request."""
-    pause_seconds: float = 20.0
+    pause_seconds: float = 9.0
     """How long it may pause in the middle of a body."""
     slowest_body: float = 16 * 1024.0
     """Bytes per second that a body must have on average, once it takes longer than a pause."""
-    rest_seconds: float = 10.0
+    rest_seconds: float = 5.0
     """How long it may go on sending a body after it was answered."""
+    answer_seconds: float = 60.0
+    """How long it may take nothing of an answer that waits for it."""
 
+    hosts: Hosts = Hosts()
+    peers: Peers = Peers(0)
+
+    _client: str | None = None
+    _refused: Refused | None = None
     _deadline: asyncio.TimerHandle | None = None
+    # While the client does not take what is written.
+    _untaken: asyncio.TimerHandle | None = None
     # Where the body is that is coming in: its bytes, and when its first pieces were seen.
     _body_bytes: int = 0
     _body_since: float | None = None
@@ -85,15 +128,37 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's signature
         super().connection_made(transport)
-        if len(self.connections) > self.most_connections():
+        # Without an address it is a socket of this machine's.
+        self._client = self.peers.take(self.client[0]) if self.client else ""
+        if self._client is None or len(self.connections) > self.most_connections():
             transport.abort()
         else:
+            transport.set_protocol(_Pieces(self))
             self._close_in(self.head_seconds)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._take_your_time()
+        self.resume_writing()
+        if self._client:
+            self.peers.release(self._client)
         super().connection_lost(exc)
+
+    @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._drop_if_untaken()
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._untaken is not None:
+            self._untaken.cancel()
+            self._untaken = None
+
+    @override
+    def timeout_keep_alive_handler(self) -> None:
+        self._let_go()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -102,15 +167,16 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             self._feed(data)
         except httptools.HttpParserError:
-            self.logger.debug("Invalid HTTP request received.")
-            self.send_400_response("not HTTP")
+            self._refuse(self._refused or NotHttp())
         if self.transport.is_closing():
             return
         # After parsing: what came with the head may be its body.
         if self._overhead > MAX_HEAD_BYTES:
-            self.send_400_response("head without end")
+            self._refuse(NotHttp())
         else:
             self._set_deadline()
+            if self._in_body and len(self.cycle.body) >= _PIECE_BYTES:
+                self.flow.pause_reading()
 
     @override
     def on_message_begin(self) -> None:
@@ -136,9 +202,12 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._take_your_time()
         self._in_head = False
-        if len(self.headers) > MAX_HEADERS:
-            # The parser ends here, and asks for the 400 below.
-            raise TooManyHeaders
+        try:
+            judge(self._head(), self.hosts)
+        except Refused as refused:
+            # The parser ends here, and `data_received` answers.
+            self._refused = refused
+            raise
         super().on_headers_complete()
         self._in_body = True
         self._body_bytes, self._body_since = 0, None
@@ -161,20 +230,42 @@ class HttpProtocol(HttpToolsProtocol):
     @override
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
+        if self.transport.is_closing():
+            self._let_go()
+        elif self._in_body and self.cycle.response_complete:
             # Set once: what still comes must not put it off.
             self._close_in(self.rest_seconds)
-
-    @override
-    def send_400_response(self, msg: str) -> None:
-        if self._owes_this_answer():
-            request_id = _request_ids.mint()
-            self.transport.write(_HEAD % (len(NOT_HTTP), request_id.encode()) + NOT_HTTP)
-        self.transport.close()
 
     def most_connections(self) -> int:
         """Return how many may be open; one more is closed at once."""
         return connections_at_most()
+
+    def _head(self) -> Head:
+        parser = self.parser
+        return Head(parser.get_method(), self.url, parser.get_http_version(), self.headers)
+
+    def _refuse(self, refused: Refused) -> None:
+        """Say why, where the next answer is this request's, and close."""
+        if self._owes_this_answer():
+            request_id = _request_ids.mint()
+            if refused.status == _MISDIRECTED:
+                log.info("host refused", request_id=request_id, host=self._named_host())
+            self.transport.write(_answer(refused, request_id))
+        self._let_go()
+
+    def _named_host(self) -> str:
+        # It has been judged to be a name; an operator looks for it in the log.
+        return next((v.decode("ascii") for name, v in self.headers if name == b"host"), "")
+
+    def _let_go(self) -> None:
+        """Close, and wait only so long until the client has taken what was written to it."""
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self._drop_if_untaken()
+
+    def _drop_if_untaken(self) -> None:
+        if self._untaken is None:
+            self._untaken = self.loop.call_later(self.answer_seconds, self.transport.abort)
 
     def _feed(self, data: bytes) -> None:
         """Parse, past every offer to upgrade."""
@@ -229,7 +320,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _close_in(self, seconds: float) -> None:
         self._take_your_time()
-        self._deadline = self.loop.call_later(seconds, self.transport.close)
+        self._deadline = self.loop.call_later(seconds, self._let_go)
 
     def _take_your_time(self) -> None:
         if self._deadline is not None:
@@ -237,10 +328,19 @@ class HttpProtocol(HttpToolsProtocol):
             self._deadline = None
 
 
-_HEAD: Final = (
-    b"HTTP/1.1 400 Bad Request\r\n"
-    b"content-type: application/json; charset=utf-8\r\n"
-    b"content-length: %d\r\n"
-    b"x-request-id: %b\r\n"
-    b"connection: close\r\n\r\n"
-)
+def protocol_of(hosts: Hosts, peers: Peers) -> type[HttpProtocol]:
+    """Return the protocol of a server that is asked for by these names."""
+
+    class ServersProtocol(HttpProtocol):
+        pass
+
+    ServersProtocol.hosts, ServersProtocol.peers = hosts, peers
+    return ServersProtocol
+
+
+def _answer(refused: Refused, request_id: str) -> bytes:
+    reply = refusal(refused.status, refused.detail, METHODS)
+    headers = [CONTENT_TYPE, (b"content-length", b"%d" % len(reply.body)), *reply.headers]
+    headers += [(b"x-request-id", request_id.encode()), (b"connection", b"close")]
+    head = b"".join(b"%b: %b\r\n" % header for header in headers)
+    return STATUS_LINE[reply.status] + head + b"\r\n" + reply.body

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
+from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -33,9 +34,10 @@ from ketchup.bootstrap import (
 from ketchup.clock import Clock, SystemClock
 from ketchup.config import Settings
 from ketchup.data_folder import DataFolder
+from ketchup.edge import Hosts, Peers
 from ketchup.egress import Resolver
 from ketchup.errors import Unavailable
-from ketchup.protocol import HttpProtocol
+from ketchup.protocol import HttpProtocol, protocol_of
 from ketchup.providers.base import Provider
 from ketchup.server import App, create_app
 from ketchup.worker import create_worker
@@ -134,7 +136,7 @@ class Service:
                 group.create_task(worker.run(sole_owner=runtime.is_alone))
             if self.listener is not None:
                 app = create_app(runtime)
-                server = _Server(app, lambda: ready(started))
+                server = _Server(app, self._protocol(started.base_url), lambda: ready(started))
                 # Those who wait for something are answered, or the server would wait for them.
                 stops += [server.stop, runtime.stopping]
                 group.create_task(server.serve(sockets=[self.listener]))
@@ -149,6 +151,15 @@ class Service:
                 stop()
             for task in background:
                 task.cancel()
+
+    def _protocol(self, base_url: str) -> type[HttpProtocol]:
+        """Return how HTTP is spoken: for the names that the settings imply or list."""
+        own = [urlsplit(url).hostname or "" for url in (base_url, self.settings.local_url())]
+        settings = self.settings
+        return protocol_of(
+            Hosts([*own, settings.host], settings.server.hosts),
+            Peers(settings.server.connections_per_address, settings.server.uncapped),
+        )
 
     async def _background(self, runtime: Runtime, is_usable: bool) -> None:
         if not is_usable:
@@ -269,11 +280,13 @@ def bind(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn without hands on the process: no signals, no logging, no lifespan."""
 
-    def __init__(self, app: ASGIApp, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, protocol: type[HttpProtocol], ready: Callable[[], None]
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=HttpProtocol,
+                http=protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,

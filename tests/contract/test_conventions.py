@@ -103,7 +103,6 @@ async def test_no_two_answers_have_the_same_request_id(alice: RunningService) ->
         b"this is not HTTP\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: x\r\n\r\n",
         b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"CONNECT somewhere:443 HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET // HTTP/9.9\r\nHost: a\r\n\r\n",
         b"POST /api/image/gen HTTP/1.1\r\nHost: a\r\nContent-Length: many\r\n\r\n",
         b"POST /api/image/gen HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",

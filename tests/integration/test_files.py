@@ -107,6 +107,30 @@ async def test_an_image_is_served_with_every_header(
     }
 
 
+async def test_whatever_is_answered_no_browser_takes_it_for_a_page(files: Files) -> None:
+    path = await files.put()
+    answers = [
+        await files.ask(path),
+        await files.ask(path, "HEAD"),
+        await files.ask(path, range="bytes=0-0"),
+        await files.ask(path, range="bytes=9999999-"),
+        await files.ask(path, if_none_match=ETAG),
+        await files.ask(path, "OPTIONS"),
+        await files.ask(path, "POST"),
+        await files.ask(path + "x"),
+    ]
+    assert [answer.status for answer in answers] == [200, 200, 206, 416, 304, 204, 405, 404]
+    for answer in answers:
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+        # Images are for pages of everybody, so `same-site` would break the contract's clients.
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+        assert answer.headers.get("content-type", "image/png") in {
+            "image/png",
+            "application/json; charset=utf-8",
+        }
+
+
 async def test_head_has_the_headers_of_get_and_no_body(files: Files) -> None:
     path = await files.put()
     get, head = await files.ask(path), await files.ask(path, "HEAD")

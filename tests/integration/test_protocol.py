@@ -3,18 +3,25 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TypeAlias, cast
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
+from typing import ClassVar, TypeAlias, cast
 
 import pytest
 import uvicorn
+import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
-from ketchup.protocol import MAX_HEAD_BYTES, HttpProtocol, connections_at_most
+from ketchup.edge import MAX_HEAD_BYTES, Hosts, Peers
+from ketchup.protocol import HttpProtocol, connections_at_most, protocol_of
+from ketchup.server import create_app
 from tests.support.clocks import SimulatedLoop
-from tests.support.exchange import DEADLINE_SECONDS, Connection
+from tests.support.exchange import DEADLINE_SECONDS, Connection, head
+from tests.support.home import until
+from tests.support.service import running_service
 
 Build: TypeAlias = Callable[[uvicorn.Config, ServerState], HttpProtocol]
 
@@ -154,7 +161,7 @@ async def test_the_head_of_a_second_request_is_not_waited_for_either() -> None:
     async with connected() as connection:
         await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (await connection.response()).status == 200
-        await connection.send(b"GET / HTTP/1.1\r\n")
+        await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n")
         assert await connection.is_closed_by_server()
 
 
@@ -221,10 +228,10 @@ async def test_a_large_body_and_the_next_head_in_one_piece_are_two_requests() ->
 async def test_trailers_are_not_headers() -> None:
     async with connected() as connection:
         await connection.send(
-            b"POST /names HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"POST /names HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"1\r\nx\r\n0\r\nIdempotency-Key: a\r\n\r\n"
         )
-        assert (await connection.response()).body == b"transfer-encoding"
+        assert (await connection.response()).body == b"host,transfer-encoding"
 
 
 @pytest.mark.parametrize("path", [b"/", b"/refuse"])
@@ -242,7 +249,8 @@ async def test_what_surrounds_a_body_is_bounded(
 ) -> None:
     async with connected() as connection:
         await connection.send(
-            b"POST %b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n%b" % (path, beginning)
+            b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%b"
+            % (path, beginning)
         )
         with pytest.raises(OSError, match=r"."):
             await flooded(connection, piece)
@@ -260,7 +268,7 @@ async def test_a_body_may_come_in_the_smallest_chunks() -> None:
     async with connected() as connection:
         size = 2 * MAX_HEAD_BYTES
         await connection.send(
-            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
             + b"1\r\nx\r\n" * size
             + b"0\r\n\r\n"
         )
@@ -270,7 +278,7 @@ async def test_a_body_may_come_in_the_smallest_chunks() -> None:
 @pytest.mark.parametrize("rest", [b"", b"x", b"xx", b"xx\r\n"])
 async def test_a_body_that_nobody_reads_is_not_waited_for(rest: bytes) -> None:
     async with connected() as connection:
-        await connection.send(b"POST /refuse HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
+        await connection.send(b"POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
         assert (await connection.response()).status == 200
         await connection.send(rest)
         assert await connection.is_closed_by_server()
@@ -278,7 +286,7 @@ async def test_a_body_that_nobody_reads_is_not_waited_for(rest: bytes) -> None:
 
 async def test_an_empty_line_does_not_keep_a_connection() -> None:
     async with connected() as connection:
-        await connection.send(b"GET / HTTP/1.1\r\n\r\n")
+        await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (await connection.response()).status == 200
         await connection.send(b"\r\n")
         assert await connection.is_closed_by_server()
@@ -286,9 +294,9 @@ async def test_an_empty_line_does_not_keep_a_connection() -> None:
 
 async def test_after_an_unread_body_the_connection_serves_on() -> None:
     async with timed() as connection:
-        await connection.send(b"POST /refuse HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
+        await connection.send(b"POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
         assert (await connection.response()).status == 200
-        await connection.send(b"xxPOST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n")
+        await connection.send(b"xxPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
         connection.clock.advance(3 * HastyProtocol.rest_seconds)
         assert not connection.is_dropped()
         await connection.send(b"12")
@@ -310,7 +318,8 @@ async def test_a_body_behind_an_upgrade_is_a_body_and_not_the_next_request(
     inner = b"GET /names HTTP/1.1\r\nHost: smuggling\r\n\r\n"
     async with connected() as connection:
         await connection.send(
-            b"POST / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: %b\r\n%b\r\n" % (protocol, framing)
+            b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %b\r\n%b\r\n"
+            % (protocol, framing)
         )
         await connection.send(sent % inner)
         assert (await connection.response()).body == inner
@@ -319,22 +328,24 @@ async def test_a_body_behind_an_upgrade_is_a_body_and_not_the_next_request(
 
 
 async def test_an_upgrade_in_one_piece_with_what_follows() -> None:
-    upgrade = b"GET /names HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    upgrade = b"GET /names HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
     async with connected() as connection:
         await connection.send(upgrade * 2)
         for _ in range(2):
-            assert (await connection.response()).body == b"connection,upgrade"
+            assert (await connection.response()).body == b"host,connection,upgrade"
 
 
 async def test_garbage_behind_a_request_is_not_answered_before_it() -> None:
     async with connected() as connection:
-        await connection.send(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n12\0\0\r\n\r\n")
+        await connection.send(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n12\0\0\r\n\r\n"
+        )
         assert await connection.is_closed_by_server()
 
 
 async def test_a_body_that_dawdles_is_not_waited_for() -> None:
     async with timed() as connection:
-        await connection.send(b"POST / HTTP/1.1\r\nContent-Length: 10000\r\n\r\n")
+        await connection.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n")
         pauses = 0
         while not connection.is_dropped():
             await connection.send(b"x")
@@ -359,9 +370,11 @@ async def test_a_connection_too_many_is_closed_and_the_others_serve_on() -> None
             await connection.send(request)
             assert (await connection.response()).status == 200
         too_many = await Connection.to(url)
-        assert await too_many.is_closed_by_server()
+        with suppress(ConnectionError):  # it may be closed already
+            await too_many.send(request)
+        assert await too_many.is_closed_by_server()  # without an answer
         for connection in held:
-            await connection.send(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+            await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         for connection in held:
             assert (await connection.response()).status == 200
             assert await connection.is_closed_by_server()
@@ -370,6 +383,141 @@ async def test_a_connection_too_many_is_closed_and_the_others_serve_on() -> None
         assert (await late.response()).status == 200
         for connection in [*held, too_many, late]:
             await connection.close()
+
+
+async def test_of_a_body_that_nobody_reads_yet_little_is_held() -> None:
+    slow = Slow()
+    async with timed(slow) as connection:
+        sent = b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+        sending = asyncio.ensure_future(Connection.send(connection, sent + b"x" * 1_000_000))
+        await slow.asked.wait()
+        await connection.server.until_read(32 * 1024)
+        await asyncio.sleep(0.1)  # what must not happen has its time
+        assert len(connection.server.cycle.body) <= 64 * 1024
+        slow.may_answer.set()
+        assert len((await connection.response()).body) == 1_000_000
+        await sending
+
+
+class CountingProtocol(HttpProtocol):
+    """A connection that knows how much was read before its answer began."""
+
+    read: ClassVar[list[int]] = []
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or not cycle.response_started:
+            self.read.append(len(data))
+        super().data_received(data)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_of_a_body_over_the_limit_little_more_than_the_limit_is_read(
+    loop: str, tmp_path: Path
+) -> None:
+    async def flood() -> None:
+        limit = 256 * 1024
+        settings = {"concurrency": 0, "limits.max_plain_body_bytes": limit}
+        async with running_service(tmp_path, settings=settings) as service:
+            app = create_app(service.runtime)
+            async with listening(
+                lambda config, state: CountingProtocol(config, state, {}), app
+            ) as url:
+                connection = await Connection.to(url)
+                flooding = asyncio.ensure_future(
+                    connection.send(head(service.key, "Content-Length: 8000000") + b" " * 8_000_000)
+                )
+                assert (await connection.response()).status == 413
+                await flooding
+                await connection.close()
+        assert limit < sum(CountingProtocol.read) <= limit + 64 * 1024 + 1024  # of the head
+
+    CountingProtocol.read.clear()
+    factory = uvloop.new_event_loop if loop == "uvloop" else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(flood())
+
+
+async def test_one_client_does_not_take_the_connections_of_others() -> None:
+    """Of two addresses, each holds its own; what was held and ended is free again."""
+    protocol = protocol_of(Hosts(), peers := Peers(2))
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with serving(protocol) as url:
+        held = [await Connection.to(url) for _ in range(2)]
+        for connection in held:
+            await connection.send(request)
+            assert (await connection.response()).status == 200
+        too_many = await Connection.to(url)
+        with suppress(ConnectionError):  # it may be closed already
+            await too_many.send(request)
+        assert await too_many.is_closed_by_server()  # without an answer
+        another = await Connection.to(url, source="127.0.0.2")
+        await another.send(request)
+        assert (await another.response()).status == 200
+        await held[0].send(request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert (await held[0].response()).status == 200
+        assert await held[0].is_closed_by_server()
+        late = await Connection.to(url)
+        await late.send(request)
+        assert (await late.response()).status == 200
+        for connection in [*held, too_many, another, late]:
+            await connection.close()
+        await until(lambda: len(peers) == 0)
+
+
+async def test_a_connection_that_says_nothing_more_is_closed() -> None:
+    async with timed() as connection:
+        await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await connection.response()).status == 200
+        connection.clock.advance(4.9)
+        assert not connection.is_dropped()
+        connection.clock.advance(0.2)
+        assert await connection.is_closed_by_server()
+
+
+LARGE = 16 * 1024 * 1024
+"""More than the machine keeps of what was sent and is not taken."""
+
+
+async def large(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer in pieces, as an image is."""
+    length = [(b"content-length", b"%d" % LARGE)]
+    await send({"type": "http.response.start", "status": 200, "headers": length})
+    piece = b"x" * 65_536
+    for sent in range(0, LARGE, len(piece)):
+        more = sent + len(piece) < LARGE
+        await send({"type": "http.response.body", "body": piece, "more_body": more})
+
+
+async def whole(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """Answer in one piece, which the server keeps until it is taken."""
+    length = [(b"content-length", b"%d" % LARGE)]
+    await send({"type": "http.response.start", "status": 200, "headers": length})
+    await send({"type": "http.response.body", "body": b"x" * LARGE})
+
+
+@pytest.mark.parametrize("app", [large, whole])
+@pytest.mark.parametrize("ending", [b"", b"Connection: close\r\n"], ids=["kept", "last"])
+async def test_an_answer_that_is_not_taken_is_not_kept(app: ASGIApp, ending: bytes) -> None:
+    async with timed(app) as connection:
+        await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n" % ending)
+        transport = connection.server.transport
+        await until(lambda: connection.server.flow.write_paused)
+        connection.clock.advance(HttpProtocol.answer_seconds - 1)
+        assert transport.get_write_buffer_size() > 0  # kept for who is only slow
+        connection.clock.advance(HttpProtocol.answer_seconds)
+        assert connection.is_dropped()
+        await until(lambda: connection.server not in connection.server.connections)
+
+
+@pytest.mark.parametrize("app", [large, whole])
+async def test_an_answer_that_is_taken_slowly_is_given_to_its_end(app: ASGIApp) -> None:
+    async with timed(app) as connection:
+        await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        connection.clock.advance(HttpProtocol.answer_seconds - 1)
+        assert len((await connection.response()).body) == LARGE
+        assert await connection.is_closed_by_server()
 
 
 def test_connections_leave_files_for_the_rest() -> None:

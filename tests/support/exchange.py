@@ -26,9 +26,11 @@ class Connection:
         self._writer = writer
 
     @classmethod
-    async def to(cls, base_url: str) -> Self:
+    async def to(cls, base_url: str, source: str | None = None) -> Self:
+        """Connect; `source` is an address of this machine's to come from."""
         parts = urlsplit(base_url)
-        return cls(*await asyncio.open_connection(parts.hostname, parts.port))
+        origin = (source, 0) if source else None
+        return cls(*await asyncio.open_connection(parts.hostname, parts.port, local_addr=origin))
 
     async def send(self, data: bytes) -> None:
         self._writer.write(data)

@@ -5,10 +5,18 @@ What one of them says about another is checked in `schema`, which puts all toget
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from ketchup.config import kinds
 from ketchup.money import Credits
+
+# A reverse proxy comes from one of these, and so do clients through a bridge of containers.
+_PRIVATE: Final = (
+    "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7",
+)  # fmt: skip
 
 
 class Group(BaseModel):
@@ -34,6 +42,27 @@ class Limits(Group):
     )
     queue_capacity: kinds.Positive = Field(
         10_000, description="Writes that may wait in memory; one more answers 503."
+    )
+
+
+class Server(Group):
+    """Whom the HTTP server answers, and how many connections it holds."""
+
+    hosts: kinds.HostNames = Field(
+        (),
+        description="Names by which clients may ask for the service, besides the one in "
+        "`public_url` and the one it listens on; by default every address and every name without "
+        "a dot. Another `Host` answers 421.",
+    )
+    connections_per_address: kinds.Cap = Field(
+        256,
+        description="Connections that one client address may hold, of IPv6 one /64; 0 for no "
+        "limit.",
+    )
+    uncapped: kinds.Networks = Field(
+        tuple(ip_network(text) for text in _PRIVATE),
+        description="Networks whose addresses may hold any number of connections, as reverse "
+        "proxies do.",
     )
 
 

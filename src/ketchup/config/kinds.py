@@ -7,6 +7,7 @@ read from their text, so that a price is never a binary fraction.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, SecretStr
 
 from ketchup import money, openings
+from ketchup.edge import host_name
 from ketchup.money import Credits
 
 MEBIBYTE: Final = 1024 * 1024
@@ -208,6 +210,16 @@ Openings = Annotated[
         "a list of networks without host bits, with ports or without, such as 10.0.0.0/8, "
         "10.1.2.3/32:8080 or fd00::/8:8000-8999"
     ),
+]
+Networks = Annotated[
+    tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...],
+    BeforeValidator(_split),
+    Accepts("a list of networks without host bits, such as 10.0.0.0/8 or ::1/128"),
+]
+HostNames = Annotated[
+    tuple[Annotated[str, AfterValidator(host_name)], ...],
+    BeforeValidator(_split),
+    Accepts("a list of host names and addresses without ports, or * for any"),
 ]
 Ports = Annotated[
     tuple[Annotated[int, _Whole, Field(ge=1, le=65535)], ...],

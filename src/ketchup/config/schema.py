@@ -34,6 +34,7 @@ from ketchup.config.groups import (
     Log,
     OpenAI,
     Provenance,
+    Server,
     Start,
     Storage,
     Webhooks,
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     default_plan: kinds.PlanName = Field(
         "free", description="The plan of a workspace that is made without saying one."
     )
+    server: Server = Server()
     limits: Limits = Limits()
     worker: Worker = Worker()
     storage: Storage = Storage()

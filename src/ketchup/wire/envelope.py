@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -36,7 +37,6 @@ CONTENT_TYPE: Final = (b"content-type", b"application/json; charset=utf-8")
 INTERNAL_ERROR: Final = b'{"code":1,"message":"internal server error"}'
 NOT_FOUND: Final = b'{"code":1,"message":"not found"}'
 METHOD_NOT_ALLOWED: Final = b'{"code":1,"message":"method not allowed"}'
-NOT_HTTP: Final = b'{"code":1,"message":"failed","detail":"request is not valid HTTP"}'
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -95,6 +95,13 @@ async def respond(send: Send, reply: Reply, request_id: str) -> None:
         }
     )
     await send({"type": "http.response.body", "body": reply.body})
+
+
+def refusal(status: int, detail: str, methods: Iterable[bytes]) -> Reply:
+    """Answer a request that no surface has seen; `methods` are those that one could know."""
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return not_allowed(method.decode() for method in methods)
+    return _reply(status, Failure(1, "failed", detail))
 
 
 def not_allowed(methods: Iterable[str]) -> Reply:
