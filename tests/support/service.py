@@ -77,6 +77,8 @@ async def running_service(
     `database` is the URL of one on PostgreSQL; without it, it is the file in the folder.
     """
     flags = {"port": 0, "data": data, "concurrency": 2, "egress.allow": "127.0.0.0/8,::1/128"}
+    # One address for all tests of a module, and most are about something else.
+    flags["limits.failed_logins_per_minute"] = 0
     named = {**flags, "provenance.enabled": False, "database": database, **(settings or {})}
     loaded = load({}, flags=named, folder=data).settings
     engines = {"studio": ScriptedProvider()} if providers is None else providers

@@ -30,10 +30,12 @@ from ketchup.config.groups import (
     Contract,
     Egress,
     Gemini,
+    Keys,
     Limits,
     Log,
     OpenAI,
     Provenance,
+    Server,
     Start,
     Storage,
     Webhooks,
@@ -83,6 +85,8 @@ class Settings(BaseSettings):
     default_plan: kinds.PlanName = Field(
         "free", description="The plan of a workspace that is made without saying one."
     )
+    server: Server = Server()
+    keys: Keys = Keys()
     limits: Limits = Limits()
     worker: Worker = Worker()
     storage: Storage = Storage()
