@@ -486,7 +486,7 @@ async def test_a_refusal_takes_its_time_whatever_was_found(location: Location) -
 
 @pytest.mark.torture
 async def test_time_does_not_tell_a_revoked_key_from_one_that_never_was(location: Location) -> None:
-    assert await _largest_t(location, 4_000) < 4.5
+    assert await _largest_t(location, 1_500) < 4.5
 
 
 async def test_refusals_wait_side_by_side(location: Location) -> None:
