@@ -64,7 +64,7 @@ $(LOCAL)/.installed: requirements/local.lock pyproject.toml
 	@touch $@
 
 torture: install ## The long forms of the fault tests and the simulation, and every part of the benchmark
-	$(BIN)/pytest -q -m torture --timeout 1800 tests/faults tests/simulation tests/e2e
+	$(BIN)/pytest -q -m torture --timeout 1800 tests/faults tests/simulation tests/e2e tests/integration
 
 gallery: install ## Render the thirty-two gallery pictures under docs/gallery
 	$(BIN)/python -m docs.gallery

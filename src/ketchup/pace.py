@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from ketchup.clock import Clock
 from ketchup.errors import RateLimited
 
 Header = tuple[bytes, bytes]
+Headers = tuple[Header, Header]
 
 _REMEMBER_AT_MOST: Final = 100_000
+_KEPT: Final = 4_096
 
 
 class Quota:
     """A limit with a name: so many at once, and one more every `interval` seconds."""
 
-    __slots__ = ("burst", "interval", "name", "policy")
+    __slots__ = ("_said", "burst", "interval", "name", "policy")
 
     def __init__(self, name: str, *, interval: float, burst: int) -> None:
         self.name = name
@@ -34,21 +35,29 @@ class Quota:
         self.burst = burst
         window = max(1, math.ceil(round(interval * burst, 6)))
         self.policy: Header = (b"ratelimit-policy", b'"%s";q=%d;w=%d' % (_b(name), burst, window))
+        self._said: dict[tuple[int, int], Headers] = {}
+
+    def headers(self, left: int, seconds: int) -> Headers:
+        """Return the two headers. Kept, because a poll has time for little more than a look-up."""
+        said = self._said.get((left, seconds))
+        if said is None:
+            value = b'"%s";r=%d;t=%d' % (_b(self.name), left, seconds)
+            said = self.policy, (b"ratelimit", value)
+            if len(self._said) < _KEPT:
+                self._said[left, seconds] = said
+        return said
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a caller stands: how many are left of a quota, and in how many seconds is one more."""
 
     quota: Quota
     left: int
     seconds: float
 
-    def headers(self) -> tuple[Header, Header]:
+    def headers(self) -> Headers:
         """Return the two headers."""
-        seconds = math.ceil(self.seconds)
-        value = b'"%s";r=%d;t=%d' % (_b(self.quota.name), self.left, seconds)
-        return self.quota.policy, (b"ratelimit", value)
+        return self.quota.headers(self.left, -int(-self.seconds // 1))
 
 
 def limited(quota: Quota | None, seconds: float) -> RateLimited:
@@ -91,10 +100,11 @@ class Pace:
 
 def standing(quota: Quota, ahead: float) -> Standing:
     """Say what is left when the next arrival is expected `ahead` seconds from now."""
-    used = ahead / quota.interval
-    left = max(0, int(quota.burst - used + 1e-6))
+    interval, burst = quota.interval, quota.burst
+    left = int(burst - ahead / interval + 1e-6)
+    left = max(left, 0)
     # One more is there as soon as what is ahead fits the burst with one to spare.
-    return Standing(quota, left, ahead - (quota.burst - left - 1) * quota.interval)
+    return Standing(quota, left, ahead - (burst - left - 1) * interval)
 
 
 def _b(name: str) -> bytes:
