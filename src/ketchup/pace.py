@@ -91,9 +91,9 @@ class Pace:
 
     def _make_room(self, now: float) -> None:
         self._arrivals = {key: at for key, at in self._arrivals.items() if at > now}
-        if len(self._arrivals) >= _REMEMBER_AT_MOST:
-            # Half of them, those that came first: who sends from ever new addresses must not make
-            # us forget all others.
+        if len(self._arrivals) > _REMEMBER_AT_MOST * 3 // 4:
+            # Half of them, those that came first: who sends from ever new addresses must neither
+            # make us forget all others nor look through all of them at each request.
             kept = list(self._arrivals.items())[_REMEMBER_AT_MOST // 2 :]
             self._arrivals = dict(kept)
 

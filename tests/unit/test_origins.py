@@ -50,6 +50,14 @@ def test_without_proxies_the_header_means_nothing(forged: str) -> None:
     assert str(Origins().of(scope("10.0.0.1", forged))) == "10.0.0.1"
 
 
+def test_a_long_field_is_not_remembered() -> None:
+    read.cache_clear()
+
+    assert str(PROXIES.of(scope("10.0.0.1", "1" * 60_000))) == "10.0.0.1"
+
+    assert read.cache_info().currsize == 1  # the proxy's
+
+
 def test_who_has_no_address_is_nobody() -> None:
     assert Origins().of(scope(None)) is None
     assert Origins().of(scope("/run/a.socket")) is None

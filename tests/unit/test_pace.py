@@ -79,6 +79,23 @@ def test_a_standing_is_read_from_how_far_ahead_a_caller_is(
     assert found.seconds == pytest.approx(seconds)
 
 
+def test_a_steady_flood_does_not_make_each_request_look_through_all() -> None:
+    clock = FrozenClock()
+    pace = Pace("failure", 1.0, 1, clock)
+    for number in range(99_999):
+        clock.advance(1e-5)
+        pace.check(number)
+    clock.advance(2e-5)
+    looked = 0
+    for number in range(1_000):
+        clock.advance(1e-5)  # and one of the first has come to its end
+        before = pace._arrivals
+        pace.check(f"new {number}")
+        looked += pace._arrivals is not before
+
+    assert looked <= 1
+
+
 def test_what_is_remembered_is_bounded_and_a_flood_of_addresses_does_not_free_all() -> None:
     pace = Pace("failure", 1.0, 1, FrozenClock())
     for number in range(60_000):
