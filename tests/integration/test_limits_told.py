@@ -175,6 +175,15 @@ async def test_a_leak_report_ends_a_key_and_says_the_same_whatever_it_was(
 CHANGING = {"date", "x-request-id", "ratelimit"}
 
 
+async def test_a_reported_key_stops_at_once_though_it_was_just_found_good(
+    service: RunningService,
+) -> None:
+    async with customer(service) as own, client_of(service.base_url, None) as stranger:
+        assert (await own.client.get(USER)).status_code == 200
+        await stranger.post("/v1/keys/report-leak", json={"key": own.key})
+        assert (await own.client.get(USER)).status_code == 401
+
+
 async def test_leak_reports_are_limited_by_address_and_bounded(service: RunningService) -> None:
     async with client_of(service.base_url, None) as stranger:
 
