@@ -40,6 +40,7 @@ class LeakReport(BaseModel):
     "/report-leak",
     status_code=HTTPStatus.NO_CONTENT,
     responses=documented({HTTPStatus.TOO_MANY_REQUESTS: "Too many reports from this address."}),
+    openapi_extra={"security": []},
 )
 async def report_leak(
     body: LeakReport, request: Request, response: Response, api: Dependencies
