@@ -186,7 +186,9 @@ async def test_the_document_names_the_key_and_both_kinds_of_paths(service: Runni
     for path, item in document["paths"].items():
         if path.startswith("/v1/"):
             # Who reports a leaked key needs none of their own.
-            needed = [] if path == "/v1/keys/report-leak" else [{"ApiKey": []}]
+            needed: list[dict[str, list[str]]] = (
+                [] if path == "/v1/keys/report-leak" else [{"ApiKey": []}]
+            )
             assert all(one["security"] == needed for one in item.values())
 
 
