@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from ketchup import credits, migrations, telemetry, workspaces
-from ketchup.clock import Clock, SystemClock
+from ketchup.clock import Clock, SystemClock, after
 from ketchup.config import Settings, SettingsError
 from ketchup.data_folder import DataFolder, paths
 from ketchup.db import (
@@ -54,6 +54,8 @@ from ketchup.generation import (
 )
 from ketchup.ids import WorkerId, WorkspaceId, name_bits
 from ketchup.offers import Providers, offers_of
+from ketchup.origins import Origins
+from ketchup.pace import Pace
 from ketchup.provenance.finisher import Finisher
 from ketchup.providers.catalog import Catalog
 from ketchup.references import Decoder, References
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
     from ketchup.provenance.signer import Credential
 
 log = telemetry.logger(__name__)
+
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,8 @@ class Rules:
     drain_seconds: float
     verifies_per_minute: int
     """Of one workspace; 0 for no limit."""
+    new_key_seconds: int | None
+    """How long a key works that is made without saying it; None is for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,7 @@ class Runtime:
     catalog: Catalog
     plans: Plans
     authenticator: Authenticator
+    origins: Origins
     submitter: Submitter
     results: Results
     finisher: Finisher
@@ -243,7 +250,7 @@ async def open_runtime(
             egress, decoder, failures_last=settings.egress.failures_last_seconds
         )
         inputs = Inputs(references, store, clock, own_key=results.key_of)
-        authenticator = Authenticator(database, pepper, clock)
+        authenticator = Authenticator(database, pepper, clock, _failures(settings, clock))
         plans = plans_from(settings.plans, settings.default_plan)
         eraser = Eraser(database, results, clock)
         accepted, ended, due, bell = Wakeup(), Wakeup(), Wakeup(), bell_of(location)
@@ -257,6 +264,7 @@ async def open_runtime(
             catalog=engines.catalog,
             plans=plans,
             authenticator=authenticator,
+            origins=Origins(settings.server.trusted_proxies),
             submitter=Submitter(
                 database,
                 inputs,
@@ -310,7 +318,9 @@ def _first_start(conn: Connection, runtime: Runtime, settings: Settings) -> Firs
     workspace = workspaces.create(conn, settings.start.workspace, settings.start.plan, now)
     if settings.start.credits:
         credits.grant(conn, workspace.id, settings.start.credits, "first start", now)
-    _, key = workspaces.create_key(conn, runtime.pepper, workspace.id, NewKey("first key"), now)
+    lasts = runtime.rules.new_key_seconds
+    new = NewKey("first key", expires_at=None if lasts is None else after(now, lasts))
+    _, key = workspaces.create_key(conn, runtime.pepper, workspace.id, new, now)
     return FirstStart(workspace.id, key)
 
 
@@ -393,6 +403,12 @@ def _sender_maker(
     return make
 
 
+def _failures(settings: Settings, clock: Clock) -> Pace | None:
+    """Return what counts refused keys by address."""
+    per_minute = settings.limits.failed_logins_per_minute
+    return Pace("failure", per_minute / 60, per_minute, clock) if per_minute else None
+
+
 def _rules(settings: Settings) -> Rules:
     limits, worker = settings.limits, settings.worker
     return Rules(
@@ -406,6 +422,7 @@ def _rules(settings: Settings) -> Rules:
         lease_seconds=worker.lease_seconds,
         drain_seconds=worker.drain_seconds,
         verifies_per_minute=settings.provenance.verifies_per_minute,
+        new_key_seconds=settings.keys.default_days * _DAY_SECONDS or None,
     )
 
 

@@ -7,6 +7,9 @@ A hold reserves the price when a task is accepted. It ends once: captured when i
 delivered, released when they were not; the row of a hold is gone when it has ended, so it cannot
 end twice. Entries are never edited; a mistake is undone by a second entry. An entry is unique on
 (task, kind): even a bug cannot charge a task twice.
+
+A hold of a key with a cap is counted in its purse while it is open and when it is captured: see
+`spending`.
 """
 
 from __future__ import annotations
@@ -33,11 +36,13 @@ from sqlalchemy import (
     select,
 )
 
+from ketchup import spending
 from ketchup.clock import Micros
 from ketchup.db import CHURNS, Write, change, insert_new, insertion, metadata, write_many
 from ketchup.errors import Conflict, InvalidRequest
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import MAX_CREDITS, Credits
+from ketchup.spending import Cap, CapReached, Spent
 
 account = Table(
     "account",
@@ -73,6 +78,8 @@ hold_table = Table(
     Column("workspace_id", String(40), nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    # Of a key with a cap; null for the others.
+    Column("purse", String(40)),
     CheckConstraint("amount >= 0", name="is_not_negative"),
     Index("hold_of_workspace", "workspace_id"),
     sqlite_with_rowid=False,
@@ -93,6 +100,8 @@ class HoldRequest:
     task_id: TaskId
     workspace_id: WorkspaceId
     price: Credits
+    cap: Cap | None = None
+    """Of the key that asks, where it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +162,15 @@ class Audit:
 
 def hold(
     conn: Connection, requests: Sequence[HoldRequest], now: Micros
-) -> list[Held | InsufficientCredits]:
-    """Reserve each price, in order, and say which could be covered.
+) -> list[Held | InsufficientCredits | CapReached]:
+    """Reserve each price, in order, and say which could be covered and which a cap forbids.
 
     The accounts are locked first, in id order: two batches that meet on the same two workspaces
     would otherwise deadlock.
     """
     accounts = _lock_accounts(conn, {request.workspace_id for request in requests})
-    decisions = [_reserve(accounts, request) for request in requests]
+    spent = spending.load(conn, [request.cap for request in requests if request.cap], now)
+    decisions = [_reserve(accounts, spent, request) for request in requests]
     covered = [
         request
         for request, decision in zip(requests, decisions, strict=True)
@@ -171,6 +181,7 @@ def hold(
             conn,
             _change_of(accounts, {request.workspace_id for request in covered}),
             insertion(hold_table, [_hold_row(request, now) for request in covered]),
+            spent.change(),
         )
     return decisions
 
@@ -186,8 +197,8 @@ def settle(conn: Connection, settlements: Sequence[Settlement], now: Micros) -> 
     # Accounts before holds, as in `hold`: one order of locks everywhere.
     accounts = _lock_accounts(conn, {s.workspace_id for s in settlements})
     holds = _take_holds(conn, [s.task_id for s in settlements])
-    for s in settlements:
-        _release(accounts, s, holds)
+    back = [_release(accounts, s, holds) for s in settlements]
+    spending.give_back(conn, [one for one in back if one])
     write_many(
         conn,
         insertion(entry, [_capture_row(s, now) for s in settlements if s.consumed]),
@@ -258,28 +269,45 @@ class HoldMissing(RuntimeError):
 
 
 def _reserve(
-    accounts: dict[WorkspaceId, Account], request: HoldRequest
-) -> Held | InsufficientCredits:
+    accounts: dict[WorkspaceId, Account], spent: Spent, request: HoldRequest
+) -> Held | InsufficientCredits | CapReached:
     known = accounts.get(request.workspace_id, _EMPTY)
     if known.available < request.price:
         return InsufficientCredits(known.available, request.price)
+    if request.cap is not None:
+        if refusal := spent.refusal(request.cap, request.price):
+            return refusal
+        spent.add(request.cap, request.price)
     if request.price:
         # For nothing there need not be an account, and one that is not locked must not be written.
         accounts[request.workspace_id] = Account(known.balance, Credits(known.held + request.price))
     return Held(request.task_id)
 
 
+@dataclass(frozen=True, slots=True)
+class _OpenHold:
+    amount: Credits
+    purse: str | None
+    created_at: Micros
+
+
 def _release(
-    accounts: dict[WorkspaceId, Account], s: Settlement, holds: dict[str, Credits]
-) -> None:
+    accounts: dict[WorkspaceId, Account], s: Settlement, holds: dict[str, _OpenHold]
+) -> tuple[str, Micros, Credits] | None:
+    """End a hold; return what its purse gets back, if it is of one."""
     # Taken out, so that a task that is named twice in one call does not end twice either.
-    held = holds.pop(s.task_id, None)
-    if held is None or not 0 <= s.consumed <= held:
+    hold = holds.pop(s.task_id, None)
+    if hold is None or not 0 <= s.consumed <= hold.amount:
         raise HoldMissing(f"task {s.task_id} has no hold that covers {s.consumed}")
     a = accounts.get(s.workspace_id)
     if a is None:
-        return  # a free model needs no account; one that was made meanwhile is not locked
-    accounts[s.workspace_id] = Account(Credits(a.balance - s.consumed), Credits(a.held - held))
+        return None  # a free model needs no account; one that was made meanwhile is not locked
+    accounts[s.workspace_id] = Account(
+        Credits(a.balance - s.consumed), Credits(a.held - hold.amount)
+    )
+    if hold.purse is None:
+        return None
+    return hold.purse, hold.created_at, Credits(hold.amount - s.consumed)
 
 
 def _lock_accounts(
@@ -295,9 +323,9 @@ def _change_of(accounts: Mapping[WorkspaceId, Account], touched: Iterable[Worksp
     return change(account, ("workspace_id",), rows)
 
 
-def _take_holds(conn: Connection, tasks: Sequence[TaskId]) -> dict[str, Credits]:
+def _take_holds(conn: Connection, tasks: Sequence[TaskId]) -> dict[str, _OpenHold]:
     rows = conn.execute(_DELETE_HOLDS, {"ids": list(tasks)})
-    return {row.task_id: Credits(row.amount) for row in rows}
+    return {row.task_id: _OpenHold(row.amount, row.purse, row.created_at) for row in rows}
 
 
 def _amounts(a: Account) -> dict[str, int]:
@@ -310,6 +338,7 @@ def _hold_row(request: HoldRequest, now: Micros) -> dict[str, object]:
         "workspace_id": request.workspace_id,
         "amount": request.price,
         "created_at": now,
+        "purse": None if request.cap is None else request.cap.purse,
     }
 
 
@@ -332,7 +361,9 @@ _INSERT_ACCOUNT: Final = insert_new(account)
 _DELETE_HOLDS: Final = (
     delete(hold_table)
     .where(hold_table.c.task_id.in_(bindparam("ids", expanding=True)))
-    .returning(hold_table.c.task_id, hold_table.c.amount)
+    .returning(
+        hold_table.c.task_id, hold_table.c.amount, hold_table.c.purse, hold_table.c.created_at
+    )
 )
 _INSERT_ENTRY: Final = insert(entry)
 _SUM_ENTRIES: Final = select(func.sum(entry.c.amount)).where(

@@ -20,6 +20,8 @@ fault: it answers 500, is logged with the request id, and tells the caller nothi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class KetchupError(Exception):
     """A fact that a caller may be told. `str(error)` is one clear English sentence for them."""
@@ -58,11 +60,14 @@ class TooLarge(KetchupError):
 
 
 class RateLimited(KetchupError):
-    """Too many requests. `retry_after` is in seconds."""
+    """Too many requests. `retry_after` is in seconds; `headers` name the limit, as `pace` does."""
 
-    def __init__(self, message: str, *, retry_after: float) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.headers = tuple(headers)
 
 
 class Unavailable(KetchupError):

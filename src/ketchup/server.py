@@ -19,11 +19,15 @@ from ketchup import tasks
 from ketchup.bootstrap import Runtime
 from ketchup.db import News
 from ketchup.ids import RequestId, RequestIds
-from ketchup.wire import BodyLimits, Pace, Surface, Wire, describe
+from ketchup.pace import Pace, Standing
+from ketchup.wire import BodyLimits, Surface, Wire, describe
 from ketchup.wire.files import ImageFiles
 
 _REDELIVERIES_PER_SECOND: Final = 1.0
 _REDELIVERY_BURST: Final = 20
+# A scanner reports what it finds in a push; nobody finds more.
+_LEAK_REPORTS_PER_SECOND: Final = 1 / 3
+_LEAK_REPORT_BURST: Final = 20
 
 
 def create_app(runtime: Runtime) -> App:
@@ -62,8 +66,15 @@ def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
             ended=runtime.ended,
             due=runtime.due,
             waiters=waiters,
+            origins=runtime.origins,
+            new_key_seconds=runtime.rules.new_key_seconds,
+            check_leak_report=Pace(
+                "leak-report", _LEAK_REPORTS_PER_SECOND, _LEAK_REPORT_BURST, runtime.clock
+            ).check,
             check_pace=None if pace is None else pace.check,
-            check_redelivery=Pace(_REDELIVERIES_PER_SECOND, _REDELIVERY_BURST, runtime.clock).check,
+            check_redelivery=Pace(
+                "redelivery", _REDELIVERIES_PER_SECOND, _REDELIVERY_BURST, runtime.clock
+            ).check,
             look_at=runtime.database.read_batcher(tasks.find_summaries),
             waits=Places(1_000, each=20, taken="requests wait"),
             streams=Places(500, each=20, taken="streams are open"),
@@ -80,15 +91,15 @@ def _pace(runtime: Runtime) -> Pace | None:
     rules = runtime.rules
     if not rules.polls_per_second:
         return None
-    return Pace(rules.polls_per_second, rules.poll_burst, runtime.clock)
+    return Pace("poll", rules.polls_per_second, rules.poll_burst, runtime.clock)
 
 
-def _verify_pace(runtime: Runtime) -> Callable[[Hashable], None] | None:
+def _verify_pace(runtime: Runtime) -> Callable[[Hashable], Standing] | None:
     per_minute = runtime.rules.verifies_per_minute
     if not per_minute:
         return None
     # A minute's worth may come at once: somebody who looks through a folder.
-    return Pace(per_minute / 60, per_minute, runtime.clock).check
+    return Pace("verify", per_minute / 60, per_minute, runtime.clock).check
 
 
 def _surface(runtime: Runtime, pace: Pace | None) -> Surface:
@@ -101,6 +112,7 @@ def _surface(runtime: Runtime, pace: Pace | None) -> Surface:
         results=runtime.results,
         limits=BodyLimits(total=rules.max_body_bytes, plain=rules.max_plain_body_bytes),
         pace=pace,
+        origins=runtime.origins,
     )
 
 

@@ -1,8 +1,9 @@
 """The log: one line per event, JSON for machines and text for people, on standard error.
 
 Promises, kept by the processors below for every field, the exception's text included:
-- never a secret: API keys, webhook secrets, bearer tokens and the secrets that `configure` is told
-  are replaced by `***`;
+- never a secret: API keys, ours and the engines', webhook secrets, bearer tokens, passwords in
+  addresses, what signs an address, the content of data URIs, and the secrets that `configure` is
+  told are replaced by `***`;
 - never a forged line or a hidden one: control characters, also the ones that turn text around, are
   written as escapes;
 - never a flood: a field ends after 2 KiB, an exception keeps its last 8 KiB;
@@ -52,17 +53,42 @@ _SECRET_SHAPES: Final = re.compile(
     r"dk-(?:live|test|admin)_[\w-]+"
     r"|(?<![A-Za-z0-9])dk-[\w-]{6,}"
     r"|whs(?:ec|k)_[\w+/=-]{6,}"
-    r"|(?P<scheme>bearer\s+)[\w.~+/=-]{8,}",
+    r"|(?P<scheme>bearer\s+)[\w.~+/=-]{8,}"
+    # Google's and OpenAI's.
+    r"|AIza[\w-]{16,}"
+    r"|(?<![A-Za-z0-9])sk-[\w-]{12,}"
+    # A password in an address, up to the last @ of its host; one in a line of settings.
+    r"|(?P<user>://[^\s/@:\"']{0,64}:)[^\s/\"']{1,256}(?=@)"
+    r"|(?P<setting>\bpassword\s?=\s?)(?:'[^']{1,256}'|[^\s&'\"]{1,256})"
+    # What opens a signed address, of buckets and of others.
+    r"|(?P<query>[?&](?:x-(?:amz|goog)-(?:signature|credential|security-token)|awsaccesskeyid"
+    r"|(?:[a-z]{1,16}[_-])?(?:signature|sig|token|secret|key|code|auth))=)[^&\s#\"'<>]+"
+    # Pictures of customers.
+    r"|(?P<data>data:[\w.+-]{1,64}/[\w.+-]{1,64}[^,\s]{0,128},)[^\s\"'<>)]+",
     re.IGNORECASE | re.ASCII,
 )
 _SECRET_FIELDS: Final = frozenset(
-    {"admin_token", "api_key", "authorization", "cookie", "password", "secret", "secret_key"}
+    {
+        "admin_token",
+        "api_key",
+        "authorization",
+        "cookie",
+        "dsn",
+        "password",
+        "proxy-authorization",
+        "secret",
+        "secret_key",
+        "set-cookie",
+        "token",
+    }
 )
 # C0, DEL, C1, line and paragraph separators, what turns the direction of text, and surrogates.
 _UNSEEN: Final = r"\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _CONTROL: Final = re.compile(rf"[\x00-\x1f{_UNSEEN}]")
 # Holds whatever the shapes above begin with, and all that is not plain ASCII.
-_SUSPECT: Final = re.compile(r"[^ -~]|dk-|whs|bearer", re.IGNORECASE | re.ASCII)
+_SUSPECT: Final = re.compile(
+    r"[^ -~]|dk-|whs|bearer|aiza|sk-|://|password|data:|[?&]", re.IGNORECASE | re.ASCII
+)
 _CONTROL_BUT_NEWLINE: Final = re.compile(rf"[\x00-\x09\x0b-\x1f{_UNSEEN}]")
 _LARGEST: Final = 2**63
 _COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "31"}
@@ -204,7 +230,12 @@ class _Sanitizer:
     def _hide(self, text: str) -> str:
         if self._known is not None:
             text = self._known.sub(_HIDDEN, text)
-        return _SECRET_SHAPES.sub(lambda m: (m.group("scheme") or "") + _HIDDEN, text)
+        return _SECRET_SHAPES.sub(_hidden, text)
+
+
+def _hidden(match: re.Match[str]) -> str:
+    """Leave what says which kind of secret it was."""
+    return (match[match.lastgroup] if match.lastgroup else "") + _HIDDEN
 
 
 def _words(value: object) -> str:

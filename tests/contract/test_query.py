@@ -11,8 +11,8 @@ import pytest
 
 from ketchup.clock import FrozenClock
 from ketchup.errors import RateLimited
+from ketchup.pace import Pace
 from ketchup.providers.base import Refused, Unavailable
-from ketchup.wire import Pace
 from tests.support.customers import admin
 from tests.support.engines import PromptedProvider
 from tests.support.service import DEADLINE_SECONDS, RunningService, running_service
@@ -256,7 +256,7 @@ async def test_429_after_a_burst_of_5(tmp_path: Path, database_url: str | None) 
 @pytest.mark.parametrize("burst", [5, 8])
 async def test_one_query_a_second_is_always_allowed_even_after_a_burst(burst: int) -> None:
     clock = FrozenClock()
-    pace = Pace(1.0, burst, clock)
+    pace = Pace("poll", 1.0, burst, clock)
     for _ in range(burst):
         pace.check("task")
     with pytest.raises(RateLimited):

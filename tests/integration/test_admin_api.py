@@ -248,6 +248,11 @@ async def test_a_new_key_works_and_is_what_was_asked_for(api: AdminApi) -> None:
         "expires_at": "2030-01-31T10:00:00.500Z",
         "revoked_at": None,
         "last_used_at": None,
+        "last_used_from": None,
+        "networks": None,
+        "day_cap": None,
+        "month_cap": None,
+        "replaced_by": None,
     }
     caller = await api.authenticator.authenticate([f"Bearer {secret}".encode()])
     assert (caller.workspace_id, caller.environment) == (workspace, Environment.TEST)

@@ -83,6 +83,7 @@ async def test_the_document_covers_what_there_is_and_needs_no_token(api: AdminAp
     assert document["info"]["title"] == "Ketchup"
     assert sorted(operations(document)) == [
         ("/admin/v1/keys/{key_id}", "DELETE"),
+        ("/admin/v1/keys/{key_id}/rotate", "POST"),
         ("/admin/v1/plans", "GET"),
         ("/admin/v1/tasks/{task_id}", "GET"),
         ("/admin/v1/workspaces", "GET"),
@@ -99,6 +100,7 @@ async def test_the_document_covers_what_there_is_and_needs_no_token(api: AdminAp
         ("/readyz", "GET"),
         ("/v1/deliveries", "GET"),
         ("/v1/deliveries/{delivery_id}/redeliver", "POST"),
+        ("/v1/keys/report-leak", "POST"),
         ("/v1/models", "GET"),
         ("/v1/provenance", "GET"),
         ("/v1/provenance/verify", "POST"),

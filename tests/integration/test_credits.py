@@ -25,6 +25,7 @@ from ketchup.db import Batcher, Location
 from ketchup.errors import Conflict, InvalidRequest
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import MAX_CREDITS, MICRO, Credits
+from ketchup.spending import CapReached
 from tests.support.database import open_database, open_engine
 from tests.support.factories import NOW
 from tests.support.gate import held_writer
@@ -333,8 +334,10 @@ def test_the_balance_has_a_ceiling_that_sums_can_bear(conn: Connection) -> None:
 async def test_320_holds_at_once_with_credits_for_50_give_exactly_50(location: Location) -> None:
     async with open_database(location) as database:
         await database.write(lambda conn: give(conn, 50 * PRICE))
-        hold_one: Batcher[HoldRequest, Held | InsufficientCredits] = database.write_batcher(
-            lambda conn, wanted: credits.hold(conn, wanted, NOW), capacity=320
+        hold_one: Batcher[HoldRequest, Held | InsufficientCredits | CapReached] = (
+            database.write_batcher(
+                lambda conn, wanted: credits.hold(conn, wanted, NOW), capacity=320
+            )
         )
         async with held_writer(database):
             futures = [hold_one(HoldRequest(ids.task_id(NOW), ACME, PRICE)) for _ in range(320)]

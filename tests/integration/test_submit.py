@@ -22,6 +22,7 @@ from ketchup.generation.submit import Decision
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import MICRO, Credits
 from ketchup.references import DataReference, Decoder, References, UrlReference
+from ketchup.spending import CapReached, Period
 from ketchup.storage import DiskStorage
 from ketchup.tasks import (
     Allowance,
@@ -35,7 +36,15 @@ from ketchup.tasks import (
 )
 from ketchup.tasks.table import idempotency, task
 from tests.support.database import open_database
-from tests.support.factories import MODEL, PRICE, WORKER, claim, new_workspace, request_of
+from tests.support.factories import (
+    MODEL,
+    PRICE,
+    WORKER,
+    caller_of,
+    claim,
+    new_workspace,
+    request_of,
+)
 from tests.support.gate import held_writer
 
 HOURS_48 = 48 * 3600.0
@@ -491,6 +500,31 @@ async def test_many_refusals_under_one_key_cost_as_many_statements_as_one(
     refusal = TooSoon(1.0) if why == "too soon" else InsufficientCredits(Credits(0), PRICE)
     assert decisions == [refusal] * 512
     assert len(statements) <= for_one + 5
+
+
+async def test_many_refusals_of_a_cap_under_one_key_cost_as_many_statements_as_one(
+    service: Service, statements: list[str]
+) -> None:
+    workspace = await service.workspace()
+    submitter = service.submitter()
+    capped = replace(caller_of(workspace), purse="key_one", day_cap=Credits(0))
+    requests = [
+        replace(request_of(workspace, idempotency_key="k", prompt=f"prompt {i}"), caller=capped)
+        for i in range(256)
+    ]
+    statements.clear()
+    await submit_all(service, submitter, requests[:1])
+    for_one = len(statements)
+    statements.clear()
+
+    decisions = await submit_all(service, submitter, requests)
+
+    assert decisions == [CapReached(Period.DAY, "key_one", PRICE)] * 256
+    assert len(statements) <= for_one + 5
+    # Another key of the workspace is not refused with them.
+    free = request_of(workspace, idempotency_key="k")
+    both = await submit_all(service, submitter, [requests[0], free])
+    assert [type(one) for one in both] == [CapReached, Accepted]
 
 
 async def test_an_accepted_task_keeps_what_was_asked_and_what_was_agreed(

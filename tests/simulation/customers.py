@@ -18,6 +18,7 @@ from ketchup.ids import KeyId, RequestId, TaskId, WorkspaceId
 from ketchup.money import Credits
 from ketchup.providers.catalog import Model
 from ketchup.references import DataReference, Reference, UrlReference
+from ketchup.spending import CapReached
 from ketchup.tasks import Conflicting, Options, Priority, Status, TooDeep, TooSoon
 from ketchup.workspaces import ApiKey, NewKey
 from tests.simulation.hosts import Unanswered
@@ -223,7 +224,7 @@ class Customer:
                 self._world.promises.conflicts.append((self.workspace, wish))
             case TooSoon() | TooDeep():
                 return Told.LATER
-            case InsufficientCredits():
+            case InsufficientCredits() | CapReached():
                 return Told.LATER if self._random.random() < 0.5 else Told.ENOUGH
         return Told.ENOUGH
 

@@ -21,10 +21,11 @@ from ketchup.db import Database, Location
 from ketchup.generation import Eraser, Results, Wakeup
 from ketchup.ids import WorkspaceId, task_id
 from ketchup.money import Credits
+from ketchup.origins import Origins
+from ketchup.pace import Pace
 from ketchup.provenance.finisher import Finisher
 from ketchup.providers.catalog import catalog_from
 from ketchup.storage import DiskStorage
-from ketchup.wire import Pace
 from ketchup.workspaces import Authenticator, Pepper, plans_from
 
 TOKEN = "dk-admin_the-token-of-these-tests"
@@ -90,8 +91,11 @@ async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
             ended=Wakeup(),
             due=Wakeup(),
             waiters=Waiters(clock),
+            origins=Origins(),
+            new_key_seconds=None,
+            check_leak_report=Pace("leak-report", 1 / 3, 20, clock).check,
             check_pace=None,
-            check_redelivery=Pace(1.0, 20, clock).check,
+            check_redelivery=Pace("redelivery", 1.0, 20, clock).check,
             look_at=database.read_batcher(tasks.find_summaries),
             waits=Places(1_000, each=20, taken="requests wait"),
             streams=Places(500, each=20, taken="streams are open"),

@@ -82,8 +82,23 @@ def _template() -> bytes:
 
 
 def take_back_to_0002(conn: Connection) -> None:
-    """Undo what step 0003 made, as if the database had been migrated by the code before."""
+    """Undo what the steps since made, as if the database had been migrated by the code before."""
     for statement in (
+        # Step 0004's
+        "DROP TABLE key_spend",
+        "ALTER TABLE hold DROP COLUMN purse",
+        *(
+            f"ALTER TABLE api_key DROP COLUMN {name}"
+            for name in (
+                "last_used_from",
+                "networks",
+                "day_cap",
+                "month_cap",
+                "purse",
+                "replaced_by",
+            )
+        ),
+        # Step 0003's
         "DROP TABLE channel",
         "DROP TABLE erasure",
         "DROP TABLE usage",

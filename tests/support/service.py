@@ -84,6 +84,8 @@ async def running_service(
         "concurrency": 2,
         "egress.failures_last_seconds": 0,
         "egress.allow": "127.0.0.0/8:1-65535,::1/128:1-65535",
+        # One address for all tests of a module, and most are about something else.
+        "limits.failed_logins_per_minute": 0,
     }
     named = {**flags, "provenance.enabled": False, "database": database, **(settings or {})}
     loaded = load({}, flags=named, folder=data).settings

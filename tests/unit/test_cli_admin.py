@@ -234,6 +234,33 @@ def test_what_is_not_wished_is_not_sent(server: AdminServer) -> None:
     assert server.requests[-1].body == {"name": "shop"}
 
 
+def test_a_key_is_bound_to_what_was_wished(server: AdminServer) -> None:
+    server.answer("POST", "/workspaces/ws_1/keys", {"id": "key_1", "key": "dk-live_x"}, 201)
+    bounds = ["--network", "203.0.113.0/24", "--network", "::1", "--day-cap", "5"]
+    assert run("key", "create", "ws_1", "--name", "shop", *bounds, "--never-expires") == 0
+    assert server.requests[-1].body == {
+        "name": "shop",
+        "networks": ["203.0.113.0/24", "::1"],
+        "day_cap": "5.000000",
+        "expires_at": None,
+    }
+
+
+def test_a_key_cannot_end_and_never_end(server: AdminServer) -> None:
+    both = ["--never-expires", "--expires-at", "2030-01-31T00:00:00Z"]
+    assert run("key", "create", "ws_1", "--name", "shop", *both) == 2
+    assert server.requests == []
+
+
+def test_a_key_is_rotated_by_its_id(server: AdminServer, capsys: Said) -> None:
+    server.answer("POST", "/keys/key_1/rotate", {"id": "key_2", "key": "dk-live_x"}, 201)
+    assert run("key", "rotate", "key_1", "--overlap-hours", "1") == 0
+    assert server.requests[-1].body == {"overlap_hours": 1}
+    assert capsys.readouterr().err == "Keep the key now: it cannot be shown again.\n"
+    assert run("key", "rotate", "dk-live_canarycanary") == Exit.REFUSED
+    assert "canary" not in capsys.readouterr().err
+
+
 def test_keys_are_listed(server: AdminServer, capsys: Said) -> None:
     items = [{"id": "key_1", "name": "shop", "revoked_at": None}]
     server.answer("GET", "/workspaces/ws_1/keys", {"items": items})

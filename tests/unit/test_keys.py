@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,19 @@ def test_a_key_with_anything_around_it_is_refused() -> None:
         secret.upper(),
     ):
         assert not is_well_formed(text)
+
+
+def test_every_key_in_the_documents_is_one_that_never_works() -> None:
+    root = Path(__file__).parents[2]
+    pages = [*root.glob("*.md"), *root.glob("docs/**/*.md")]
+    shown = {key for page in pages for key in _SHOWN.findall(page.read_text())}
+
+    assert "dk-1234567890abcdef" in shown
+    assert shown <= keys.EXAMPLES
+    assert not any(is_well_formed(example) for example in keys.EXAMPLES)
+
+
+_SHOWN = re.compile(r"dk-(?:(?:live|test)_[0-9A-Za-z]{38}|[0-9a-f]{16})(?![0-9A-Za-z])")
 
 
 def test_what_is_kept_of_a_key_depends_on_the_pepper_and_on_every_letter() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -31,6 +32,15 @@ CANARIES = [
     "whsk_0123456789abcdef",
     "Bearer eyJhbGciOiJIUzI1NiJ9.e30.abc_def-ghi",
     "bearer  plainoldtoken",
+    "AIzaSyA-0123456789abcdefghijABCDEFGHIJ0",
+    "sk-proj-0123456789abcdefghijABCDEFGHIJ0123456789",
+    "postgresql://ketchup:hunter2@hunter2:x@",
+    "password=0123456789abcdef",
+    "password='0123 456789abcdef'",
+    "https://b.example/a.png?X-Amz-Signature=0123456789abcdef",
+    "https://b.example/a.png?a=b&sig=0123456789abcdef",
+    "https://b.example/hook?access_token=0123456789abcdef",
+    "data:image/png;base64,iVBORw0KGgo0123456789",
     "a secret of no shape at all",
 ]
 CONFIGURED = "a secret of no shape at all"
@@ -221,7 +231,55 @@ def test_a_key_is_found_wherever_it_is_stuck_to(out: io.StringIO, prefix: str) -
     assert events(out)[0]["detail"] == f"{prefix}***."
 
 
-@pytest.mark.parametrize("text", ["sdk-python-client", "the bearer of news", "a dk-1 thing"])
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (
+            "cannot connect to postgresql://ketchup:p@ss:w0rd@db.example:5432/ketchup?sslmode=x",
+            "cannot connect to postgresql://ketchup:***@db.example:5432/ketchup?sslmode=x",
+        ),
+        (
+            "https://s3.example/b/a.png?X-Amz-Credential=AKIA/x&X-Amz-Date=1&X-Amz-Signature=beef#a",
+            "https://s3.example/b/a.png?X-Amz-Credential=***&X-Amz-Date=1&X-Amz-Signature=***#a",
+        ),
+        (
+            '{"images":["data:image/png;base64,iVBO+/=="]}',
+            '{"images":["data:image/png;base64,***"]}',
+        ),
+        ("host=db password=hunter2 user=k", "host=db password=*** user=k"),
+        ("GET /v1?key=hunter2&page=2", "GET /v1?key=***&page=2"),
+    ],
+)
+def test_what_is_left_says_which_secret_it_was(out: io.StringIO, text: str, left: str) -> None:
+    start(out).info("an event", detail=text)
+    assert events(out)[0]["detail"] == left
+
+
+def test_a_long_hostile_text_is_searched_in_time_that_grows_with_its_length(
+    out: io.StringIO,
+) -> None:
+    log = start(out)
+    hostile = [piece * 50_000 for piece in ("://a:", "data:a/", "?sig", "sk-", "password =")]
+    began = time.perf_counter()
+    for text in hostile:
+        log.info("an event", detail=text)
+    # Each is a quarter of a megabyte: a search that looks back over all of it takes minutes.
+    assert time.perf_counter() - began < 10
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sdk-python-client",
+        "the bearer of news",
+        "a dk-1 thing",
+        "a task-oriented-scheduler",
+        "no password",
+        "https://h.example/a?b=c&d",
+        "10:22://",
+        "data: none",
+    ],
+)
 def test_ordinary_words_are_left_alone(out: io.StringIO, text: str) -> None:
     start(out).info("an event", detail=text)
     assert events(out)[0]["detail"] == text

@@ -1,6 +1,7 @@
 """Who may use the admin API: whoever has the admin token, and nobody else.
 
-`AdminRoute` is the class of every admin route, so none can be added without the check. It looks at
+`AdminRoute` is the class of every admin route, so none can be added without the check. Wrong tokens
+are counted by address, together with wrong API keys. It looks at
 the token before it reads anything of the body, bounds the body, keeps every answer out of caches,
 and logs each change that was made.
 """
@@ -37,7 +38,22 @@ documented_scheme: Final = HTTPBearer(
 )
 
 
-class AdminRoute(APIRoute):
+class BoundedRoute(APIRoute):
+    """A route that reads no more of a body than any of ours is long."""
+
+    @override
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def bounded(request: Request) -> Response:
+            response = await handle(Request(request.scope, _bounded(request.receive)))
+            response.headers.update(NO_STORE)
+            return response
+
+        return bounded
+
+
+class AdminRoute(BoundedRoute):
     """A route that answers nobody without the admin token."""
 
     @override
@@ -46,8 +62,7 @@ class AdminRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             authorize(request)
-            response = await handle(Request(request.scope, _bounded(request.receive)))
-            response.headers.update(NO_STORE)
+            response = await handle(request)
             if request.method != "GET":
                 _log_change(request)
             return response
@@ -58,10 +73,12 @@ class AdminRoute(APIRoute):
 def authorize(request: Request) -> None:
     """Raise Unauthenticated unless exactly one `Authorization` header carries the admin token."""
     headers = [value for name, value in request.scope["headers"] if name == b"authorization"]
-    token = dependencies_of(request).admin_token.encode()
+    api = dependencies_of(request)
+    token = api.admin_token.encode()
     if len(headers) != 1 or not _carries(headers[0], token):
-        caller = request.client.host if request.client else None
+        caller = api.origins.of(request.scope)
         log.warning("admin token refused", request_id=request_id_of(request.scope), client=caller)
+        api.authenticator.refuse(caller)
         raise Unauthenticated("the admin token is missing or wrong")
 
 

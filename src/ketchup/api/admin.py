@@ -22,6 +22,7 @@ from ketchup.api.shapes import (
     CreatedKey,
     Grant,
     KeyList,
+    KeyRotation,
     KeyView,
     NewKeyRequest,
     NewWorkspace,
@@ -33,12 +34,13 @@ from ketchup.api.shapes import (
     WorkspaceList,
     WorkspaceView,
 )
+from ketchup.clock import Micros, after
 from ketchup.credits import Account
 from ketchup.db import Connection
 from ketchup.errors import InvalidRequest, NotFound
 from ketchup.ids import KeyId, WorkspaceId, could_be_an_id
 from ketchup.money import Credits
-from ketchup.workspaces import NewKey, Workspace
+from ketchup.workspaces import NewKey, Overlap, Workspace
 
 routes: Final = APIRouter(
     prefix="/admin/v1",
@@ -49,6 +51,7 @@ routes: Final = APIRouter(
 _WORKSPACE: Final = "/workspaces/{workspace_id}"
 _HOUR: Final = 3600.0
 _DEFAULT_ROTATION: Final = Rotation()
+_DEFAULT_KEY_ROTATION: Final = KeyRotation()
 
 
 async def _workspace_id(workspace_id: Annotated[str, Path()]) -> WorkspaceId:
@@ -143,16 +146,10 @@ async def create_key(
     workspace_id: InWorkspace, body: NewKeyRequest, api: Dependencies
 ) -> CreatedKey:
     """Create an API key. The answer is the only place where it is ever shown."""
-    new = NewKey(
-        name=body.name,
-        environment=body.environment,
-        expires_at=body.expires_at,
-        scopes=None if body.scopes is None else tuple(dict.fromkeys(body.scopes)),
-        models=None if body.models is None else tuple(dict.fromkeys(body.models)),
-    )
 
     def work(conn: Connection) -> CreatedKey:
         now = api.clock.now()
+        new = _new_key(body, api, now)
         created, secret = workspaces.create_key(conn, api.pepper, workspace_id, new, now)
         return CreatedKey.showing(created, secret)
 
@@ -178,6 +175,25 @@ async def revoke_key(key_id: OfKey, api: Dependencies) -> None:
 
     await api.database.write(work)
     api.authenticator.forget_all()
+
+
+@routes.post("/keys/{key_id}/rotate", status_code=HTTPStatus.CREATED, tags=["keys"])
+async def rotate_key(
+    key_id: OfKey, api: Dependencies, body: KeyRotation = _DEFAULT_KEY_ROTATION
+) -> CreatedKey:
+    """Create the successor of a key, with the same rights, networks and caps.
+
+    The key goes on working until the overlap is over. One that does not work, or was replaced
+    already, answers 409.
+    """
+
+    def work(conn: Connection) -> CreatedKey:
+        now, overlap = api.clock.now(), Overlap(body.overlap_hours)
+        return CreatedKey.showing(*workspaces.rotate_key(conn, api.pepper, key_id, overlap, now))
+
+    successor = await api.database.write(work)
+    api.authenticator.forget_all()
+    return successor
 
 
 @routes.get(_WORKSPACE + "/webhook-secret", tags=["webhooks"])
@@ -227,6 +243,22 @@ async def audit_credits(workspace_id: InWorkspace, api: Dependencies) -> AuditVi
         return AuditView.showing(credits.audit(conn, workspace_id))
 
     return await api.database.read(work)
+
+
+def _new_key(body: NewKeyRequest, api: ApiDependencies, now: Micros) -> NewKey:
+    expires_at = body.expires_at
+    if "expires_at" not in body.model_fields_set and api.new_key_seconds is not None:
+        expires_at = after(now, api.new_key_seconds)
+    return NewKey(
+        name=body.name,
+        environment=body.environment,
+        expires_at=expires_at,
+        scopes=None if body.scopes is None else tuple(dict.fromkeys(body.scopes)),
+        models=None if body.models is None else tuple(dict.fromkeys(body.models)),
+        networks=None if body.networks is None else tuple(body.networks),
+        day_cap=body.day_cap,
+        month_cap=body.month_cap,
+    )
 
 
 def _view(conn: Connection, api: ApiDependencies, workspace_id: WorkspaceId) -> WorkspaceView:

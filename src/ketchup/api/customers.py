@@ -13,7 +13,14 @@ from fastapi import APIRouter, Path, Query, Request, Response, Security
 
 from ketchup import db, generation, tasks
 from ketchup.api.dependencies import ApiDependencies, Dependencies
-from ketchup.api.keys import AnyCaller, CustomerRoute, TaskReader, TaskWriter, documented_scheme
+from ketchup.api.keys import (
+    AnyCaller,
+    CustomerRoute,
+    TaskReader,
+    TaskWriter,
+    documented_scheme,
+    tell_limit,
+)
 from ketchup.api.problems import DOCUMENTED, documented
 from ketchup.api.shapes import TaskFilter
 from ketchup.api.views import ModelList, ModelView, TaskDetail, TaskPage
@@ -79,7 +86,7 @@ async def get_task(
     """
     checked(task_id)
     if api.check_pace is not None:
-        api.check_pace((caller.key_id, task_id))
+        tell_limit(request, api.check_pace((caller.key_id, task_id)))
 
     if wait:
         await _wait(caller, api, request, task_id, wait)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Final, Self, assert_never
 
-from fastapi import APIRouter, Path, Query, Security
+from fastapi import APIRouter, Path, Query, Request, Security
 from pydantic import BaseModel, Field
 
 from ketchup import db, webhooks
 from ketchup.api.customers import check_may_change
 from ketchup.api.dependencies import Dependencies
-from ketchup.api.keys import CustomerRoute, TaskReader, TaskWriter, documented_scheme
+from ketchup.api.keys import CustomerRoute, TaskReader, TaskWriter, documented_scheme, tell_limit
 from ketchup.api.problems import DOCUMENTED, documented
 from ketchup.api.shapes import DeliveryFilter, TimeOut
 from ketchup.db import Connection
@@ -101,7 +101,7 @@ async def list_deliveries(
     ),
 )
 async def redeliver(
-    delivery_id: DeliveryIdIn, caller: TaskWriter, api: Dependencies
+    delivery_id: DeliveryIdIn, caller: TaskWriter, api: Dependencies, request: Request
 ) -> DeliveryView:
     """Send a callback once more that was delivered or given up: the same id and the same bytes.
 
@@ -110,7 +110,7 @@ async def redeliver(
     """
     if not could_be_an_id(delivery_id):
         raise NotFound(_NO_DELIVERY)
-    api.check_redelivery(caller.workspace_id)
+    tell_limit(request, api.check_redelivery(caller.workspace_id))
     owed = await api.database.read(
         lambda conn: webhooks.find(conn, caller.workspace_id, delivery_id)
     )

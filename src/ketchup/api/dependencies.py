@@ -13,6 +13,8 @@ from ketchup.clock import Clock
 from ketchup.db import Database
 from ketchup.generation import Eraser, Results
 from ketchup.ids import WorkspaceId
+from ketchup.origins import Origins
+from ketchup.pace import Standing
 from ketchup.provenance.finisher import Finisher
 from ketchup.providers.catalog import Catalog
 from ketchup.tasks import Summary
@@ -38,9 +40,14 @@ class ApiDependencies:
     """Called after each commit that made a delivery due."""
     waiters: Waiters
     waits: Places
-    check_pace: Callable[[Hashable], None] | None
+    origins: Origins
+    new_key_seconds: int | None
+    """How long a key works that is made without saying it; None is for ever."""
+    check_leak_report: Callable[[Hashable], Standing]
+    """Counts one more report of a leaked key; raises RateLimited."""
+    check_pace: Callable[[Hashable], Standing] | None
     """Counts one more question after the same thing; raises RateLimited. None never does."""
-    check_redelivery: Callable[[Hashable], None]
+    check_redelivery: Callable[[Hashable], Standing]
     """Counts one more callback that is sent again; raises RateLimited."""
     look_at: Callable[[tuple[WorkspaceId, str]], Awaitable[Summary | None]]
     """One read for all who look at tasks at the same time."""
@@ -50,7 +57,7 @@ class ApiDependencies:
     finisher: Finisher
     verifying: Places
     """For strangers' pictures: each is held in memory, and one process works on them in turn."""
-    check_verifying: Callable[[Hashable], None] | None
+    check_verifying: Callable[[Hashable], Standing] | None
     """Counts one more picture that is verified; raises RateLimited. None never does."""
 
 

@@ -27,10 +27,10 @@ from typing_extensions import override
 from ketchup import clock, money
 from ketchup.api.customers import NO_TASK, UNSEEN, TaskIdIn, checked
 from ketchup.api.dependencies import ApiDependencies, Dependencies
-from ketchup.api.keys import CustomerRoute, TaskReader, documented_scheme
+from ketchup.api.keys import CustomerRoute, TaskReader, documented_scheme, tell_limit
 from ketchup.api.problems import DOCUMENTED, documented
 from ketchup.clock import Micros
-from ketchup.errors import Gone, InvalidRequest, NotFound, Unauthenticated, Unavailable
+from ketchup.errors import Gone, InvalidRequest, NotFound, RateLimited, Unauthenticated, Unavailable
 from ketchup.tasks import Status, Summary
 from ketchup.workspaces import Caller
 
@@ -126,7 +126,7 @@ async def follow_task(
     checked(task_id)
     seen = _number(last_event_id)
     if api.check_pace is not None:
-        api.check_pace((caller.key_id, task_id))
+        tell_limit(request, api.check_pace((caller.key_id, task_id)))
     found = await api.look_at((caller.workspace_id, task_id))
     if found is None:
         raise NotFound(NO_TASK)
@@ -172,7 +172,7 @@ async def _told(following: _Follower, request: Request, seen: int) -> AsyncItera
         while not api.stream_waiters.is_stopped and api.clock.monotonic() < until:
             task = await following.wait(seen)
             # A key that was revoked meanwhile hears nothing more.
-            await api.authenticator.authenticate(headers)
+            await api.authenticator.authenticate(headers, api.origins.of, request.scope)
             events = _behind(task, seen)
             for event in events:
                 yield _written(event, task)
@@ -181,7 +181,7 @@ async def _told(following: _Follower, request: Request, seen: int) -> AsyncItera
                 return
             if not events:
                 yield ":\n\n"
-    except (Gone, Unauthenticated, Unavailable):
+    except (Gone, RateLimited, Unauthenticated, Unavailable):
         # The head has been sent: whoever comes back is told why.
         return
 

@@ -6,7 +6,7 @@ the key. It looks at the key before it reads anything else, and keeps every answ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Annotated, Any, Final, cast
 
 from fastapi import Depends, Request, Response
@@ -17,6 +17,7 @@ from typing_extensions import override
 from ketchup.api.dependencies import dependencies_of
 from ketchup.api.problems import NO_STORE
 from ketchup.errors import Forbidden
+from ketchup.pace import Header, Standing
 from ketchup.workspaces import Caller, Scope
 
 documented_scheme: Final = HTTPBearer(
@@ -38,13 +39,25 @@ class CustomerRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             headers = [value for name, value in request.scope["headers"] if name == _AUTHORIZATION]
-            authenticator = dependencies_of(request).authenticator
-            request.state.caller = await authenticator.authenticate(headers)
+            api = dependencies_of(request)
+            request.state.caller = await api.authenticator.authenticate(
+                headers, api.origins.of, request.scope
+            )
             response = await handle(request)
             response.headers.update(NO_STORE)
+            response.raw_headers.extend(_limits_of(request))
             return response
 
         return guarded
+
+
+def tell_limit(request: Request, standing: Standing) -> None:
+    """Let the answer say where the caller stands in a limit. A refusal says it by itself."""
+    request.state.limits = standing.headers()
+
+
+def _limits_of(request: Request) -> Iterable[Header]:
+    return cast("Iterable[Header]", getattr(request.state, "limits", ()))
 
 
 def _with(scope: Scope) -> Callable[[Request], Coroutine[Any, Any, Caller]]:

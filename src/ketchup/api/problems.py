@@ -157,7 +157,9 @@ def _headers(error: errors.KetchupError) -> dict[str, str]:
         case errors.Unauthenticated():
             return {"WWW-Authenticate": "Bearer"}
         case errors.RateLimited() | errors.Unavailable():
-            return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+            again = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+            limits = error.headers if isinstance(error, errors.RateLimited) else ()
+            return again | {name.decode(): value.decode() for name, value in limits}
         case _:
             return {}
 

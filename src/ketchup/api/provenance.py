@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from ketchup.api.customers import checked
 from ketchup.api.dependencies import Dependencies
 from ketchup.api.forms import FIELD, FORM, file_of
-from ketchup.api.keys import CustomerRoute, TaskReader, documented_scheme
+from ketchup.api.keys import CustomerRoute, TaskReader, documented_scheme, tell_limit
 from ketchup.api.problems import DOCUMENTED
 from ketchup.confined.children import ChildLost
 from ketchup.db import Connection
@@ -111,7 +111,7 @@ async def verify_provenance(request: Request, caller: TaskReader, api: Dependenc
     # Before the body is read.
     with api.verifying.place(caller.workspace_id):
         if api.check_verifying is not None:
-            api.check_verifying(caller.workspace_id)
+            tell_limit(request, api.check_verifying(caller.workspace_id))
         data = file_of(request.headers.get("content-type", ""), await _bounded(request))
         try:
             judged = await api.finisher.judge(data)

@@ -28,7 +28,15 @@ from ketchup.money import Credits
 from ketchup.tasks import Status
 from ketchup.usage import By
 from ketchup.webhooks import DeliveryState
-from ketchup.workspaces import ApiKey, Environment, Plan, Scope, Workspace, WorkspaceStatus
+from ketchup.workspaces import (
+    MAX_NETWORKS,
+    ApiKey,
+    Environment,
+    Plan,
+    Scope,
+    Workspace,
+    WorkspaceStatus,
+)
 
 
 def _read_amount(value: Any) -> Credits:  # noqa: ANN401 whatever the caller sent
@@ -77,6 +85,7 @@ TimeIn = Annotated[
 Name = Annotated[str, Field(json_schema_extra={"minLength": 1, "maxLength": 200})]
 Note = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
 PlanName = Annotated[str, Field(json_schema_extra={"examples": ["free", "pro", "scale"]})]
+NetworkName = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_printable)]
 ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 
 AmountOut = Annotated[
@@ -122,13 +131,34 @@ class WorkspaceChange(_Request):
 
 
 class NewKeyRequest(_Request):
-    """An API key to create. Left out or null: never expires, every scope, every model."""
+    """An API key to create. Left out or null: every scope, model and address, and no cap."""
 
     name: Name
     environment: Environment = Environment.LIVE
-    expires_at: TimeIn = None
+    expires_at: TimeIn = Field(
+        default=None, description="Left out: after the days of the settings; null: never."
+    )
     scopes: list[Scope] | None = Field(default=None, min_length=1, max_length=len(Scope))
     models: list[ModelName] | None = Field(default=None, min_length=1, max_length=100)
+    networks: list[NetworkName] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_NETWORKS,
+        description="Where its requests may come from.",
+        examples=[["203.0.113.0/24", "2001:db8::/48"]],
+    )
+    day_cap: AmountIn | None = Field(
+        default=None, description="Credits that its tasks may cost in a day, in UTC."
+    )
+    month_cap: AmountIn | None = Field(
+        default=None, description="Credits that its tasks may cost in a calendar month, in UTC."
+    )
+
+
+class KeyRotation(_Request):
+    """For how many hours the key goes on working beside its successor."""
+
+    overlap_hours: Literal[0, 1, 24, 168] = 24
 
 
 class Rotation(_Request):
@@ -280,6 +310,11 @@ class KeyView(BaseModel):
     expires_at: TimeOut | None
     revoked_at: TimeOut | None
     last_used_at: TimeOut | None
+    last_used_from: str | None = Field(description="The network, /24 or /48, of its last request.")
+    networks: list[str] | None
+    day_cap: AmountOut | None
+    month_cap: AmountOut | None
+    replaced_by: str | None = Field(description="The key that it was rotated to.")
 
     @classmethod
     def of(cls, key: ApiKey) -> Self:

@@ -131,19 +131,39 @@ def create_key(
     models: Annotated[
         list[str] | None, typer.Option("--model", help="A model it may use; repeat for more.")
     ] = None,
+    networks: Annotated[
+        list[str] | None,
+        typer.Option("--network", help="Where it may be used, as 203.0.113.0/24; repeat for more."),
+    ] = None,
+    never_expires: Annotated[
+        bool, typer.Option("--never-expires", help="Do not end it after the settings' days.")
+    ] = False,
+    day_cap: Annotated[
+        str | None, typer.Option("--day-cap", help="Credits that it may spend in a day.")
+    ] = None,
+    month_cap: Annotated[
+        str | None, typer.Option("--month-cap", help="Credits that it may spend in a month.")
+    ] = None,
     url: Url = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Make an API key. It is shown this once and cannot be shown again."""
+    if never_expires and expires_at:
+        raise typer.BadParameter("it cannot end and never end", param_hint="--never-expires")
     wishes: dict[str, object] = {
         "name": name,
         "expires_at": expires_at,
         "environment": environment,
         "scopes": scopes,
         "models": models,
+        "networks": networks,
+        "day_cap": None if day_cap is None else _decimal(day_cap, "--day-cap"),
+        "month_cap": None if month_cap is None else _decimal(month_cap, "--month-cap"),
     }
     body = {field: wish for field, wish in wishes.items() if wish}
+    if never_expires:
+        body["expires_at"] = None
     with _connect(url, data) as api:
         answer = api.call("POST", f"{_path(api, workspace)}/keys", body)
         show_one(answer, as_json=as_json, note="Keep the key now: it cannot be shown again.")
@@ -167,12 +187,28 @@ def revoke_key(
     data: Data = None,
 ) -> None:
     """End a key for good, within a second."""
-    if not key_id.isascii() or not key_id.removeprefix("key_").isalnum():
-        # Not repeated: it may well be the key.
-        raise Failure("a key is revoked by its id, key_…; `ketchup admin key list` shows it")
+    _insist_on_id(key_id, "revoked")
     with _connect(url, data) as api:
         api.call("DELETE", f"/keys/{key_id}")
         typer.echo(f"{key_id} is revoked.")
+
+
+@key.command("rotate")
+def rotate_key(
+    key_id: Annotated[str, typer.Argument(help="The key's id, key_…; not the key.")],
+    *,
+    overlap_hours: Annotated[
+        int, typer.Option("--overlap-hours", help="How long both work: 0, 1, 24 or 168.")
+    ] = 24,
+    url: Url = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key's successor, with the same rights. It is shown this once."""
+    _insist_on_id(key_id, "rotated")
+    with _connect(url, data) as api:
+        answer = api.call("POST", f"/keys/{key_id}/rotate", {"overlap_hours": overlap_hours})
+        show_one(answer, as_json=as_json, note="Keep the key now: it cannot be shown again.")
 
 
 @credit.command("grant")
@@ -186,13 +222,7 @@ def grant_credits(
     as_json: Json = False,
 ) -> None:
     """Give a workspace credits."""
-    from ketchup import money
-
-    try:
-        decimal = money.decimal(money.parse(amount))
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="AMOUNT") from error
-    body: dict[str, object] = {"amount": decimal}
+    body: dict[str, object] = {"amount": _decimal(amount, "AMOUNT")}
     if note:
         body["note"] = note
     with _connect(url, data) as api:
@@ -225,6 +255,21 @@ def _connect(url: str | None, data: Path | None) -> AbstractContextManager[Admin
     from ketchup.cli.admin_api import connect
 
     return connect(url, data)
+
+
+def _insist_on_id(key_id: str, done: str) -> None:
+    if not key_id.isascii() or not key_id.removeprefix("key_").isalnum():
+        # Not repeated: it may well be the key.
+        raise Failure(f"a key is {done} by its id, key_…; `ketchup admin key list` shows it")
+
+
+def _decimal(amount: str, hint: str) -> str:
+    from ketchup import money
+
+    try:
+        return money.decimal(money.parse(amount))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=hint) from error
 
 
 def _path(api: AdminApi, workspace: str) -> str:

@@ -40,6 +40,11 @@ class Limits(Group):
     poll_burst: kinds.PollBurst = Field(
         5, description="Queries that may come at once when polls are limited."
     )
+    failed_logins_per_minute: kinds.Cap = Field(
+        20,
+        description="Wrong API keys and admin tokens that an address is told of, per minute and "
+        "process; one more answers 429; 0 for no limit.",
+    )
     queue_capacity: kinds.Positive = Field(
         10_000, description="Writes that may wait in memory; one more answers 503."
     )
@@ -63,6 +68,19 @@ class Server(Group):
         tuple(ip_network(text) for text in _PRIVATE),
         description="Networks whose addresses may hold any number of connections, as reverse "
         "proxies do.",
+    )
+    trusted_proxies: kinds.Networks = Field(
+        (),
+        description="Networks of the proxies in front, whose `X-Forwarded-For` says who the client "
+        "is; by default nobody is believed.",
+    )
+
+
+class Keys(Group):
+    """The API keys that are made here."""
+
+    default_days: kinds.KeyDays = Field(
+        365, description="Days that a key works when nobody says how long; 0 for ever."
     )
 
 

@@ -172,6 +172,9 @@ Cap = Annotated[
     Field(ge=0, le=1_000_000_000),
     Accepts("a whole number, 0 to 1000000000; 0 for no limit"),
 ]
+KeyDays = Annotated[
+    int, _Whole, Field(ge=0, le=36_500), Accepts("days, 0 to 36500; 0 for no limit")
+]
 Weight = Annotated[int, _Whole, Field(ge=1, le=1000), Accepts("a whole number, 1 to 1000")]
 Bytes = Annotated[
     int, _Whole, Field(ge=1024, le=1024 * MEBIBYTE), Accepts("bytes, 1024 to 1073741824")

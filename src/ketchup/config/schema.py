@@ -30,6 +30,7 @@ from ketchup.config.groups import (
     Contract,
     Egress,
     Gemini,
+    Keys,
     Limits,
     Log,
     OpenAI,
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
         "free", description="The plan of a workspace that is made without saying one."
     )
     server: Server = Server()
+    keys: Keys = Keys()
     limits: Limits = Limits()
     worker: Worker = Worker()
     storage: Storage = Storage()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ketchup import db, storage, tasks, telemetry, webhooks, workspaces
+from ketchup import db, spending, storage, tasks, telemetry, webhooks, workspaces
 from ketchup.clock import SECOND, Clock, Micros, after
 from ketchup.db import Database
 from ketchup.generation.erase import Eraser
@@ -65,6 +65,7 @@ class Chores:
         await self._authenticator.write_uses()
         await self._let_in()
         await self._forget_keys()
+        await self._database.write(lambda conn: spending.forget(conn, db.now(conn, self._clock)))
         await self._make_room()
         await self._eraser.finish()
         if await self._was_set_back():

@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
 
 from ketchup import credits, db, ids, tasks, workspaces
-from ketchup.clock import Clock, Micros
+from ketchup.clock import SECOND, Clock, Micros
 from ketchup.credits import HoldRequest, InsufficientCredits
 from ketchup.db import DEFAULT_CAPACITY, Connection, Database
 from ketchup.errors import Unavailable
@@ -26,6 +26,7 @@ from ketchup.ids import Entropy, RequestId, TaskId
 from ketchup.money import Credits
 from ketchup.providers.catalog import Model
 from ketchup.references import DataReference, Reference
+from ketchup.spending import Cap, CapReached
 from ketchup.tasks import (
     Allowance,
     Conflicting,
@@ -34,6 +35,7 @@ from ketchup.tasks import (
     NewTask,
     Options,
     Priority,
+    RateLimit,
     TooDeep,
     TooSoon,
     Turns,
@@ -69,9 +71,12 @@ class Accepted:
 
     task_id: TaskId
     replayed: bool = False
+    pace: tuple[RateLimit, float] | None = field(default=None, compare=False)
+    """What the plan allows, where it does not allow all, and for how many seconds ahead the
+    workspace has submitted by now."""
 
 
-Decision = Accepted | Conflicting | TooSoon | TooDeep | InsufficientCredits
+Decision = Accepted | Conflicting | TooSoon | TooDeep | InsufficientCredits | CapReached
 Allowances = Callable[[str], Allowance]
 """What the plan of a name allows."""
 
@@ -230,6 +235,8 @@ def _refused_too(submission: Submission, refused: Decision | None) -> Decision |
             return refused
         case InsufficientCredits(available, too_much) if price >= too_much:
             return InsufficientCredits(available, price)
+        case CapReached(_, purse, too_much) if price >= too_much and purse == _purse(submission):
+            return refused
         case _:
             return None
 
@@ -250,20 +257,45 @@ def _admit(
         for submission, refusal in zip(fresh, refusals, strict=True)
         if refusal is None
     ]
-    holds = credits.hold(conn, [_hold_request(task) for _, task in new], now)
+    holds = credits.hold(conn, [_hold_request(s, task) for s, task in new], now)
     accepted = [one for one, held in zip(new, holds, strict=True) if isinstance(held, credits.Held)]
     tasks.enqueue(conn, turns, [(task, s.allowance) for s, task in accepted], now)
     tasks.remember_keys(conn, [(s.key, task.id) for s, task in accepted if s.key], now)
     held_in_order = iter(holds)
-    return [refusal or _decision(next(held_in_order)) for refusal in refusals]
+    return [
+        refusal or _decision(next(held_in_order), turns, s, now)
+        for refusal, s in zip(refusals, fresh, strict=True)
+    ]
 
 
-def _decision(held: credits.Held | InsufficientCredits) -> Decision:
-    return Accepted(held.task_id) if isinstance(held, credits.Held) else held
+def _decision(
+    held: credits.Held | InsufficientCredits | CapReached,
+    turns: Turns,
+    submission: Submission,
+    now: Micros,
+) -> Decision:
+    if not isinstance(held, credits.Held):
+        return held
+    rate = submission.allowance.rate
+    if rate is None:
+        return Accepted(held.task_id)
+    ahead = turns.of(submission.request.caller.workspace_id).arrival_at - now
+    return Accepted(held.task_id, pace=(rate, ahead / SECOND))
 
 
-def _hold_request(task: NewTask) -> HoldRequest:
-    return HoldRequest(task.id, task.workspace_id, task.price)
+def _hold_request(submission: Submission, task: NewTask) -> HoldRequest:
+    return HoldRequest(task.id, task.workspace_id, task.price, _cap(submission.request.caller))
+
+
+def _cap(caller: Caller) -> Cap | None:
+    if caller.day_cap is None and caller.month_cap is None:
+        return None
+    return Cap(caller.purse, caller.day_cap, caller.month_cap)
+
+
+def _purse(submission: Submission) -> str | None:
+    cap = _cap(submission.request.caller)
+    return None if cap is None else cap.purse
 
 
 def _new_task(submission: Submission, now: Micros, entropy: Entropy) -> NewTask:

@@ -5,7 +5,8 @@ Alembic. A step is never edited after a release.
 
 Old code runs on the next schema: a step only adds, and a column is removed one release after the
 last code that used it. So a fleet is migrated first and restarted node by node, unless a step
-leaves older code behind: 0002 changed tables, and 0003 made rows mean what older code cannot know.
+leaves older code behind: 0002 changed tables, 0003 made rows mean what older code cannot know, and
+0004 gave keys bounds that older code would not keep to.
 Each step writes into `schema_support` which code can still work with what it made, and code that it
 leaves behind then refuses to start.
 
@@ -36,8 +37,8 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from ketchup.db import Fault, PostgresUrl, fault_of, metadata
 
-HEAD: Final = "0003"
-OLDEST_CODE: Final = "0003"
+HEAD: Final = "0004"
+OLDEST_CODE: Final = "0004"
 """The oldest code, by its `HEAD`, that works on the schema at ours."""
 
 

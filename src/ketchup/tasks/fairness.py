@@ -12,7 +12,7 @@ workspaces are served as if there were none, but for that lead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Final
 
@@ -32,13 +32,6 @@ class Priority(IntEnum):
     LOW = -1
     NORMAL = 0
     HIGH = 1
-
-
-@dataclass(frozen=True, slots=True)
-class TooSoon:
-    """The workspace submits faster than it may; `retry_after` is in seconds."""
-
-    retry_after: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +57,16 @@ class RateLimit:
             arrival_at = now + burst - interval
         arrival = max(arrival_at, now) + interval
         early = arrival - now - burst
-        return TooSoon(early / SECOND) if early > 0 else arrival
+        return TooSoon(early / SECOND, self) if early > 0 else arrival
+
+
+@dataclass(frozen=True, slots=True)
+class TooSoon:
+    """The workspace submits faster than it may; `retry_after` is in seconds."""
+
+    retry_after: float
+    rate: RateLimit | None = field(default=None, compare=False)
+    """What it may."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,9 @@ from ketchup.wire.body import BodyLimits
 from ketchup.wire.endpoints import Surface
 from ketchup.wire.envelope import Receive, Reply, Scope, Send, respond
 from ketchup.wire.openapi import describe
-from ketchup.wire.pace import Pace
 
 __all__ = [
     "BodyLimits",
-    "Pace",
     "Receive",
     "Reply",
     "Scope",

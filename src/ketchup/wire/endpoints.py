@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, assert_never
 from urllib.parse import parse_qsl
 
@@ -29,11 +30,13 @@ from ketchup.errors import (
 from ketchup.generation import Accepted, Decision, Results, Submitter
 from ketchup.ids import RequestId
 from ketchup.money import decimal
+from ketchup.origins import Origins
+from ketchup.pace import Header, Pace, Quota, limited, standing
 from ketchup.providers.catalog import Catalog
-from ketchup.tasks import Conflicting, Status, Task, TooDeep, TooSoon
+from ketchup.spending import CapReached
+from ketchup.tasks import Conflicting, RateLimit, Status, Task, TooDeep, TooSoon
 from ketchup.wire.body import BodyLimits, LargeBodies, read_body, refuse_by_length
 from ketchup.wire.envelope import Receive, Reply, Scope
-from ketchup.wire.pace import Pace
 from ketchup.wire.requests import RequestHead, parse_request
 from ketchup.workspaces import Authenticator, Caller
 from ketchup.workspaces import Scope as KeyScope
@@ -113,6 +116,7 @@ class Surface:
     results: Results
     limits: BodyLimits
     pace: Pace | None
+    origins: Origins
 
 
 class Endpoints:
@@ -140,19 +144,20 @@ class Endpoints:
             request = parse_request(body, surface.catalog, RequestHead(caller, request_id, keys))
             accepted = _accepted(await surface.submitter.submit(request))
         answer = _ENCODER.encode(CreatedEnvelope(0, "ok", Created(accepted.task_id)))
-        return Reply(200, answer, REPLAYED if accepted.replayed else ())
+        return Reply(200, answer, _headers_of(accepted))
 
     async def query(self, scope: Scope, _receive: Receive, _request_id: RequestId) -> Reply:
         """Return a task in whatever state it is; terminal states never change."""
         caller = await self._authenticate(scope, KeyScope.READ_TASKS)
         task_id = _task_id(scope["query_string"])
+        headers: tuple[Header, ...] = ()
         if self._surface.pace is not None:
-            self._surface.pace.check((caller.key_id, task_id))
+            headers = self._surface.pace.check((caller.key_id, task_id)).headers()
         task = await self._get((caller.workspace_id, task_id)) if task_id else None
         if task is None:
             raise NotFound("task not found")
         images = None if task.images is None else await self._shown(task, task.images)
-        return Reply(200, _ENCODER.encode(TaskEnvelope(0, "ok", _view(task, images))))
+        return Reply(200, _ENCODER.encode(TaskEnvelope(0, "ok", _view(task, images))), headers)
 
     async def user(self, scope: Scope, _receive: Receive, _request_id: RequestId) -> Reply:
         """Return what the workspace has left to spend."""
@@ -165,7 +170,8 @@ class Endpoints:
 
     async def _authenticate(self, scope: Scope, needed: KeyScope) -> Caller:
         headers = [value for name, value in scope["headers"] if name == b"authorization"]
-        caller = await self._surface.authenticator.authenticate(headers)
+        surface = self._surface
+        caller = await surface.authenticator.authenticate(headers, surface.origins.of, scope)
         if not caller.may(needed):
             raise Forbidden(f"the API key lacks the scope {needed}")
         return caller
@@ -183,8 +189,10 @@ def _accepted(decision: Decision) -> Accepted:
             return decision
         case InsufficientCredits():
             raise InsufficientFunds("insufficient credits")
-        case TooSoon(retry_after):
-            raise RateLimited("rate limit exceeded", retry_after=retry_after)
+        case CapReached(period):
+            raise InsufficientFunds(f"spend cap of the API key is reached for this {period}")
+        case TooSoon(retry_after, rate):
+            raise limited(None if rate is None else _submits(rate), retry_after)
         case TooDeep(depth):
             raise RateLimited(
                 f"{depth} tasks are in the queue, as many as the plan allows",
@@ -194,6 +202,19 @@ def _accepted(decision: Decision) -> Accepted:
             raise Conflict("idempotency key was used with another request")
         case _:
             assert_never(decision)
+
+
+def _headers_of(accepted: Accepted) -> tuple[Header, ...]:
+    headers = REPLAYED if accepted.replayed else ()
+    if accepted.pace is None:
+        return headers
+    rate, ahead = accepted.pace
+    return (*headers, *standing(_submits(rate), ahead).headers())
+
+
+@cache
+def _submits(rate: RateLimit) -> Quota:
+    return Quota("submit", interval=60 / rate.per_minute, burst=rate.burst)
 
 
 def _view(task: Task, images: list[Image] | None) -> TaskView:

@@ -73,9 +73,11 @@ def error_reply(error: KetchupError, dialect: Dialect) -> Reply:
         case NotFound():
             return _reply(404, Failure(1, str(error)))
         case RateLimited() | Unavailable():
-            status = 429 if isinstance(error, RateLimited) else 503
             seconds = max(1, math.ceil(error.retry_after))
-            return _reply(status, _detailed(error), ((b"retry-after", b"%d" % seconds),))
+            again = (b"retry-after", b"%d" % seconds)
+            if isinstance(error, RateLimited):
+                return _reply(429, _detailed(error), (again, *error.headers))
+            return _reply(503, _detailed(error), (again,))
         case _:
             return _reply(_status(error, dialect), _detailed(error))
 

@@ -1,13 +1,15 @@
 """Workspaces, their plans and their API keys: who is calling, and what may they."""
 
-from ketchup.workspaces.authenticator import Authenticator
+from ketchup.workspaces.authenticator import REFUSAL_SECONDS, Authenticator
 from ketchup.workspaces.installation import WrongSecretKey, require_same_secret
 from ketchup.workspaces.keys import (
+    MAX_NETWORKS,
     ApiKey,
     Caller,
     Environment,
     KeyDigest,
     NewKey,
+    Overlap,
     Scope,
     create_key,
     digest,
@@ -16,6 +18,8 @@ from ketchup.workspaces.keys import (
     list_keys,
     mint_secret,
     revoke_key,
+    revoke_leaked,
+    rotate_key,
     touch_keys,
 )
 from ketchup.workspaces.plans import Plan, Plans, plans_from
@@ -36,12 +40,15 @@ from ketchup.workspaces.tenants import (
 )
 
 __all__ = [
+    "MAX_NETWORKS",
+    "REFUSAL_SECONDS",
     "ApiKey",
     "Authenticator",
     "Caller",
     "Environment",
     "KeyDigest",
     "NewKey",
+    "Overlap",
     "Pepper",
     "Plan",
     "Plans",
@@ -64,6 +71,8 @@ __all__ = [
     "plans_from",
     "require_same_secret",
     "revoke_key",
+    "revoke_leaked",
+    "rotate_key",
     "rotate_webhook_secret",
     "set_plan",
     "set_status",
