@@ -347,10 +347,10 @@ async def kept(world: World) -> dict[str, object]:
     def read(conn: Connection) -> dict[str, object]:
         found = {
             table: conn.execute(
-                text(f"SELECT * FROM {table} WHERE {column} = :workspace"),  # noqa: S608 ours
+                text(f"SELECT {shown} FROM {table} WHERE {column} = :workspace"),  # noqa: S608 ours
                 workspace,
             )
-            for table, column in _KEPT.items()
+            for table, column, shown in _KEPT
         }
         return {table: sorted(map(str, rows)) for table, rows in found.items()}
 
@@ -361,12 +361,18 @@ async def kept(world: World) -> dict[str, object]:
     return {**rows, "picture": blobs.content}
 
 
-_KEPT = {
-    "task": "workspace_id", "delivery": "workspace_id", "hold": "workspace_id",
-    "account": "workspace_id", "entry": "workspace_id", "idempotency": "workspace_id",
-    "turn": "workspace_id", "usage": "workspace_id", "fingerprint": "workspace_id",
-    "api_key": "workspace_id", "workspace": "id",
-}  # fmt: skip
+_KEPT = [
+    *(
+        (table, "workspace_id", "*")
+        for table in (
+            "task", "delivery", "hold", "account", "entry", "idempotency", "turn", "usage",
+            "fingerprint",
+        )
+    ),
+    # When it was last used is written whenever there is time.
+    ("api_key", "workspace_id", "id, digest, scopes, revoked_at"),
+    ("workspace", "id", "*"),
+]  # fmt: skip
 
 
 # -- the matrix ------------------------------------------------------------------------------------
