@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from tests.support.receiver import Receiver
 from tests.support.service import RunningService, running_service
@@ -31,6 +32,15 @@ async def service(tmp_path: Path, database_url: str | None) -> AsyncIterator[Run
 
 async def fuzz(service: RunningService, notes: Path, *options: str, minutes: float) -> str:
     """Run it against a service; return what it printed. It fails with that when it found any."""
+    # Drawing a traceback with all that it knows takes longer than anybody waits for an answer.
+    with capture_logs() as logged:
+        printed = await _fuzz(service, notes, *options, minutes=minutes)
+    crashes = [one for one in logged if one["log_level"] in {"error", "critical"}]
+    assert not crashes, crashes
+    return printed
+
+
+async def _fuzz(service: RunningService, notes: Path, *options: str, minutes: float) -> str:
     async with Receiver() as hook:
         # So that there is a callback to send again.
         await service.ended(await service.submit(callback_url=hook.url))
