@@ -512,14 +512,6 @@ def test_another_workspaces_task_is_as_absent_as_one_that_never_was(conn: Connec
     assert tasks.get_many(conn, []) == []
 
 
-def test_a_task_is_found_by_its_id_alone_and_not_among_its_workspaces(conn: Connection) -> None:
-    mine, second = enqueue(conn, ACME, 2)
-    for find in (tasks.get_many, tasks.find_summaries):
-        with recorded_plans(conn) as plans:
-            find(conn, [(ACME, mine), (OTHER, second)])
-        assert (plans.indexes, plans.scans) == (set(), set())
-
-
 # -- the database guards it too -------------------------------------------------------------------
 
 
