@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCAL := .venv-local
+FUZZ := .venv-fuzz
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo serve check fix test test-inside test-outside test-local torture gallery docs bench clean
+.PHONY: help install lock demo serve check fix test test-inside test-outside test-local torture fuzz gallery docs bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +25,7 @@ $(STAMP): requirements/uv.lock.txt requirements/dev.lock pyproject.toml
 lock: ## Resolve the requirements anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade pyproject.toml -o requirements/runtime.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade pyproject.toml --group dev --group bench -o requirements/dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade --constraints requirements/dev.lock pyproject.toml --group dev --group fuzz -o requirements/fuzz.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade --overrides requirements/without-torch.txt --constraints requirements/dev.lock pyproject.toml --extra local --group dev --group bench -o requirements/local.lock
 	echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade - -o requirements/uv.lock.txt
 
@@ -51,7 +53,7 @@ test-inside:
 	$(BIN)/pytest -q -m "not torture" tests/unit tests/architecture tests/contract tests/integration tests/local
 
 test-outside:
-	$(BIN)/pytest -q -m "not torture" tests/simulation tests/e2e tests/faults
+	$(BIN)/pytest -q -m "not torture" tests/simulation tests/e2e tests/faults tests/fuzz
 
 test-local: install $(LOCAL)/.installed ## The engine for local weights, with torch for the CPU (some hundred megabytes, once)
 	$(LOCAL)/bin/pytest -q tests/local tests/contract/test_providers.py -k "local or diffusers"
@@ -66,6 +68,23 @@ $(LOCAL)/.installed: requirements/local.lock pyproject.toml
 torture: install ## The long forms of the fault tests and the simulation, and every part of the benchmark
 	$(BIN)/pytest -q -m torture --timeout 1800 tests/faults tests/simulation tests/e2e tests/integration
 
+# Each parser gets so many seconds, and the service so many minutes on either database.
+SECONDS := 120
+MINUTES := 5
+PARSERS := $(notdir $(wildcard tests/fuzz/corpus/*))
+
+fuzz: $(FUZZ)/.installed ## Strangers' bytes for half an hour: the parsers by atheris, the service by its description
+	@for parser in $(PARSERS); do \
+		$(FUZZ)/bin/python -m tests.fuzz $$parser -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 || exit 1; \
+	done
+	KETCHUP_FUZZ_MINUTES=$(MINUTES) $(FUZZ)/bin/python -m pytest -q -m torture tests/fuzz
+
+$(FUZZ)/.installed: $(STAMP) requirements/fuzz.lock
+	@$(FUZZ)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(FUZZ)
+	@$(BIN)/uv pip install --quiet --python $(FUZZ)/bin/python --no-deps --require-hashes -r requirements/fuzz.lock
+	@$(BIN)/uv pip install --quiet --python $(FUZZ)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
 gallery: install ## Render the thirty-two gallery pictures under docs/gallery
 	$(BIN)/python -m docs.gallery
 
@@ -76,4 +95,4 @@ bench: install ## Measure what is promised about speed, beside what others do (h
 	$(BIN)/python -m bench
 
 clean: ## Remove what `make` made
-	rm -rf $(VENV) $(LOCAL) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+	rm -rf $(VENV) $(LOCAL) $(FUZZ) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output

@@ -211,3 +211,54 @@ async def test_the_document_names_each_refusal_that_an_operation_has(
     for status in statuses:
         assert list(responses[status]["content"]) == [PROBLEM]
         assert ("Retry-After" in responses[status].get("headers", {})) == (status == "429")
+
+
+async def test_every_link_of_the_document_leads_to_an_operation_and_its_parameter(
+    service: RunningService,
+) -> None:
+    document = (await service.client.get("/openapi.json")).json()
+    operations = [one for path in document["paths"].values() for one in path.values()]
+    parameters = {
+        one["operationId"]: {named["name"] for named in one.get("parameters", [])}
+        for one in operations
+    }
+    links = {
+        (one["operationId"], link["operationId"]): set(link["parameters"])
+        for one in operations
+        for response in one["responses"].values()
+        for link in response.get("links", {}).values()
+    }
+    assert len(links) == 8
+    for (_, leads_to), given in links.items():
+        assert given <= parameters[leads_to]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/usage?to=0",
+        "/v1/usage?from=1795300000",
+        "/v1/usage?from=2026-11-01T00:00:00",
+        "/v1/deliveries?before=%F0%9F%8D%85",
+        "/v1/deliveries?task_id=a%20b",
+        "/v1/tasks?model=%C3%A4",
+    ],
+)
+async def test_what_is_not_described_is_not_accepted(service: RunningService, path: str) -> None:
+    assert (await service.client.get(path)).status_code == 400
+
+
+async def test_no_picture_is_no_question(service: RunningService) -> None:
+    answer = await service.client.post("/v1/provenance/verify", content=b"")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "a picture is required")
+
+
+@pytest.mark.parametrize(
+    ("hours", "status"), [(16, 200), (16.0, 200), (16.5, 400), (True, 400), ("16", 400)]
+)
+async def test_a_whole_number_is_whole_however_it_is_written(
+    service: RunningService, hours: object, status: int
+) -> None:
+    path = f"/admin/v1/workspaces/{service.workspace_id}/webhook-secret/rotate"
+    answer = await service.admin.post(path, json={"overlap_hours": hours})
+    assert answer.status_code == status

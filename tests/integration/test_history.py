@@ -56,3 +56,12 @@ def test_where_ids_of_a_time_begin() -> None:
     assert ids.task_id(now - 1000) < floor < ids.task_id(now)
     assert ids.task_id_floor(0, now) < ids.task_id(now)
     assert ids.task_id_floor(now * 3, now) > ids.task_id(now)
+
+
+def test_a_task_is_found_by_its_id_alone_and_not_among_its_workspaces(conn: Connection) -> None:
+    workspace = new_workspace(conn).id
+    (mine,) = enqueue(conn, workspace, 1)
+    for find in (tasks.get_many, tasks.find_summaries):
+        with recorded_plans(conn) as plans:
+            find(conn, [(workspace, mine)])
+        assert (plans.indexes, plans.scans) == (set(), set())

@@ -7,7 +7,7 @@ the log and the problems, and never made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -45,6 +45,7 @@ def create_api(
         raise ValueError("the admin API needs a token")
     app = _Api(
         beside or {},
+        [plan.name for plan in dependencies.plans],
         title="Ketchup",
         version=__version__,
         description="Make images and look back at them; operate workspaces, keys and credits.",
@@ -71,15 +72,24 @@ def create_api(
 class _Api(FastAPI):
     """An application whose document describes its problems and its neighbours too."""
 
-    def __init__(self, beside: Mapping[str, Any], **options: Any) -> None:  # noqa: ANN401 FastAPI's
+    def __init__(
+        self,
+        beside: Mapping[str, Any],
+        plans: Sequence[str],
+        **options: Any,  # noqa: ANN401 FastAPI's
+    ) -> None:
         super().__init__(**options)
         self._beside = beside
+        self._plans = plans
 
     @override
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
         components = document["components"]
         components["schemas"].update(problems.schemas())
+        for name in ("NewWorkspace", "WorkspaceChange"):
+            # The settings say which there are, and the shapes are older than the settings.
+            components["schemas"][name]["properties"]["plan"]["anyOf"][0]["enum"] = [*self._plans]
         document["paths"] = {**self._beside.get("paths", {}), **document["paths"]}
         for kind, named in self._beside.get("components", {}).items():
             components[kind] = {**named, **components.get(kind, {})}

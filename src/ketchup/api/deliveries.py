@@ -28,6 +28,13 @@ routes: Final = APIRouter(
 )
 
 _NO_DELIVERY: Final = "delivery not found"
+_LINKS: Final = {
+    "redeliver": {
+        "operationId": "redeliver",
+        "description": "Send the newest one again.",
+        "parameters": {"delivery_id": "$response.body#/items/0/id"},
+    }
+}
 DeliveryIdIn = Annotated[str, Path(description="What came as `webhook-id`.")]
 
 
@@ -70,7 +77,7 @@ class DeliveryPage(BaseModel):
         return cls(items=[DeliveryView.of(one) for one in found], next=following)
 
 
-@routes.get("/deliveries", tags=["deliveries"])
+@routes.get("/deliveries", tags=["deliveries"], responses={HTTPStatus.OK.value: {"links": _LINKS}})
 async def list_deliveries(
     asked: Annotated[DeliveryFilter, Query()], caller: TaskReader, api: Dependencies
 ) -> DeliveryPage:

@@ -79,7 +79,15 @@ _SHOWN: Final[dict[int | str, dict[str, Any]]] = {
         "description": "Events; each has the status, or `cancel_requested`, as its name.",
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string"},
+                # Before 3.2, OpenAPI has no word for a stream: this is each of its events.
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "id": {"type": "string"},
+                        "event": {"type": "string"},
+                        "data": {"type": "string", "contentMediaType": "application/json"},
+                    },
+                },
                 "example": "retry: 2000\n\nid: 1\nevent: pending\n"
                 'data: {"id":"ta…","status":"pending","at":"2026-11-21T10:57:45.471Z"}\n\n',
             }
@@ -114,9 +122,13 @@ async def follow_task(
     api: Dependencies,
     request: Request,
     last_event_id: Annotated[
-        str | None,
-        Header(alias="Last-Event-ID", description="The id of the last event that was had."),
-    ] = None,
+        str,
+        Header(
+            alias="Last-Event-ID",
+            description="The id of the last event that was had.",
+            json_schema_extra={"pattern": f"^[0-{_LAST}]?$"},
+        ),
+    ] = "",
 ) -> Response:
     """Follow a task: an event for each status that it comes to, until it has ended.
 
@@ -199,7 +211,7 @@ def _written(event: Event, task: Summary) -> str:
     return f"id: {event.id}\nevent: {event.name}\ndata: {body}\n\n"
 
 
-def _number(last_event_id: str | None) -> int:
+def _number(last_event_id: str) -> int:
     if not last_event_id:
         return 0
     if last_event_id not in _NUMBERS:

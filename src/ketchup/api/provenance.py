@@ -87,17 +87,21 @@ async def task_provenance(task_id: str, caller: TaskReader, api: Dependencies) -
     return TaskOut(task_id=task_id, images=[_picture(one.fingerprint) for one in found])
 
 
+_PICTURE: Final = {"type": "string", "format": "binary", "minLength": 1}
 _FORM: Final[dict[str, Any]] = {
     "schema": {
         "type": "object",
         "required": [FIELD],
-        "properties": {FIELD: {"type": "string", "format": "binary"}},
+        "properties": {FIELD: _PICTURE},
     }
 }
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "content": {**{f"image/{kind}": {} for kind in ("png", "jpeg", "webp")}, FORM: _FORM},
+        "content": {
+            **{f"image/{kind}": {"schema": _PICTURE} for kind in ("png", "jpeg", "webp")},
+            FORM: _FORM,
+        },
     }
 }
 
@@ -113,6 +117,8 @@ async def verify_provenance(request: Request, caller: TaskReader, api: Dependenc
         if api.check_verifying is not None:
             tell_limit(request, api.check_verifying(caller.workspace_id))
         data = file_of(request.headers.get("content-type", ""), await _bounded(request))
+        if not data:
+            raise InvalidRequest("a picture is required")
         try:
             judged = await api.finisher.judge(data)
         except ChildLost as error:

@@ -57,6 +57,24 @@ def _read_time(value: Any) -> Micros | None:  # noqa: ANN401 whatever the caller
     return Micros((at - _EPOCH) // timedelta(microseconds=1))
 
 
+def _read_day(value: Any) -> Any:  # noqa: ANN401 whatever the caller sent
+    # Seconds since 1970 would be read as a day, too.
+    if isinstance(value, str) and not _DAY.fullmatch(value):
+        raise ValueError("must be a day such as 2030-01-31")
+    return value
+
+
+def _read_whole(value: Any) -> Any:  # noqa: ANN401 whatever the caller sent
+    # JSON has one kind of number: 16.0 is 16.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _visible(text: str) -> str:
+    if not _VISIBLE.fullmatch(text):
+        raise ValueError("must have visible ASCII characters only")
+    return text
+
+
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must not contain control characters")
@@ -67,6 +85,9 @@ _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _RFC_3339: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_VISIBLE: Final = re.compile(r"[!-~]*", re.ASCII)
+_VISIBLE_SCHEMA: Final = {"pattern": "^[!-~]*$"}
 _NOT_A_TIME: Final = "must be a time with its zone, such as 2030-01-31T12:00:00Z"
 _DECIMAL_SCHEMA: Final = {"type": "string", "examples": ["100.000000"]}
 _TIME_SCHEMA: Final = {"type": "string", "format": "date-time"}
@@ -74,7 +95,7 @@ _TIME_SCHEMA: Final = {"type": "string", "format": "date-time"}
 AmountIn = Annotated[
     Credits,
     BeforeValidator(_read_amount),
-    WithJsonSchema({**_DECIMAL_SCHEMA, "pattern": r"^-?[0-9]{1,12}(\.[0-9]{1,8})?$"}),
+    WithJsonSchema({**_DECIMAL_SCHEMA, "pattern": r"^-?[0-9]{1,12}(\.[0-9]{1,6}0{0,2})?$"}),
 ]
 TimeIn = Annotated[
     Micros | None,
@@ -86,7 +107,11 @@ Name = Annotated[str, Field(json_schema_extra={"minLength": 1, "maxLength": 200}
 Note = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_printable)]
 PlanName = Annotated[str, Field(json_schema_extra={"examples": ["free", "pro", "scale"]})]
 NetworkName = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_printable)]
-ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+ModelName = Annotated[
+    str,
+    Field(min_length=1, max_length=200, json_schema_extra=_VISIBLE_SCHEMA),
+    AfterValidator(_visible),
+]
 
 AmountOut = Annotated[
     Credits, PlainSerializer(money.decimal, return_type=str), WithJsonSchema(_DECIMAL_SCHEMA)
@@ -107,7 +132,13 @@ GroupBy = Annotated[
     BeforeValidator(_read_groups),
     WithJsonSchema({"type": "string", "examples": ["day,model"]}),
 ]
-Id = Annotated[str, Field(max_length=40), AfterValidator(_printable)]
+Id = Annotated[
+    str, Field(max_length=40, json_schema_extra=_VISIBLE_SCHEMA), AfterValidator(_visible)
+]
+Day = Annotated[date, BeforeValidator(_read_day)]
+
+
+Whole = Annotated[int, BeforeValidator(_read_whole)]
 
 
 class _Request(BaseModel):
@@ -123,6 +154,15 @@ class NewWorkspace(_Request):
 
 class WorkspaceChange(_Request):
     """What to change about a workspace: its status, its plan, or both."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": [name], "properties": {name: {"type": "string"}}}
+                for name in ("status", "plan")
+            ]
+        }
+    )
 
     status: WorkspaceStatus | None = Field(
         default=None, description="The keys of a suspended workspace do not work."
@@ -164,7 +204,7 @@ class KeyRotation(_Request):
 class Rotation(_Request):
     """How long the webhook secret before signs along, so that receivers can change over."""
 
-    overlap_hours: int = Field(default=24, ge=0, le=168, strict=True)
+    overlap_hours: Whole = Field(default=24, ge=0, le=168, strict=True)
 
 
 class Grant(_Request):
@@ -199,8 +239,8 @@ class DeliveryFilter(_Request):
 class UsageFilter(_Request):
     """Which usage to sum up: days in UTC, both included, 366 at most; the last 30 by default."""
 
-    first_day: date | None = Field(default=None, alias="from", examples=["2026-11-01"])
-    last_day: date | None = Field(default=None, alias="to", examples=["2026-11-30"])
+    first_day: Day | None = Field(default=None, alias="from", examples=["2026-11-01"])
+    last_day: Day | None = Field(default=None, alias="to", examples=["2026-11-30"])
     group_by: GroupBy = Field(
         default=frozenset({By.DAY}),
         description="What to tell apart, separated by commas: `day`, `model`, `key`, `status`.",

@@ -17,7 +17,7 @@ from ketchup.clock import Micros
 from ketchup.db import LOOK_AT_MOST, Columns, read_page
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import Credits
-from ketchup.tasks.table import Options, Status, attempt, task
+from ketchup.tasks.table import Options, Status, attempt, of_workspaces, task
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,9 @@ def find_summaries(
 ) -> list[Summary | None]:
     """Return each task in order; None for one that is absent or belongs to another workspace."""
     ids = {task_id for _, task_id in wanted}
-    statement = select(*_SUMMARY, task.c.workspace_id).where(task.c.id.in_(ids))
+    statement = select(*_SUMMARY, task.c.workspace_id).where(
+        task.c.id.in_(ids), of_workspaces({workspace for workspace, _ in wanted})
+    )
     rows = {row.id: row for row in conn.execute(statement)}
     found = ((workspace, rows.get(task_id)) for workspace, task_id in wanted)
     return [

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, bindparam, select
 from ketchup.clock import Micros
 from ketchup.ids import TaskId, WorkspaceId
 from ketchup.money import Credits
-from ketchup.tasks.table import Status, task
+from ketchup.tasks.table import Status, of_workspaces, task
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,11 @@ class Task:
 
 def get_many(conn: Connection, wanted: Sequence[tuple[WorkspaceId, str]]) -> list[Task | None]:
     """Return each task in order; None for one that is absent, deleted or another workspace's."""
-    rows = {
-        row.id: row
-        for row in conn.execute(_BY_IDS, {"ids": list({task_id for _, task_id in wanted})})
+    asked = {
+        "ids": list({task_id for _, task_id in wanted}),
+        "workspaces": list({workspace for workspace, _ in wanted}),
     }
+    rows = {row.id: row for row in conn.execute(_BY_IDS, asked)}
     found = ((workspace, rows.get(task_id)) for workspace, task_id in wanted)
     return [
         _task(row) if row is not None and row.workspace_id == workspace else None
@@ -65,4 +66,8 @@ _BY_IDS: Final = select(
     task.c.consumed,
     task.c.reason,
     task.c.created_at,
-).where(task.c.id.in_(bindparam("ids", expanding=True)), task.c.deleted_at.is_(None))
+).where(
+    task.c.id.in_(bindparam("ids", expanding=True)),
+    of_workspaces(bindparam("workspaces", expanding=True)),
+    task.c.deleted_at.is_(None),
+)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     CheckConstraint,
     Column,
     ColumnElement,
@@ -19,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     event,
+    func,
     insert,
     literal,
     text,
@@ -60,6 +63,17 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
 def in_state(state: QueueState) -> ColumnElement[bool]:
     """Compare with a literal: SQLite uses a partial index only when it can read the value."""
     return task.c.queue_state == literal(state.value, String, literal_execute=True)
+
+
+def of_workspaces(
+    workspaces: Iterable[str] | BindParameter[Sequence[str]],
+) -> ColumnElement[bool]:
+    """Leave out what is another workspace's where it lies, and find what is by its id alone.
+
+    A row that is read and then thrown away takes longer to deny than one that is absent. The
+    function around the column keeps databases from going through every task of a workspace.
+    """
+    return func.coalesce(task.c.workspace_id, "").in_(workspaces)
 
 
 task = Table(

@@ -154,8 +154,9 @@ def _create(catalog: Catalog, insufficient_credits_status: int) -> Schema:
             }
         },
     }
+    made = _success("The task is durable.", CreatedEnvelope, "Idempotency-Replayed")
     operation["responses"] = {
-        "200": _success("The task is durable.", CreatedEnvelope, "Idempotency-Replayed"),
+        "200": {**made, "links": _LINKS},
         "400": _failures("The request cannot be accepted.", _detailed("prompt is required")),
         "401": _failures(_UNAUTHENTICATED, {"code": 1, "message": "Invalid API key"}),
         "403": _failures(_FORBIDDEN, _detailed("the API key is not allowed to use this model")),
@@ -245,6 +246,22 @@ def _detailed(detail: str) -> Schema:
     return {"code": 1, "message": "failed", "detail": detail}
 
 
+_LINKS: Final[Schema] = {
+    operation: {
+        "operationId": operation,
+        "description": said,
+        "parameters": {"task_id": "$response.body#/data/task_id"},
+    }
+    for operation, said in {
+        "queryTask": "Ask for the task.",
+        "get_task": "Ask for the task with all that happened to it.",
+        "follow_task": "Follow the task until it has ended.",
+        "cancel_task": "End the task before its images are there.",
+        "delete_task": "Delete the task when it has ended.",
+        "list_deliveries": "List the task's callbacks.",
+        "task_provenance": "Say what the task's pictures are known by.",
+    }.items()
+}
 _UNAUTHENTICATED: Final = (
     "The key is missing, malformed, unknown, expired or revoked, or its workspace is suspended."
 )

@@ -1,0 +1,1 @@
+"""Strangers' bytes without end: whatever comes in, only the documented comes out."""
