@@ -27,7 +27,7 @@ from ketchup.provenance.signer import Credential, load, load_or_make
 from ketchup.provenance.verify import State, verify
 from ketchup.providers.base import GeneratedImage, ImageFormat
 from tests.support.certificates import KINDS, operators_certificate
-from tests.support.pictures import encoded, noise, opened, photo
+from tests.support.pictures import encoded, noise, opened, photo, png_chunk
 
 ORIGIN = Origin(Source.MODEL, "google/gempix2", "0.1.0")
 FORMATS = tuple(ImageFormat)
@@ -290,6 +290,18 @@ async def test_a_manifest_that_nobody_can_read_is_left_out(
     data = once.data[:at] + bytes(length) + sum_ + once.data[at + length + 4 :]
 
     twice = await finisher.finish(dataclasses.replace(once, data=data), wished, ORIGIN)
+
+    report = verify(twice.image.data, [credential.anchor])
+    assert (report.state, list(report.upstream)) == (State.TRUSTED, [])
+
+
+async def test_a_manifest_that_does_not_verify_is_left_out(
+    finisher: Finisher, credential: Credential
+) -> None:
+    once = (await finisher.finish(made(ImageFormat.PNG), ImageFormat.PNG, ORIGIN)).image
+    changed = once.data[:33] + png_chunk(b"tEXt", b"a\0was added later") + once.data[33:]
+
+    twice = await finisher.finish(dataclasses.replace(once, data=changed), ImageFormat.PNG, ORIGIN)
 
     report = verify(twice.image.data, [credential.anchor])
     assert (report.state, list(report.upstream)) == (State.TRUSTED, [])
