@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCAL := .venv-local
 FUZZ := .venv-fuzz
+AUDIT := .venv-audit
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo serve check fix test test-inside test-outside test-local torture fuzz gallery docs bench clean
+.PHONY: help install lock demo serve check fix test test-inside test-outside test-local torture fuzz gallery docs bench audit sbom clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +28,7 @@ lock: ## Resolve the requirements anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade pyproject.toml --group dev --group bench -o requirements/dev.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade --constraints requirements/dev.lock pyproject.toml --group dev --group fuzz -o requirements/fuzz.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade --overrides requirements/without-torch.txt --constraints requirements/dev.lock pyproject.toml --extra local --group dev --group bench -o requirements/local.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade requirements/audit.in -o requirements/audit.lock
 	echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade - -o requirements/uv.lock.txt
 
 demo: install ## Run the whole service once, in a temporary folder, and save the pictures to ./demo-output
@@ -94,5 +96,17 @@ docs: install ## Generate docs/configuration.md from the settings
 bench: install ## Measure what is promised about speed, beside what others do (half an hour)
 	$(BIN)/python -m bench
 
+audit: install $(AUDIT)/.installed ## Known vulnerabilities of what is locked, and bandit over the code (REQUIRED=1 fails without network)
+	$(AUDIT)/bin/bandit --quiet --configfile pyproject.toml --recursive src
+	$(BIN)/python requirements/audit.py $(if $(REQUIRED),--required) $(AUDIT)/bin/pip-audit requirements/runtime.lock requirements/dev.lock
+
+sbom: $(AUDIT)/.installed ## Write sbom.json: what the product is made of, as CycloneDX 1.6, validated
+	$(AUDIT)/bin/cyclonedx-py requirements --spec-version 1.6 --output-format JSON --output-reproducible --validate --pyproject pyproject.toml --output-file sbom.json requirements/runtime.lock
+
+$(AUDIT)/.installed: requirements/audit.lock
+	@$(AUDIT)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.lock
+	@touch $@
+
 clean: ## Remove what `make` made
-	rm -rf $(VENV) $(LOCAL) $(FUZZ) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output
+	rm -rf $(VENV) $(LOCAL) $(FUZZ) $(AUDIT) sbom.json .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-output

@@ -14,6 +14,8 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
+from ketchup.confined import children as children_of
+from ketchup.confined.children import Children
 from ketchup.errors import Unavailable
 from ketchup.references import Decoder, Problem
 from ketchup.references import decoder as sandbox_of
@@ -59,7 +61,7 @@ def _text_bomb() -> bytes:
         (lambda: png(8193, 1, rows=b""), Problem.TOO_LARGE),
         (lambda: png(8192, 4883, rows=b""), Problem.TOO_LARGE),
         (lambda: encoded(Image.new("L", (9000, 9000)), "JPEG"), Problem.TOO_LARGE),
-        (lambda: encoded(Image.new("L", (4097, 4097)), "WEBP"), Problem.TOO_LARGE),
+        (lambda: encoded(Image.new("L", (4136, 4136)), "WEBP"), Problem.TOO_LARGE),
         (_text_bomb, Problem.NOT_DECODED),
         (lambda: png(100, 100, rows=zlib.compress(b"")), Problem.NOT_DECODED),
         (lambda: png(0, 10, rows=b""), Problem.NOT_DECODED),
@@ -85,7 +87,7 @@ async def test_a_bomb_is_refused_and_costs_little(
     [
         (lambda: png(8192, 4882, color=6), 256),
         (lambda: encoded(Image.new("RGB", (8192, 4882)), "JPEG"), 256),
-        (lambda: encoded(Image.new("RGBA", (4096, 4096)), "WEBP"), 300),
+        (lambda: encoded(Image.new("RGBA", (4096, 4096)), "WEBP"), 256),
     ],
 )
 async def test_the_largest_image_of_each_format_stays_within_its_memory(
@@ -117,7 +119,7 @@ async def test_a_child_has_no_environment_and_may_open_nothing(
 
 # What code would do that had taken a child over. Each line prints 1 where the kernel let it.
 TAKEN_OVER = """
-import ctypes, importlib.util, os, resource, sys, threading
+import ctypes, importlib.util, os, resource, socket, sys, threading
 spec = importlib.util.spec_from_file_location("sandbox", sys.argv[1])
 sandbox = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sandbox)
@@ -145,6 +147,13 @@ print(tried(lambda: os.rename(victim, victim + ".gone")))
 print(tried(lambda: os.chmod(victim, 0o777)))
 print(tried(lambda: os.unlink(victim)))
 print(tried(lambda: os.symlink("/", victim + ".link")))
+print(tried(lambda: os.close(os.open(victim, os.O_RDONLY))))
+print(tried(lambda: os.close(os.open("/etc/passwd", os.O_RDONLY))))
+print(tried(lambda: socket.socket().close()))
+print(tried(lambda: socket.socket(socket.AF_UNIX).close()))
+print(tried(lambda: socket.socketpair()[0].close()))
+print(tried(lambda: os.close(os.dup(1))))
+print(tried(lambda: os.close(os.pipe()[0])))
 thread = threading.Thread(target=print, args=("a thread",))
 thread.start()
 thread.join()
@@ -165,7 +174,7 @@ def test_a_child_that_was_taken_over_can_touch_no_process_and_no_file(tmp_path: 
         text=True,
         check=False,
     )
-    assert (done.stdout.split("\n"), done.stderr) == (["0"] * 10 + ["a thread", ""], "")
+    assert (done.stdout.split("\n"), done.stderr) == (["0"] * 17 + ["a thread", ""], "")
     assert list(tmp_path.iterdir()) == [victim]
 
 
@@ -288,3 +297,28 @@ async def test_a_decoder_that_cannot_start_is_our_problem_not_the_customers() ->
     decoder = Decoder(memory_bytes=2**70)  # no such limit can be set
     with pytest.raises(Unavailable):
         await decode(decoder, encoded(photo(), "PNG"))
+
+
+def test_a_kernel_that_filters_nothing_is_noticed() -> None:
+    # Once confined, a process may install no second filter: as on a kernel that has none.
+    code = (
+        "from ketchup.confined import rights\n"
+        "kernel = rights._KERNELS[rights.os.uname().machine]\n"
+        "first = rights.confine(2**30)\n"
+        "print(first, rights._filter_calls(*kernel))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["b'+'", "False"]
+
+
+async def test_the_operator_is_told_once_that_a_child_is_not_filtered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    children_of._tell_once.cache_clear()
+    script = tmp_path / "unfiltered.py"
+    script.write_text("import sys\nsys.stdout.write('-'); sys.stdout.flush(); sys.stdin.read()\n")
+    children = Children(script, processes=2, jobs_per_process=1, memory_bytes=1, cpu_seconds=1)
+    for _ in range(2):
+        await children.warm()
+        await children._idle.pop().end()
+    assert capsys.readouterr().out.count("NOT FULLY CONFINED") == 1

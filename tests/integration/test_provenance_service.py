@@ -105,14 +105,15 @@ async def test_what_the_studio_draws_says_so_without_signatures(
     assert opened(data).format == FORMATS[output_format]
 
 
-async def test_what_a_model_made_is_stored_byte_for_byte_without_signatures(
+async def test_what_a_model_made_is_stored_pixel_for_pixel_without_signatures_or_trailers(
     tmp_path: Path,
 ) -> None:
-    drawn = encoded(photo(), "PNG")
+    drawn = encoded(photo(), "PNG") + b"<script>"
     async with running_service(tmp_path, providers={"gemini": ScriptedProvider(drawn)}) as service:
         _, data = await made(service)
 
-    assert data == drawn
+    assert opened(data).tobytes() == photo().tobytes()
+    assert b"<script>" not in data
 
 
 async def test_what_stands_in_for_a_model_is_named_in_its_place(tmp_path: Path) -> None:

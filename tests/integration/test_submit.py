@@ -202,6 +202,47 @@ async def test_a_workspace_that_cannot_pay_leaves_no_trace(
     assert service.woken == 0
 
 
+@pytest.mark.parametrize(
+    ("grant", "rate_limit", "depth", "expected"),
+    [
+        (PRICE - 1, None, 0, InsufficientCredits),
+        (100 * MICRO, RateLimit(60, 1), 0, TooSoon),
+        (100 * MICRO, None, 1, TooDeep),
+    ],
+)
+async def test_what_will_be_refused_writes_no_image_even_for_a_moment(
+    service: Service,
+    grant: int,
+    rate_limit: RateLimit | None,
+    depth: int,
+    expected: type[Decision],
+) -> None:
+    workspace = await service.workspace(grant=grant)
+    submitter = service.submitter(rate_limit, depth=depth)
+    await submitter.submit(request_of(workspace))
+    request = replace(request_of(workspace), images=(DataReference(PIXEL),))
+
+    decision = await submitter.submit(request)
+
+    assert isinstance(decision, expected)
+    # A blob that was written and removed would leave the folders of its day.
+    assert list(service.blobs.rglob("*")) == []
+
+
+async def test_a_repeated_request_with_an_image_is_replayed_when_nothing_is_left(
+    service: Service,
+) -> None:
+    workspace = await service.workspace(grant=PRICE)
+    submitter = service.submitter(depth=1)
+    request = replace(request_of(workspace, idempotency_key="k"), images=(DataReference(PIXEL),))
+    first = await submitter.submit(request)
+
+    again = await submitter.submit(request)
+
+    assert isinstance(first, Accepted)
+    assert again == replace(first, replayed=True)
+
+
 async def test_tasks_that_were_refused_do_not_cost_a_workspace_its_place(
     service: Service,
 ) -> None:

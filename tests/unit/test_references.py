@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ketchup.confined import children
 from ketchup.errors import InvalidRequest
 from ketchup.providers.base import ImageFormat
 from ketchup.references import DataReference, UrlReference, decoder, parse, sandbox, sniff
@@ -115,7 +114,6 @@ def test_the_format_is_told_by_the_first_bytes(data: bytes, expected: ImageForma
 def test_both_ends_of_the_decoders_pipe_use_the_same_words() -> None:
     assert decoder._REQUEST.format == sandbox.REQUEST.format
     assert decoder._ANSWER.format == sandbox.ANSWER.format
-    assert children._READY == sandbox.READY
     assert {code: name.value.upper() for name, code in decoder._CODES.items()} == sandbox._NAMES
     assert set(decoder._FORMATS) == {sandbox.PNG, sandbox.JPEG}
     assert set(decoder._REFUSALS) == {sandbox.TOO_LARGE, sandbox.ANIMATED, sandbox.UNDECODABLE}

@@ -17,9 +17,15 @@ import struct
 import sys
 from typing import Final
 
+FILTERED: Final = b"+"
+UNFILTERED: Final = b"-"
 
-def confine(memory_bytes: int) -> None:
-    """Give up everything but memory, time and the two pipes, for good."""
+
+def confine(memory_bytes: int) -> bytes:
+    """Give up everything but memory, time and the two pipes, for good.
+
+    Returns what the child says first: whether the kernel refuses system calls.
+    """
     for limit, value in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
@@ -29,7 +35,8 @@ def confine(memory_bytes: int) -> None:
         resource.setrlimit(limit, (value, value))
     machine = os.uname().machine
     if sys.platform == "linux" and machine in _KERNELS:
-        _filter_calls(*_KERNELS[machine])
+        return FILTERED if _filter_calls(*_KERNELS[machine]) else UNFILTERED
+    return UNFILTERED
 
 
 # Of each kernel: its name for itself in linux/audit.h, and its place in the table below.
@@ -92,10 +99,10 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def _filter_calls(kernel: int, column: int) -> None:
+def _filter_calls(kernel: int, column: int) -> bool:
     """Have the kernel refuse every other system call, for good.
 
-    One that knows no filters goes without: the limits above still hold.
+    One that knows no filters goes without, and False is returned: the limits above still hold.
     """
     refuse = (_RETURN, 0, 0, _REFUSE | errno.EPERM)
     allow = (_RETURN, 0, 0, _ALLOW)
@@ -118,8 +125,9 @@ def _filter_calls(kernel: int, column: int) -> None:
     code = b"".join(struct.pack("HBBI", *step) for step in steps)
     program = _Program(len(steps), code)
     library = ctypes.CDLL(None)
-    library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    library.prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0)
+    no_new = library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    filtered = library.prctl(_PR_SET_SECCOMP, _FILTER_MODE, ctypes.byref(program), 0, 0)
+    return bool(no_new == 0 and filtered == 0)
 
 
 def allow_cpu(seconds: int) -> None:

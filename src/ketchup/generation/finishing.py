@@ -1,13 +1,15 @@
 """Finishing: what an engine delivered becomes what is stored, picture by picture.
 
 What an engine across the network delivers is a stranger's file: a confined child decodes it to its
-last row, whether pictures are signed or not. What cannot be decoded is no picture, and nobody pays
-for it; nor can one that ends two children, one after the other.
+last row and draws it anew, whether pictures are signed or not. What cannot be decoded is no
+picture, and nobody pays for it; nor is one that ends two children, one after the other, or takes
+all the time that one has.
 
 All others were paid for. When no child can be started, after a second try the picture is stored in
-the engine's format, with IPTC's mark but unsigned, and the operator reads so in the log, once until
-it works again. Where nothing is signed anyway, only what is drawn by rules has the mark, and the
-log says so of each picture that is stored as its engine gave it.
+the engine's format, reduced to the parts that draw it, with IPTC's mark but unsigned, and the
+operator reads so in the log, once until it works again. Where nothing is signed anyway, only what
+is drawn by rules has the mark, and the log says so of each picture that is stored in its engine's
+format.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ketchup import __version__, telemetry
-from ketchup.confined.children import ChildLost
+from ketchup.confined.children import ChildLost, ChildSpent
 from ketchup.errors import Unavailable
-from ketchup.provenance import Fingerprint, containers
+from ketchup.provenance import Fingerprint, bare, containers
 from ketchup.provenance.containers import Source
 from ketchup.provenance.finisher import Finished, Finisher, NotAPicture, Origin
 from ketchup.providers.base import GeneratedImage, ImageFormat
@@ -65,7 +67,7 @@ class Finishing:
             self._tell(finished)
             # No parser of pixels is needed for what is said without a signature. A stranger's file
             # can be one of a million parts.
-            return Picture(await asyncio.to_thread(_marked, image, origin), None)
+            return Picture(await asyncio.to_thread(_bare, image, origin), None)
         self._tell(finished.problem)
         return Picture(finished.image, finished.fingerprint)
 
@@ -78,7 +80,8 @@ class Finishing:
         if not by_rules or image.format is not wished:
             finished = await self._try(image, wished, origin)
             if isinstance(finished, str):
-                log.error("a picture is stored as its engine gave it", detail=finished)
+                log.error("a picture is stored in its engine's format", detail=finished)
+                image = await asyncio.to_thread(_stripped, image, origin)
             else:
                 image = finished.image
         return Picture(_marked(image, origin) if by_rules else image, None)
@@ -91,6 +94,8 @@ class Finishing:
         for _ in range(_TRIES):
             try:
                 return await self._finisher.finish(image, wished, origin)
+            except ChildSpent as error:
+                raise NotAPicture(f"whoever decodes it {error}") from error
             except (ChildLost, Unavailable) as error:
                 problems.append(error)
         if all(isinstance(problem, ChildLost) for problem in problems):
@@ -107,6 +112,20 @@ class Finishing:
         if self._is_known and not problem:
             log.info("pictures are signed again")
         self._is_known = bool(problem)
+
+
+def _stripped(image: GeneratedImage, origin: Origin) -> GeneratedImage:
+    """Leave nothing of a stranger's file but the parts that draw it. Raises NotAPicture."""
+    if origin.source is Source.RULES:
+        return image
+    try:
+        return replace(image, data=bare.stripped(image.data, image.format))
+    except ValueError as error:
+        raise NotAPicture(str(error)) from error
+
+
+def _bare(image: GeneratedImage, origin: Origin) -> GeneratedImage:
+    return _marked(_stripped(image, origin), origin)
 
 
 def _marked(image: GeneratedImage, origin: Origin) -> GeneratedImage:

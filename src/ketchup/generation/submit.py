@@ -3,11 +3,13 @@
 Requests that arrive together are decided together, in the order of their arrival: first whether the
 request was made before, then whether its workspace submits too fast or has too much in the queue,
 then whether it can pay. Only then are the hold and the task written, and only after the commit is
-anyone answered.
+anyone answered. A request that brings images is judged once before, so that what will be refused
+writes none of them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -100,11 +102,14 @@ class Submitter:
         self._allowances = allowances
         self._entropy = entropy
         self._accepted = accepted
+        self._database = database
         self._decide = database.write_batcher(self._submit, lane="submit", capacity=capacity)
 
     async def submit(self, request: GenerationRequest) -> Decision:
         """Decide one request. Raises Unavailable when nothing could be decided."""
-        key = _idempotency_key(request)
+        key = await _key_of(request)
+        if refusal := await self._refuse_ahead(request, key):
+            return refusal
         kept = await self._inputs.keep(request.images)
         try:
             allowance = self._allowances(request.caller.plan)
@@ -122,8 +127,47 @@ class Submitter:
         await self._inputs.discard(kept)
         return decision
 
+    async def _refuse_ahead(
+        self, request: GenerationRequest, key: IdempotencyKey | None
+    ) -> Decision | None:
+        """Say what will refuse a request that brings images, before they are written anywhere.
+
+        It decides nothing: what passes here is judged again under the locks.
+        """
+        if not _brings_images(request):
+            return None
+        return await self._database.read(
+            lambda conn: _refusal_now(
+                conn,
+                request,
+                key,
+                self._allowances(request.caller.plan),
+                db.now(conn, self._clock),
+            )
+        )
+
     def _submit(self, conn: Connection, submissions: Sequence[Submission]) -> list[Decision]:
         return submit(conn, submissions, self._allowances, db.now(conn, self._clock), self._entropy)
+
+
+def _brings_images(request: GenerationRequest) -> bool:
+    return any(isinstance(image, DataReference) for image in request.images)
+
+
+def _refusal_now(
+    conn: Connection,
+    request: GenerationRequest,
+    key: IdempotencyKey | None,
+    allowance: Allowance,
+    now: Micros,
+) -> Decision | None:
+    if key and tasks.find_keys(conn, [key], now):
+        return None
+    workspace = request.caller.workspace_id
+    if refusal := tasks.find_refusal(conn, workspace, allowance, now):
+        return refusal
+    available = credits.find_account(conn, workspace).available
+    return InsufficientCredits(available, request.price) if available < request.price else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +358,13 @@ def _new_task(submission: Submission, now: Micros, entropy: Entropy) -> NewTask:
         priority=request.priority,
         environment=request.caller.environment,
     )
+
+
+async def _key_of(request: GenerationRequest) -> IdempotencyKey | None:
+    """Return the key, whose fingerprint is that of all images that the request brings."""
+    if request.idempotency_key is None or not _brings_images(request):
+        return _idempotency_key(request)
+    return await asyncio.to_thread(_idempotency_key, request)
 
 
 def _idempotency_key(request: GenerationRequest) -> IdempotencyKey | None:

@@ -61,6 +61,19 @@ def has_manifest(data: bytes, image_format: ImageFormat) -> bool:
     return any(kind in _MANIFESTS for _, _, kind in _PARTS[image_format](data))
 
 
+def parts(data: bytes, image_format: ImageFormat) -> Iterator[_Part]:
+    """Go through the parts of a picture's file: where each begins and ends, and its kind.
+
+    Of a JPEG only those before the pixels. It ends where the structure does not add up.
+    """
+    return _PARTS[image_format](data)
+
+
+def is_lossless_webp(data: bytes) -> bool:
+    """Whether the first picture in a WebP was compressed without loss."""
+    return any(kind == b"VP8L" for _, _, kind in _webp_parts(data))
+
+
 def _xmp_part(data: bytes, image_format: ImageFormat) -> _Part | None:
     return next((part for part in _PARTS[image_format](data) if part[2] == b"XMP "), None)
 

@@ -1,7 +1,7 @@
 """The finisher: an engine's picture in, the picture to store out, by way of a confined child.
 
-One trip does it all: the picture is decoded to its last row, encoded anew when its format is not
-the one that was wished for, signed and marked, and its fingerprints are taken. A second kind of
+One trip does it all: the picture is decoded to its last row, encoded anew from its pixels, signed
+and marked, and its fingerprints are taken. A second kind of
 trip judges a stranger's picture for `POST /v1/provenance/verify`.
 
 The signing key stays here. A child has the certificate, and asks for the signature of what it is
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ketchup.provenance.signer import Credential, Signing
 
 MEMORY_BYTES: Final = 1024 * 1024 * 1024
-CPU_SECONDS: Final = 20
+CPU_SECONDS: Final = 10
 
 _WORKSHOP: Final = Path(__file__).with_name("workshop.py")
 _LENGTHS: Final = struct.Struct(">cII")

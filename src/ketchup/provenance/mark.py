@@ -93,7 +93,10 @@ class Marker:
         """
         parent = original or File(data, image_format)
         marked = containers.marked(data, image_format, claim.source)
-        is_signed = containers.has_manifest(parent.data, parent.format)
+        # One that does not verify proves nothing, and could carry anything into our file.
+        is_signed = containers.has_manifest(parent.data, parent.format) and (
+            verify.verify(parent.data).state is not verify.State.INVALID
+        )
         try:
             try:
                 return self._signed(marked, parent if is_signed else None, image_format, claim)

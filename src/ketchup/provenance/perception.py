@@ -26,17 +26,19 @@ in its memory: it asks a process that may do nothing else.
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from dataclasses import replace
 from typing import Final
 
 from PIL import Image
 
+from ketchup.confined import pictures
 from ketchup.provenance.fingerprint import Fingerprint, PerceptualHash
 from ketchup.providers.base import sniff
 
-MAX_PIXELS: Final = 40_000_000
+# Engines draw 17 million at most. A child must do with 256 MiB, and holds twice these at times.
+MAX_PIXELS: Final = 24_000_000
+_STRIP_ROWS: Final = 64
 _SIDE: Final = 32
 _FREQUENCIES: Final = 8
 _WAVES: Final = [
@@ -62,7 +64,10 @@ def sha256(data: bytes) -> str:
 def of_pixels(image: Image.Image) -> Fingerprint:
     """Take the fingerprints of a decoded picture; that of its file is left empty. Blocks."""
     digest = hashlib.sha256(f"{image.mode} {image.width} {image.height} ".encode())
-    digest.update(image.tobytes())
+    # In strips: all at once would be the whole picture a second time.
+    for top in range(0, image.height, _STRIP_ROWS):
+        bottom = min(top + _STRIP_ROWS, image.height)
+        digest.update(image.crop((0, top, image.width, bottom)).tobytes())
     return Fingerprint("", digest.hexdigest(), perceptual_hash(image))
 
 
@@ -82,21 +87,11 @@ def _along(wave: list[float], values: bytes | list[float]) -> float:
 
 
 def decoded(data: bytes) -> Image.Image:
-    """Decode a picture to its last row, as RGB or RGBA. Blocks. Raises NoFingerprint."""
+    """Decode a picture to its last row, upright, as RGB or RGBA. Blocks. Raises NoFingerprint."""
     image_format = sniff(data)
     if image_format is None:
         raise NoFingerprint("not a PNG, JPEG or WebP image")
     try:
-        with Image.open(io.BytesIO(data), formats=(image_format.name,)) as image:
-            _check_size(image)
-            return image.convert("RGBA" if image.has_transparency_data else "RGB")
-    except NoFingerprint:
-        raise
+        return pictures.opened(data, image_format.name, max_pixels=MAX_PIXELS)
     except Exception as error:
         raise NoFingerprint(f"{type(error).__name__}: {error}") from error
-
-
-def _check_size(image: Image.Image) -> None:
-    """Judge by the header alone: nothing is decoded yet, and Pillow itself would only warn."""
-    if image.width * image.height > MAX_PIXELS:
-        raise NoFingerprint("the picture is too large")

@@ -27,24 +27,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from PIL import Image
 
 from ketchup.confined.rights import allow_cpu, confine
-from ketchup.provenance import containers, perception, verify
+from ketchup.provenance import containers, faithful, perception, verify
 from ketchup.provenance.containers import Source
 from ketchup.provenance.mark import Claim, File, Marker, NotSigned, Remote
 from ketchup.providers.base import ImageFormat, sniff
 
 LENGTHS: Final = struct.Struct(">cII")
-READY: Final = b"+"
 SIGN: Final = b"S"
 DONE: Final = b"D"
 FAILED: Final = b"F"
-
-_OPTIONS: Final[dict[ImageFormat, dict[str, int]]] = {
-    # Level 6, the default, takes three times as long and saves an eighth.
-    ImageFormat.PNG: {"compress_level": 2},
-    ImageFormat.JPEG: {"quality": 92},
-    # Method 4, the default, takes twice as long and saves 5 %.
-    ImageFormat.WEBP: {"quality": 90, "method": 2},
-}
 
 
 def main(memory_bytes: int, cpu_seconds: int, algorithm: str = "", chain: str = "") -> None:
@@ -56,9 +47,9 @@ def main(memory_bytes: int, cpu_seconds: int, algorithm: str = "", chain: str = 
     Image.init()
     remote = Remote(chain, algorithm, _asked_for) if chain else None
     _rehearse(remote or _nobody())
-    confine(memory_bytes)
+    filtered = confine(memory_bytes)
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    answers.write(READY)
+    answers.write(filtered)
     answers.flush()
     while head := requests.read(LENGTHS.size):
         _, said, length = LENGTHS.unpack(head)
@@ -73,7 +64,11 @@ def _rehearse(remote: Remote) -> None:
     for image_format in ImageFormat:
         file = io.BytesIO()
         Image.new("RGB", (8, 8)).save(file, image_format.name)
-        made = _encoded(perception.decoded(file.getvalue()), image_format)
+        made = _encoded(
+            perception.decoded(file.getvalue()),
+            image_format,
+            faithful.options(file.getvalue(), image_format, 64),
+        )
         # A certificate that cannot sign is the pictures' business, one by one.
         with suppress(NotSigned):
             for _ in ("alone", "with a parent"):
@@ -109,12 +104,17 @@ def _done(
 def _finished(
     remote: Remote | None, asked: dict[str, Any], data: bytes
 ) -> tuple[bytes, dict[str, Any], bytes]:
+    """Draw a stranger's picture anew, whatever its format: none of its bytes go on.
+
+    What is drawn by rules comes from a process of ours, and keeps its file if that is as wished.
+    """
     image, wished = perception.decoded(data), ImageFormat(asked["wished"])
     made, given = data, File(data, ImageFormat(asked["format"]))
-    if given.format is not wished:
-        made = _encoded(image, wished)
+    if given.format is not wished or asked["source"] != Source.RULES:
+        made = _encoded(image, wished, faithful.options(data, wished, image.width * image.height))
         if wished is not ImageFormat.PNG:
             # What was lost in encoding is not in the stored file: its pixels are others.
+            del image  # it would be held beside the new one
             image = perception.decoded(made)
     width, height = image.size
     # Signing touches no pixel, so these are those of the stored file too. Nobody remembers what
@@ -149,15 +149,14 @@ def _asked_for(message: bytes) -> bytes:
     return sys.stdin.buffer.read(length)
 
 
-def _encoded(image: Image.Image, wished: ImageFormat) -> bytes:
-    """Encode pixels anew: no metadata comes along. JPEG has no alpha, so it gets a white ground."""
+def _encoded(image: Image.Image, wished: ImageFormat, options: dict[str, int]) -> bytes:
+    """Encode pixels anew. JPEG has no alpha, so it gets a white ground."""
     if wished is ImageFormat.JPEG and image.mode == "RGBA":
         ground = Image.new("RGB", image.size, "white")
         ground.paste(image, mask=image.getchannel("A"))
         image = ground
-    bare, file = Image.new(image.mode, image.size), io.BytesIO()
-    bare.paste(image)
-    bare.save(file, wished.name, **_OPTIONS[wished])
+    file = io.BytesIO()
+    image.save(file, wished.name, **options)
     return file.getvalue()
 
 

@@ -33,11 +33,11 @@ from PIL import (
 # A script that is started alone finds its own package only when it is told where that is.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from ketchup.confined import pictures
 from ketchup.confined.rights import allow_cpu, confine
 
 REQUEST: Final = struct.Struct(">cI")
 ANSWER: Final = struct.Struct(">cIII")
-READY: Final = b"+"
 
 # Formats, in requests and in answers.
 PNG: Final = b"P"
@@ -49,8 +49,6 @@ ANIMATED: Final = b"A"
 UNDECODABLE: Final = b"U"
 
 MAX_PIXELS: Final = 40_000_000
-# Pillow holds a WebP image four times over while it decodes. This is the square of our own 4K.
-MAX_WEBP_PIXELS: Final = 4096 * 4096
 MAX_SIDE: Final = 8192
 MAX_SIDE_OUT: Final = 2048
 # Upstreams take 7 MB for a reference.
@@ -62,15 +60,6 @@ _JPEG_QUALITY: Final = 92
 # Level 6, the default, takes four times as long for a few per cent.
 _PNG_LEVEL: Final = 3
 _EXIF_ORIENTATION: Final = 0x0112
-_TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # Pillow imports these when it first needs them. By then nothing can be opened any more.
 _NEEDED_LATER: Final = (
     JpegImagePlugin,
@@ -97,9 +86,9 @@ def main(memory_bytes: int, cpu_seconds: int) -> None:
     warnings.simplefilter("ignore")
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     _rehearse()
-    confine(memory_bytes)
+    said = confine(memory_bytes)
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    answers.write(READY)
+    answers.write(said)
     answers.flush()
     while head := requests.read(REQUEST.size):
         code, length = REQUEST.unpack(head)
@@ -126,7 +115,7 @@ def _judge(code: bytes, data: bytes) -> tuple[bytes, int, int, bytes]:
         return redraw(data, _NAMES[code])
     except Refusal as refusal:
         return refusal.verdict, 0, 0, b""
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (pictures.TooDear, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return TOO_LARGE, 0, 0, b""
     except Exception:  # noqa: BLE001 a decoder may raise anything, and it all means the same
         return UNDECODABLE, 0, 0, b""
@@ -150,26 +139,17 @@ def redraw(data: bytes, name: str) -> tuple[bytes, int, int, bytes]:
 def _opened(data: bytes, name: str) -> tuple[Image.Image, Image.Transpose | None]:
     """Return the pixels, not yet at their final size, and how to turn them upright."""
     with Image.open(io.BytesIO(data), formats=(name,)) as source:
-        _check(source, name)
-        if name == "JPEG":
-            source.draft("RGB", (MAX_SIDE_OUT, MAX_SIDE_OUT))
+        _check(source, name, data)
         source.load()
-        return _pixels(source), _turn(source)
+        return _pixels(source), pictures.turn(source)
 
 
-def _turn(source: Image.Image) -> Image.Transpose | None:
-    try:
-        return _TURNS.get(source.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 broken metadata, in whatever way, does not spoil the pixels
-        return None
-
-
-def _check(source: Image.Image, name: str) -> None:
+def _check(source: Image.Image, name: str, data: bytes) -> None:
     """Judge by the header alone: nothing has been decoded yet."""
-    width, height = source.size
-    pixels = MAX_WEBP_PIXELS if name == "WEBP" else MAX_PIXELS
-    if max(width, height) > MAX_SIDE or width * height > pixels:
+    size = source.size
+    if max(size) > MAX_SIDE:
         raise Refusal(TOO_LARGE)
+    pictures.check(source, data, max_pixels=MAX_PIXELS, shrunk_to=MAX_SIDE_OUT)
     # Phones store a depth or gain map as the second frame of an MPO: those are still photographs.
     if name != "JPEG" and getattr(source, "n_frames", 1) > 1:
         raise Refusal(ANIMATED)
@@ -187,18 +167,11 @@ def _pixels(source: Image.Image) -> Image.Image:
     target = Image.new(mode, (-(-width // factor), -(-height // factor)))
     step = factor * _STRIP_ROWS
     for top in range(0, height, step):
-        strip = _in_mode(source.crop((0, top, width, min(top + step, height))), mode)
+        strip = pictures.in_mode(source.crop((0, top, width, min(top + step, height))), mode)
         target.paste(strip.reduce(factor), (0, top // factor))
     if mode == "RGBA" and target.getchannel("A").getextrema() == (255, 255):
         return target.convert("RGB")
     return target
-
-
-def _in_mode(strip: Image.Image, mode: str) -> Image.Image:
-    if strip.mode.startswith("I"):
-        # 16-bit grey. A plain conversion would cut the values off at 255.
-        strip = strip.convert("I").point(lambda value: value * (1 / 257)).convert("L")
-    return strip.convert(mode)
 
 
 def _encode(image: Image.Image, *, lossless: bool) -> tuple[bytes, int, int, bytes]:

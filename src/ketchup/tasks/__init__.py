@@ -67,7 +67,7 @@ from ketchup.tasks.recovery import (
     requeue_lost,
 )
 from ketchup.tasks.table import Options, Status
-from ketchup.tasks.turns import Turns, fill, lock_turns, set_share
+from ketchup.tasks.turns import Turns, fill, find_refusal, lock_turns, set_share
 from ketchup.tasks.withdraw import (
     Withdrawn,
     lock_leased,
@@ -115,6 +115,7 @@ __all__ = [
     "find_journal",
     "find_keys",
     "find_never_twice",
+    "find_refusal",
     "find_summaries",
     "finish",
     "forget_cost",

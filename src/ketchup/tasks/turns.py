@@ -142,6 +142,15 @@ def lock_turns(conn: Connection, workspaces: Iterable[WorkspaceId]) -> Turns:
     return Turns(rows, passed)
 
 
+def find_refusal(
+    conn: Connection, workspace: WorkspaceId, allowance: Allowance, now: Micros
+) -> TooSoon | TooDeep | None:
+    """Say what would forbid one more task now. Locks nothing, so it decides nothing."""
+    row = conn.execute(_LOOK, {"id": workspace}).first()
+    decided = (_turn(row) if row else _NEW).admit(allowance, now)
+    return None if isinstance(decided, Turn) else decided
+
+
 def _lock(
     conn: Connection, workspaces: Iterable[WorkspaceId]
 ) -> tuple[dict[WorkspaceId, Turn], int | None]:
@@ -258,6 +267,7 @@ _LOCK: Final = (
     .order_by(turn.c.workspace_id)
     .with_for_update()
 )
+_LOOK: Final = select(turn).where(turn.c.workspace_id == bindparam("id"))
 _LEFT_OUT: Final = (
     select(turn.c.workspace_id)
     .where(turn.c.waiting > 0, or_(turn.c.capacity == 0, turn.c.active < turn.c.capacity))

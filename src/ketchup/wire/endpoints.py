@@ -6,6 +6,7 @@ wrong as a KetchupError; `app` writes it down.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from ketchup.errors import (
     NotFound,
     RateLimited,
 )
-from ketchup.generation import Accepted, Decision, Results, Submitter
+from ketchup.generation import Accepted, Decision, GenerationRequest, Results, Submitter
 from ketchup.ids import RequestId
 from ketchup.money import decimal
 from ketchup.origins import Origins
@@ -43,6 +44,8 @@ from ketchup.workspaces import Scope as KeyScope
 
 REPLAYED: Final = ((b"idempotency-replayed", b"true"),)
 _MAX_TASK_ID: Final = 64
+# A smaller one is judged faster than a thread is asked.
+_LARGE_BODY: Final = 256 * 1024
 _QUEUE_RETRY_SECONDS: Final = 5.0
 
 
@@ -141,7 +144,8 @@ class Endpoints:
             # Again: a body may take minutes, and a key that was revoked meanwhile must not pay.
             caller = await self._authenticate(scope, KeyScope.CREATE_IMAGES)
             keys = [value for name, value in scope["headers"] if name == b"idempotency-key"]
-            request = parse_request(body, surface.catalog, RequestHead(caller, request_id, keys))
+            head = RequestHead(caller, request_id, keys)
+            request = await _parsed(body, surface.catalog, head)
             accepted = _accepted(await surface.submitter.submit(request))
         answer = _ENCODER.encode(CreatedEnvelope(0, "ok", Created(accepted.task_id)))
         return Reply(200, answer, _headers_of(accepted))
@@ -181,6 +185,13 @@ class Endpoints:
         if results.is_by_address(task.model):
             return [Image(address) for address in results.addresses(keys)]
         return [Image(image) for image in await results.show(task.model, keys)]
+
+
+async def _parsed(body: bytes, catalog: Catalog, head: RequestHead) -> GenerationRequest:
+    """Judge a body; a large one in a thread, so that nobody waits for its images."""
+    if len(body) <= _LARGE_BODY:
+        return parse_request(body, catalog, head)
+    return await asyncio.to_thread(parse_request, body, catalog, head)
 
 
 def _accepted(decision: Decision) -> Accepted:
