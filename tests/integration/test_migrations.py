@@ -210,7 +210,7 @@ def _upgrade_to(conn: Connection, step: str) -> None:
     command.upgrade(config, step)
 
 
-@pytest.mark.parametrize("newer", ["0004", "9999", "f00ba7"])
+@pytest.mark.parametrize("newer", ["0005", "9999", "f00ba7"])
 def test_data_of_a_newer_version_is_refused_and_left_alone(migrated: Engine, newer: str) -> None:
     with migrated.begin() as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": newer})
@@ -257,7 +257,7 @@ def test_a_database_at_0002_gets_what_is_new_and_leaves_its_code_behind(
 
     assert schema(migrated) == newest
     with migrated.begin() as conn:
-        assert conn.scalar(text("SELECT oldest_code FROM schema_support")) == OLDEST_CODE == "0003"
+        assert conn.scalar(text("SELECT oldest_code FROM schema_support")) == OLDEST_CODE == "0004"
 
 
 def test_what_ended_before_there_was_usage_is_summed_up(migrated: Engine) -> None:

@@ -15,7 +15,17 @@ from fastapi.routing import APIRoute
 from typing_extensions import override
 
 from ketchup import __version__
-from ketchup.api import admin, customers, deliveries, events, journal, problems, provenance, usage
+from ketchup.api import (
+    admin,
+    customers,
+    deliveries,
+    events,
+    journal,
+    problems,
+    provenance,
+    receivers,
+    usage,
+)
 from ketchup.api.dependencies import ApiDependencies
 from ketchup.api.health import Readiness, health_routes
 from ketchup.api.waiting import Places, Waiters
@@ -50,6 +60,7 @@ def create_api(
     app.include_router(events.routes)
     app.include_router(usage.routes)
     app.include_router(deliveries.routes)
+    app.include_router(receivers.routes)
     app.include_router(admin.routes)
     app.include_router(journal.routes)
     app.include_router(provenance.routes)

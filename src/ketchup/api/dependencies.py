@@ -16,7 +16,7 @@ from ketchup.ids import WorkspaceId
 from ketchup.provenance.finisher import Finisher
 from ketchup.providers.catalog import Catalog
 from ketchup.tasks import Summary
-from ketchup.workspaces import Authenticator, Pepper, Plans
+from ketchup.workspaces import Authenticator, Plans, Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class ApiDependencies:
 
     database: Database
     authenticator: Authenticator
-    pepper: Pepper = field(repr=False)
+    vault: Vault
     admin_token: str = field(repr=False)
     clock: Clock
     plans: Plans

@@ -36,8 +36,8 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from ketchup.db import Fault, PostgresUrl, fault_of, metadata
 
-HEAD: Final = "0003"
-OLDEST_CODE: Final = "0003"
+HEAD: Final = "0004"
+OLDEST_CODE: Final = "0004"
 """The oldest code, by its `HEAD`, that works on the schema at ours."""
 
 

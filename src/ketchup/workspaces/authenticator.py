@@ -18,13 +18,12 @@ from ketchup.errors import Unauthenticated, Unavailable
 from ketchup.ids import KeyId
 from ketchup.workspaces.keys import (
     Caller,
-    KeyDigest,
     digest,
     find_callers,
     is_well_formed,
     touch_keys,
 )
-from ketchup.workspaces.tenants import Pepper
+from ketchup.workspaces.vault import Ring, Vault
 
 REMEMBER_SECONDS: Final = 0.5
 _REMEMBER_AT_MOST: Final = 10_000
@@ -35,9 +34,9 @@ _SCHEME: Final = b"bearer "
 class Authenticator:
     """Turns an `Authorization` header into a `Caller`."""
 
-    def __init__(self, database: Database, pepper: Pepper, clock: Clock) -> None:
+    def __init__(self, database: Database, vault: Vault, clock: Clock) -> None:
         self._database = database
-        self._pepper = pepper
+        self._vault = vault
         self._clock = clock
         self._find = database.read_batcher(self._find_callers)
         self._known: dict[bytes, tuple[Caller, float]] = {}
@@ -70,7 +69,7 @@ class Authenticator:
         asked = self._clock.monotonic()
         # So is where it is kept: an answer that was overtaken by `forget_all` is forgotten too.
         known = self._known
-        found = await self._find(digest(self._pepper, secret))
+        found = await self._find(secret)
         if found is None:
             raise Unauthenticated(_REFUSAL)
         self._used[found.key_id] = self._clock.now()
@@ -94,8 +93,24 @@ class Authenticator:
             self._used = {**used, **self._used}
             raise
 
-    def _find_callers(self, conn: Connection, digests: Sequence[KeyDigest]) -> list[Caller | None]:
-        return find_callers(conn, digests, self._clock.now())
+    def _find_callers(self, conn: Connection, secrets: Sequence[str]) -> list[Caller | None]:
+        ring = self._vault.ring(conn)
+        found = self._by(conn, ring, secrets)
+        if None in found and self._vault.look_again(conn) is not ring:
+            # Made by a process that has rotated the secret key.
+            return self._by(conn, self._vault.ring(conn), secrets)
+        return found
+
+    def _by(self, conn: Connection, ring: Ring, secrets: Sequence[str]) -> list[Caller | None]:
+        """Return who each key is, by the first pepper that its digest is known under."""
+        peppers = ring.peppers()
+        digests = [digest(pepper, secret) for secret in secrets for pepper in peppers]
+        callers = find_callers(conn, digests, self._clock.now())
+        each = len(peppers)
+        return [
+            next((one for one in callers[at : at + each] if one is not None), None)
+            for at in range(0, len(callers), each)
+        ]
 
 
 _REFUSAL: Final = "Invalid API key"

@@ -30,7 +30,9 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    func,
     insert,
+    or_,
     select,
     update,
 )
@@ -40,7 +42,8 @@ from ketchup.clock import Micros
 from ketchup.db import metadata
 from ketchup.errors import InvalidRequest, NotFound
 from ketchup.ids import KeyId, WorkspaceId
-from ketchup.workspaces.tenants import Pepper, WorkspaceStatus, checked_name, row_of, workspace
+from ketchup.workspaces.tenants import WorkspaceStatus, checked_name, row_of, workspace
+from ketchup.workspaces.vault import Pepper, pepper_id
 
 KeyDigest = NewType("KeyDigest", bytes)
 """HMAC-SHA256 of a key: what the database knows of it."""
@@ -62,6 +65,8 @@ api_key = Table(
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
     Column("last_used_at", BigInteger),
+    # Names the pepper of the digest; null for the first one.
+    Column("pepper_id", String(16)),
     Index("api_key_of_workspace", "workspace_id"),
 )
 
@@ -80,6 +85,7 @@ class Scope(StrEnum):
     READ_TASKS = "task:read"
     WRITE_TASKS = "task:write"
     READ_USAGE = "usage:read"
+    MANAGE_WEBHOOKS = "webhooks:manage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,7 @@ def create_key(
         "environment": new.environment,
         "name": checked_name(new.name),
         "digest": digest(pepper, secret),
+        "pepper_id": pepper_id(pepper),
         "hint": f"{secret[:12]}…{secret[-4:]}",
         "scopes": _json(new.scopes),
         "models": _json(new.models),
@@ -198,6 +205,19 @@ def find_callers(
     """Return who each digest is; None for a key that does not work now, whatever the reason."""
     rows = {row.digest: row for row in conn.execute(_BY_DIGESTS, {"digests": list(set(digests))})}
     return [_caller(rows.get(d), now) for d in digests]
+
+
+def count_by_pepper(conn: Connection, now: Micros) -> dict[str | None, int]:
+    """Return how many keys that may still work there are under each pepper, by its id."""
+    working = (
+        select(api_key.c.pepper_id, func.count().label("keys_of_it"))
+        .where(
+            api_key.c.revoked_at.is_(None),
+            or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > now),
+        )
+        .group_by(api_key.c.pepper_id)
+    )
+    return {row.pepper_id: row.keys_of_it for row in conn.execute(working)}
 
 
 def touch_keys(conn: Connection, used: Sequence[tuple[KeyId, Micros]]) -> None:
