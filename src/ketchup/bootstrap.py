@@ -39,6 +39,7 @@ from ketchup.db import (
 )
 from ketchup.egress import Bounds, Egress, EgressError, Resolver
 from ketchup.engines import STUDIO
+from ketchup.errors import Unavailable
 from ketchup.generation import (
     Chores,
     Engines,
@@ -61,7 +62,7 @@ from ketchup.providers.catalog import Catalog
 from ketchup.references import Decoder, References
 from ketchup.storage import Bucket, BucketStorage, DiskStorage, Storage, reference_key
 from ketchup.webhooks import Sender, SenderSettings
-from ketchup.workspaces import Authenticator, NewKey, Pepper, Plans, plans_from
+from ketchup.workspaces import Authenticator, NewKey, Plans, Vault, plans_from
 
 if TYPE_CHECKING:
     from ketchup.provenance.signer import Credential
@@ -123,7 +124,7 @@ class Runtime:
     """Wakes the other processes on this database, and is rung by them."""
     is_alone: bool
     """Whether no other process can be on this database."""
-    pepper: Pepper
+    vault: Vault
     admin_token: str
     make_sender: Callable[[WorkerId], Sender]
 
@@ -160,23 +161,24 @@ def migrate(settings: Settings, folder: DataFolder) -> bool:
     Raises migrations.SchemaTooNew, DatabaseUnusable and WrongSecretKey.
     """
     # Made before the database: a database without its key would be refused.
-    pepper = _pepper(settings, folder)
-    with _store(settings, folder) as engine:
+    vault = vault_of(settings, folder)
+    with open_store(settings, folder) as engine:
         changed = migrations.upgrade(engine, newest=metadata)
-        _check(engine, pepper)
+        _check(engine, vault)
     return changed
 
 
 def require_usable(settings: Settings, folder: DataFolder) -> None:
     """Raise unless the database can be used as it is: see `migrations` and WrongSecretKey."""
-    pepper = _pepper(settings, folder)
-    with _store(settings, folder) as engine:
+    vault = vault_of(settings, folder)
+    with open_store(settings, folder) as engine:
         migrations.require_usable(engine)
-        _check(engine, pepper)
+        _check(engine, vault)
 
 
 @contextmanager
-def _store(settings: Settings, folder: DataFolder) -> Iterator[Engine]:
+def open_store(settings: Settings, folder: DataFolder) -> Iterator[Engine]:
+    """Open the database for work without a service around it."""
     engine = engine_of(location_of(settings, folder.path), lasting=True)
     try:
         yield engine
@@ -184,9 +186,9 @@ def _store(settings: Settings, folder: DataFolder) -> Iterator[Engine]:
         engine.dispose()
 
 
-def _check(engine: Engine, pepper: Pepper) -> None:
+def _check(engine: Engine, vault: Vault) -> None:
     with migrations.usable(engine), engine.begin() as conn:
-        workspaces.require_same_secret(conn, pepper)
+        workspaces.require_same_secret(conn, vault)
         for setting in migrations.risks(conn):
             log.error(
                 "DURABILITY IS OFF: a power failure can lose acknowledged tasks and credits",
@@ -216,7 +218,7 @@ async def open_runtime(
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as closing:
-        pepper = _pepper(settings, folder)
+        vault = vault_of(settings, folder)
         location = location_of(settings, folder.path)
         database = Database(location)
         closing.push_async_callback(database.close)
@@ -241,6 +243,7 @@ async def open_runtime(
         closing.push_async_callback(decoder.close)
         finisher = await _finisher(settings, folder, clock)
         closing.push_async_callback(finisher.close)
+        settings = await _with_stored_keys(settings, database, vault)
         engines = offers_of(settings, egress, providers, processes=_concurrency(settings) or 1)
         for provider in engines.providers.values():
             closing.push_async_callback(provider.close)
@@ -250,7 +253,7 @@ async def open_runtime(
             egress, decoder, failures_last=settings.egress.failures_last_seconds
         )
         inputs = Inputs(references, store, clock, own_key=results.key_of)
-        authenticator = Authenticator(database, pepper, clock, _failures(settings, clock))
+        authenticator = Authenticator(database, vault, clock, _failures(settings, clock))
         plans = plans_from(settings.plans, settings.default_plan)
         eraser = Eraser(database, results, clock)
         accepted, ended, due, bell = Wakeup(), Wakeup(), Wakeup(), bell_of(location)
@@ -298,9 +301,9 @@ async def open_runtime(
             stopping=Wakeup(),
             bell=bell,
             is_alone=isinstance(location, SqliteFile),
-            pepper=pepper,
+            vault=vault,
             admin_token=folder.admin_token(_revealed(settings.admin_token)),
-            make_sender=_sender_maker(settings, database, egress, pepper, clock),
+            make_sender=_sender_maker(settings, database, egress, vault, clock),
         )
 
 
@@ -318,10 +321,26 @@ def _first_start(conn: Connection, runtime: Runtime, settings: Settings) -> Firs
     workspace = workspaces.create(conn, settings.start.workspace, settings.start.plan, now)
     if settings.start.credits:
         credits.grant(conn, workspace.id, settings.start.credits, "first start", now)
+    workspaces.rotate_webhook_secret(conn, runtime.vault, workspace.id, 0, now)
     lasts = runtime.rules.new_key_seconds
     new = NewKey("first key", expires_at=None if lasts is None else after(now, lasts))
-    _, key = workspaces.create_key(conn, runtime.pepper, workspace.id, new, now)
+    _, key = workspaces.create_key(conn, runtime.vault.pepper(conn), workspace.id, new, now)
     return FirstStart(workspace.id, key)
+
+
+async def _with_stored_keys(settings: Settings, database: Database, vault: Vault) -> Settings:
+    """Return the settings with the providers' keys of the database where they name none."""
+    try:
+        stored = await database.read(lambda conn: workspaces.open_provider_keys(conn, vault))
+    except Unavailable:
+        log.warning(
+            "the providers' keys in the database cannot be read: start again when it answers"
+        )
+        return settings
+    if not stored:
+        return settings
+    keys = {name: SecretStr(key) for name, key in stored.items()}
+    return settings.with_keys(keys)
 
 
 def _concurrency(settings: Settings) -> int:
@@ -381,11 +400,11 @@ def _credential(settings: Settings, folder: DataFolder, clock: Clock) -> Credent
 
 
 def _sender_maker(
-    settings: Settings, database: Database, egress: Egress, pepper: Pepper, clock: Clock
+    settings: Settings, database: Database, egress: Egress, vault: Vault, clock: Clock
 ) -> Callable[[WorkerId], Sender]:
     async def secrets(workspace_id: WorkspaceId) -> Sequence[str]:
         return await database.read(
-            lambda conn: workspaces.webhook_secrets(conn, pepper, workspace_id, clock.now())
+            lambda conn: workspaces.webhook_secrets(conn, vault, workspace_id, clock.now())
         )
 
     def make(worker_id: WorkerId) -> Sender:
@@ -446,8 +465,9 @@ def _sender_settings(settings: Settings) -> SenderSettings:
     )
 
 
-def _pepper(settings: Settings, folder: DataFolder) -> Pepper:
-    return Pepper(folder.secret_key(_revealed(settings.secret_key)))
+def vault_of(settings: Settings, folder: DataFolder) -> Vault:
+    """Return what the secret key opens: the configured one, else the folder's."""
+    return Vault(folder.secret_key(_revealed(settings.secret_key)))
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

@@ -12,6 +12,7 @@ key any more is refused, for a new key would silently void every API key.
 
     DATA/ketchup.lock     who owns the folder
     DATA/secret.key       protects API keys at rest: 32 bytes, as 64 hexadecimal characters
+    DATA/secret.key.next  the one that takes its place, while `rotate-secret-key` runs
     DATA/admin.token      opens the admin API
     DATA/ketchup.db       the database
     DATA/blobs/           the images
@@ -38,6 +39,7 @@ from ketchup.clock import Clock, iso
 
 ADMIN_TOKEN_FILE: Final = "admin.token"  # noqa: S105 a file name
 SECRET_KEY_FILE: Final = "secret.key"  # noqa: S105 a file name
+NEXT_SECRET_KEY_FILE: Final = "secret.key.next"  # noqa: S105 a file name
 LOCK_FILE: Final = "ketchup.lock"
 _SECRET_KEY_BYTES: Final = 32
 _SHARED: Final = (
@@ -154,16 +156,21 @@ class DataFolder:
             raise DataFolderError(
                 f"{path} is missing, but the database needs it; restore it from a backup"
             )
-        text = configured or _kept(path, secrets.token_hex(_SECRET_KEY_BYTES))
+        return _key_of(configured or _kept(path, secrets.token_hex(_SECRET_KEY_BYTES)), path)
+
+    def next_secret_key(self) -> bytes:
+        """Return the key that takes the place of the folder's, made at the first call."""
+        path = self.path / NEXT_SECRET_KEY_FILE
+        return _key_of(_kept(path, secrets.token_hex(_SECRET_KEY_BYTES)), path)
+
+    def take_next_secret_key(self) -> None:
+        """Put it in the place of the folder's key, at once and for good."""
+        path = self.path / NEXT_SECRET_KEY_FILE
         try:
-            key = bytes.fromhex(text)
-        except ValueError:
-            key = b""
-        if len(key) != _SECRET_KEY_BYTES:
-            raise DataFolderError(
-                f"{path} does not hold 64 hexadecimal characters; restore it from a backup"
-            )
-        return key
+            path.replace(self.paths.secret_key)
+            _sync(self.path)
+        except OSError as error:
+            raise DataFolderError(_sentence(self.path, error)) from error
 
     def admin_token(self, configured: str | None = None) -> str:
         """Return the token of the admin API: the configured one, else the folder's own.
@@ -272,12 +279,36 @@ def _write_secret(path: Path, text: str) -> None:
         path.hardlink_to(beside)
     finally:
         beside.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    # Without this, a power cut could take the name back after a key was made with it.
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # Without this, a power cut could take the name back after a key was made with it.
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def read_secret_key(path: Path) -> bytes:
+    """Return the 32 bytes that a file names by 64 hexadecimal characters.
+
+    Raises FileNotFoundError, DataFolderError.
+    """
+    return _key_of(read_secret(path), path)
+
+
+def _key_of(text: str, path: Path) -> bytes:
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != _SECRET_KEY_BYTES:
+        raise DataFolderError(
+            f"{path} does not hold 64 hexadecimal characters; restore it from a backup"
+        )
+    return key
 
 
 _CAUSES: Final = {

@@ -56,7 +56,7 @@ def _api(runtime: Runtime, pace: Pace | None) -> ASGIApp:
         ApiDependencies(
             database=runtime.database,
             authenticator=runtime.authenticator,
-            pepper=runtime.pepper,
+            vault=runtime.vault,
             admin_token=runtime.admin_token,
             clock=runtime.clock,
             plans=runtime.plans,

@@ -9,7 +9,6 @@ nothing else from the server.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -60,6 +59,13 @@ def secret_from_bytes(raw: bytes) -> str:
     return SECRET_PREFIX + base64.b64encode(raw).decode()
 
 
+def checked_secret(secret: str) -> str:
+    """Return what is a secret by the standard. Raises ValueError, which does not repeat it."""
+    if not secret.startswith(SECRET_PREFIX) or not 24 <= len(_key(secret)) <= 64:  # noqa: PLR2004 the standard's bounds
+        raise ValueError("a webhook secret is whsec_ followed by the base64 of 24 to 64 bytes")
+    return secret
+
+
 def _sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     mac = hmac.new(_key(secret), f"{message_id}.{timestamp}.".encode() + body, hashlib.sha256)
     return f"v1,{base64.b64encode(mac.digest()).decode()}"
@@ -68,5 +74,5 @@ def _sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 def _key(secret: str) -> bytes:
     try:
         return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError("a webhook secret is whsec_ followed by base64") from error

@@ -317,7 +317,7 @@ async def test_an_expired_key_is_refused(alice: RunningService) -> None:
     new = NewKey("short", expires_at=after(now, 0.3))
     _, key = await runtime.database.write(
         lambda conn: workspaces.create_key(
-            conn, runtime.pepper, WorkspaceId(alice.workspace_id), new, now
+            conn, runtime.vault.pepper(conn), WorkspaceId(alice.workspace_id), new, now
         )
     )
     assert (await alice.client.get(USER, headers=bearer(key))).status_code == 200

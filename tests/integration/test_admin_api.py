@@ -12,7 +12,7 @@ from ketchup.db import Location
 from ketchup.errors import Unauthenticated
 from ketchup.ids import WorkspaceId
 from ketchup.workspaces import Environment, Scope
-from tests.support.admin_api import PEPPER, V1, AdminApi, open_admin_api
+from tests.support.admin_api import V1, VAULT, AdminApi, open_admin_api
 from tests.support.database import contents
 from tests.support.factories import new_workspace
 
@@ -414,7 +414,7 @@ async def test_an_overlap_is_whole_hours_up_to_a_week(api: AdminApi) -> None:
 async def signing_secrets(api: AdminApi, workspace: str) -> list[str]:
     now = api.clock.now()
     return await api.database.read(
-        lambda conn: workspaces.webhook_secrets(conn, PEPPER, WorkspaceId(workspace), now)
+        lambda conn: workspaces.webhook_secrets(conn, VAULT, WorkspaceId(workspace), now)
     )
 
 

@@ -18,7 +18,7 @@ from ketchup.ids import KeyId, WorkspaceId
 from ketchup.workspaces import Authenticator, NewKey, WorkspaceStatus, mint_secret
 from ketchup.workspaces.keys import Environment
 from tests.support.database import open_database
-from tests.support.factories import PEPPER, new_workspace
+from tests.support.factories import PEPPER, VAULT, new_workspace
 from tests.support.gate import DEADLINE
 
 SAMPLE_OF_THE_GUIDES = "dk-1234567890abcdef"
@@ -73,11 +73,11 @@ async def door(location: Location, clock: FrozenClock) -> AsyncIterator[Door]:
         )
 
         def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
-            if statement.startswith("SELECT"):
+            if statement.startswith("SELECT") and "api_key" in statement:
                 queries.append(statement)
 
         event.listen(database._lanes.hot_reader._engine, "before_cursor_execute", note)
-        authenticator = Authenticator(database, PEPPER, clock)
+        authenticator = Authenticator(database, VAULT, clock)
         yield Door(database, clock, authenticator, workspace.id, key.id, secret, queries)
 
 

@@ -30,6 +30,7 @@ from tests.support.factories import (
     MODEL,
     PEPPER,
     PLANS,
+    VAULT,
     WORKER,
     enqueue,
     new_workspace,
@@ -59,7 +60,7 @@ class House:
 async def house(location: Location, clock: FrozenClock, tmp_path: Path) -> AsyncIterator[House]:
     store = DiskStorage(tmp_path / "blobs")
     async with open_database(location) as database:
-        authenticator = Authenticator(database, PEPPER, clock)
+        authenticator = Authenticator(database, VAULT, clock)
         woken: list[int] = []
         chores = Chores(
             database,

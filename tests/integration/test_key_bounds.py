@@ -27,7 +27,7 @@ from ketchup.pace import Pace
 from ketchup.workspaces import Authenticator, NewKey, Overlap, Scope, digest, keys, mint_secret
 from ketchup.workspaces.keys import EXAMPLES, MAX_ACTIVE, Environment, api_key
 from tests.support.database import open_database, open_engine
-from tests.support.factories import NOW, PEPPER, new_workspace
+from tests.support.factories import NOW, PEPPER, VAULT, new_workspace
 from tests.support.gate import DEADLINE
 
 HOUR = 3600.0
@@ -219,7 +219,7 @@ async def test_a_key_of_the_documents_is_refused_even_if_it_is_in_the_database(
     assert example[-6:] == keys._checksum(example[:-6]) or len(example) < 46
     async with open_database(location) as database:
         await database.write(lambda conn: _plant(conn, example))
-        authenticator = Authenticator(database, PEPPER, FrozenClock())
+        authenticator = Authenticator(database, VAULT, FrozenClock())
 
         with pytest.raises(Unauthenticated):
             await authenticator.authenticate([f"Bearer {example}".encode()])
@@ -250,11 +250,11 @@ def test_a_leaked_key_is_revoked_once_by_whoever_has_it(conn: Connection) -> Non
     _, other = workspaces.create_key(conn, PEPPER, workspace, NewKey("other"), NOW)
 
     for wrong in ("", "dk-live_", mint_secret(Environment.LIVE), key.id, secret[:-1], f"{secret}x"):
-        assert workspaces.revoke_leaked(conn, PEPPER, wrong, NOW) is None
+        assert workspaces.revoke_leaked(conn, [PEPPER], wrong, NOW) is None
     assert works(conn, secret)
 
-    assert workspaces.revoke_leaked(conn, PEPPER, secret, NOW) == key.id
-    assert workspaces.revoke_leaked(conn, PEPPER, secret, after(NOW, 9)) is None
+    assert workspaces.revoke_leaked(conn, [PEPPER], secret, NOW) == key.id
+    assert workspaces.revoke_leaked(conn, [PEPPER], secret, after(NOW, 9)) is None
     assert not works(conn, secret)
     assert works(conn, other)
     revoked = {one.id: one.revoked_at for one in workspaces.list_keys(conn, workspace)}
@@ -293,7 +293,7 @@ async def door(location: Location, clock: FrozenClock) -> AsyncIterator[Door]:
     async with open_database(location) as database:
         workspace = await database.write(new_workspace)
         failures = Pace("failure", 20 / 60, 20, clock)
-        authenticator = Authenticator(database, PEPPER, clock, failures)
+        authenticator = Authenticator(database, VAULT, clock, failures)
         yield Door(database, clock, authenticator, workspace.id)
 
 
@@ -399,7 +399,7 @@ async def _asked_by(location: Location, count: int) -> tuple[int, int]:
             asked.append(statement)
 
         event.listen(database._lanes.hot_reader._engine, "before_cursor_execute", note)
-        authenticator = Authenticator(database, PEPPER, FrozenClock())
+        authenticator = Authenticator(database, VAULT, FrozenClock())
         tried = 0
         for header in malformed(count, random.Random(7)):
             with pytest.raises(Unauthenticated):
@@ -431,7 +431,7 @@ async def test_of_a_million_malformed_keys_none_reaches_the_database(location: L
 async def _times(location: Location, pairs: int) -> dict[str, list[float]]:
     """Time the refusals of interleaved kinds of keys, in a random order."""
     async with open_database(location) as database:
-        authenticator = Authenticator(database, PEPPER, SystemClock())
+        authenticator = Authenticator(database, VAULT, SystemClock())
         workspace = (await database.write(new_workspace)).id
 
         def make(conn: Connection) -> dict[str, str]:
@@ -496,7 +496,7 @@ async def test_time_does_not_tell_a_revoked_key_from_one_that_never_was(location
 
 async def test_refusals_wait_side_by_side(location: Location) -> None:
     async with open_database(location) as database:
-        authenticator = Authenticator(database, PEPPER, SystemClock())
+        authenticator = Authenticator(database, VAULT, SystemClock())
         headers = [f"Bearer {mint_secret(Environment.LIVE)}".encode() for _ in range(200)]
         began = time.perf_counter()
         await asyncio.gather(

@@ -15,10 +15,10 @@ from ketchup.clock import Micros, after
 from ketchup.db import Location
 from ketchup.errors import InvalidRequest, NotFound
 from ketchup.ids import KeyId, WorkspaceId
-from ketchup.workspaces import Environment, NewKey, Pepper, Scope, WorkspaceStatus, digest
+from ketchup.workspaces import Environment, NewKey, Pepper, Scope, Vault, WorkspaceStatus, digest
 from ketchup.workspaces.tenants import workspace
 from tests.support.database import contents, open_engine
-from tests.support.factories import NOW, PEPPER, new_workspace
+from tests.support.factories import NOW, PEPPER, VAULT, new_workspace
 
 DAY = 86_400.0
 
@@ -71,7 +71,7 @@ def test_what_is_absent_is_not_found(conn: Connection) -> None:
     with pytest.raises(NotFound):
         workspaces.list_keys(conn, nobody)
     with pytest.raises(NotFound):
-        workspaces.rotate_webhook_secret(conn, nobody, 0, NOW)
+        workspaces.rotate_webhook_secret(conn, VAULT, nobody, 0, NOW)
     with pytest.raises(NotFound, match="key not found"):
         workspaces.revoke_key(conn, KeyId("key_nobody"), NOW)
 
@@ -168,15 +168,15 @@ def test_a_rotated_secret_signs_along_until_its_time(conn: Connection) -> None:
     workspace = new_workspace(conn)
 
     def secrets(seconds: float = 0) -> list[str]:
-        return workspaces.webhook_secrets(conn, PEPPER, workspace.id, after(NOW, seconds))
+        return workspaces.webhook_secrets(conn, VAULT, workspace.id, after(NOW, seconds))
 
     (first,) = secrets()
-    workspaces.rotate_webhook_secret(conn, workspace.id, DAY, NOW)
+    workspaces.rotate_webhook_secret(conn, VAULT, workspace.id, DAY, NOW)
     second, overlapping = secrets(DAY - 1)
 
     assert overlapping == first != second
     assert secrets(DAY) == [second]
-    workspaces.rotate_webhook_secret(conn, workspace.id, 0, NOW)
+    workspaces.rotate_webhook_secret(conn, VAULT, workspace.id, 0, NOW)
     (third,) = secrets()
     assert third not in {first, second}
 
@@ -185,9 +185,9 @@ def test_a_webhook_secret_has_the_standards_form_and_is_each_workspaces_own(
     conn: Connection,
 ) -> None:
     one, two = new_workspace(conn), new_workspace(conn)
-    (mine,) = workspaces.webhook_secrets(conn, PEPPER, one.id, NOW)
-    (theirs,) = workspaces.webhook_secrets(conn, PEPPER, two.id, NOW)
-    (peppered,) = workspaces.webhook_secrets(conn, Pepper(b"another"), one.id, NOW)
+    (mine,) = workspaces.webhook_secrets(conn, VAULT, one.id, NOW)
+    (theirs,) = workspaces.webhook_secrets(conn, VAULT, two.id, NOW)
+    (peppered,) = workspaces.webhook_secrets(conn, Vault(b"another"), one.id, NOW)
 
     assert len({mine, theirs, peppered}) == 3
     assert mine.startswith("whsec_")
@@ -204,8 +204,8 @@ def test_no_secret_can_be_read_from_what_is_stored(location: Location, engine: E
             workspaces.create_key(conn, PEPPER, workspace.id, NewKey(f"k{i}"), NOW)
             for i in range(20)
         ]
-        workspaces.rotate_webhook_secret(conn, workspace.id, DAY, NOW)
-        signing = workspaces.webhook_secrets(conn, PEPPER, workspace.id, NOW)
+        workspaces.rotate_webhook_secret(conn, VAULT, workspace.id, DAY, NOW)
+        signing = workspaces.webhook_secrets(conn, VAULT, workspace.id, NOW)
     files = contents(location)
 
     for key, secret in made:

@@ -26,7 +26,7 @@ from ketchup.money import Credits
 from ketchup.providers.catalog import Catalog, ResultForm
 from ketchup.webhooks import Sender, SenderSettings
 from ketchup.worker import Worker, WorkerSettings
-from ketchup.workspaces import Authenticator, Plans
+from ketchup.workspaces import Authenticator, Plans, Vault
 from tests.simulation.database import SimulatedDatabase
 from tests.simulation.machines import Machine
 from tests.simulation.outside import (
@@ -78,7 +78,8 @@ class Process:
         storage = SimulatedStorage(world, machine)
         references = SimulatedReferences(Random(f"{plan.seed}/{machine.name}/references"))
         inputs = Inputs(references, storage, clock, machine.entropy)
-        self.authenticator = Authenticator(self.database, PEPPER, clock)
+        self.vault = Vault(PEPPER)
+        self.authenticator = Authenticator(self.database, self.vault, clock)
         self.accepted, self.ended, self.due, self.rung = (Wakeup() for _ in range(4))
         self.submitter = Submitter(
             self.database,
@@ -150,5 +151,5 @@ class Process:
     async def _secrets(self, workspace_id: WorkspaceId) -> Sequence[str]:
         now = self.machine.clock.now()
         return await self.database.read(
-            lambda conn: workspaces.webhook_secrets(conn, PEPPER, workspace_id, now)
+            lambda conn: workspaces.webhook_secrets(conn, self.vault, workspace_id, now)
         )

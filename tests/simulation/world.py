@@ -280,7 +280,9 @@ class World:
                 self.complain(f"{workspace} is on {name} and has a share of {share}")
 
     def _judge_deliveries(self) -> None:
-        for name, state, tries in self.store.query("SELECT id, state, tries FROM delivery"):
+        # What was set aside was not given up: its receiver is disabled.
+        kept = "SELECT id, state, tries FROM delivery WHERE note IS NULL"
+        for name, state, tries in self.store.query(kept):
             gone = name in self.receivers.gone
             if state == "dead" and not gone and tries < len(self.plan.schedule):
                 self.complain(f"{name} was given up after {tries} tries")

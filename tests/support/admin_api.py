@@ -26,10 +26,10 @@ from ketchup.pace import Pace
 from ketchup.provenance.finisher import Finisher
 from ketchup.providers.catalog import catalog_from
 from ketchup.storage import DiskStorage
-from ketchup.workspaces import Authenticator, Pepper, plans_from
+from ketchup.workspaces import Authenticator, Vault, plans_from
 
 TOKEN = "dk-admin_the-token-of-these-tests"
-PEPPER = Pepper(b"p" * 32)
+VAULT = Vault(b"p" * 32)
 V1 = "/admin/v1"
 PROBLEM = "application/problem+json"
 REQUEST_ID = "req_7c3b9d423f6f1c0a7b52aaaaaa"
@@ -73,7 +73,7 @@ class AdminApi:
 @asynccontextmanager
 async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
     database, clock = Database(location), FrozenClock()
-    authenticator = Authenticator(database, PEPPER, clock)
+    authenticator = Authenticator(database, VAULT, clock)
     finisher = Finisher(None)
     catalog, folder = catalog_from(Settings().models), TemporaryDirectory()
     results = Results(DiskStorage(Path(folder.name)), catalog, "http://ketchup")
@@ -81,7 +81,7 @@ async def open_admin_api(location: Location) -> AsyncIterator[AdminApi]:
         ApiDependencies(
             database=database,
             authenticator=authenticator,
-            pepper=PEPPER,
+            vault=VAULT,
             admin_token=TOKEN,
             clock=clock,
             plans=PLANS,

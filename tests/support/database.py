@@ -83,22 +83,8 @@ def _template() -> bytes:
 
 def take_back_to_0002(conn: Connection) -> None:
     """Undo what the steps since made, as if the database had been migrated by the code before."""
+    take_back_to_0003(conn)
     for statement in (
-        # Step 0004's
-        "DROP TABLE key_spend",
-        "ALTER TABLE hold DROP COLUMN purse",
-        *(
-            f"ALTER TABLE api_key DROP COLUMN {name}"
-            for name in (
-                "last_used_from",
-                "networks",
-                "day_cap",
-                "month_cap",
-                "purse",
-                "replaced_by",
-            )
-        ),
-        # Step 0003's
         "DROP TABLE channel",
         "DROP TABLE erasure",
         "DROP TABLE usage",
@@ -117,5 +103,34 @@ def take_back_to_0002(conn: Connection) -> None:
         ),
         "UPDATE alembic_version SET version_num = '0002'",
         "UPDATE schema_support SET oldest_code = '0002'",
+    ):
+        conn.execute(text(statement))
+
+
+def take_back_to_0003(conn: Connection) -> None:
+    """Undo what step 0004 made, as if the database had been migrated by the code before."""
+    for statement in (
+        "DROP TABLE key_ring",
+        "DROP TABLE provider_key",
+        "DROP TABLE destination",
+        "ALTER TABLE workspace DROP COLUMN sealed_secret",
+        "ALTER TABLE workspace DROP COLUMN old_sealed_secret",
+        "ALTER TABLE api_key DROP COLUMN pepper_id",
+        "ALTER TABLE delivery DROP COLUMN note",
+        "DROP TABLE key_spend",
+        "ALTER TABLE hold DROP COLUMN purse",
+        *(
+            f"ALTER TABLE api_key DROP COLUMN {name}"
+            for name in (
+                "last_used_from",
+                "networks",
+                "day_cap",
+                "month_cap",
+                "purse",
+                "replaced_by",
+            )
+        ),
+        "UPDATE alembic_version SET version_num = '0003'",
+        "UPDATE schema_support SET oldest_code = '0003'",
     ):
         conn.execute(text(statement))

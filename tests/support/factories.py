@@ -17,10 +17,11 @@ from ketchup.providers.base import AspectRatio, ImageSize
 from ketchup.providers.catalog import Model, ResultForm
 from ketchup.references import UrlReference
 from ketchup.tasks import UNLIMITED, Allowance, End, Lease, NewTask, Options, Priority
-from ketchup.workspaces import Caller, Environment, Pepper, Plan, Plans, Workspace
+from ketchup.workspaces import Caller, Environment, Pepper, Plan, Plans, Vault, Workspace
 
 NOW: Final = FrozenClock().now()
 PEPPER: Final = Pepper(b"pepper for tests, 32 bytes long!")
+VAULT: Final = Vault(PEPPER)
 PRICE: Final = Credits(MICRO // 2)
 WORKER: Final = WorkerId("wrk_one")
 OTHER_WORKER: Final = WorkerId("wrk_two")

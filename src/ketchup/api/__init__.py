@@ -24,6 +24,7 @@ from ketchup.api import (
     leaks,
     problems,
     provenance,
+    receivers,
     usage,
 )
 from ketchup.api.dependencies import ApiDependencies
@@ -62,6 +63,7 @@ def create_api(
     app.include_router(usage.routes)
     app.include_router(deliveries.routes)
     app.include_router(leaks.routes)
+    app.include_router(receivers.routes)
     app.include_router(admin.routes)
     app.include_router(journal.routes)
     app.include_router(provenance.routes)

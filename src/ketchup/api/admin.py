@@ -7,6 +7,7 @@ that it holds on this node at once; other nodes follow within half a second.
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -28,6 +29,9 @@ from ketchup.api.shapes import (
     NewWorkspace,
     PlanList,
     PlanView,
+    ProviderKeyList,
+    ProviderKeyRequest,
+    ProviderKeyView,
     Rotation,
     WebhookSecret,
     WorkspaceChange,
@@ -50,6 +54,7 @@ routes: Final = APIRouter(
 )
 _WORKSPACE: Final = "/workspaces/{workspace_id}"
 _HOUR: Final = 3600.0
+_PROVIDER: Final = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 _DEFAULT_ROTATION: Final = Rotation()
 _DEFAULT_KEY_ROTATION: Final = KeyRotation()
 
@@ -66,6 +71,13 @@ async def _key_id(key_id: Annotated[str, Path()]) -> KeyId:
     return KeyId(key_id)
 
 
+async def _provider(name: Annotated[str, Path()]) -> str:
+    if _PROVIDER.fullmatch(name) is None:
+        raise NotFound("a provider's name has letters, digits and . _ -, 100 at most")
+    return name
+
+
+OfProvider = Annotated[str, Depends(_provider)]
 InWorkspace = Annotated[WorkspaceId, Depends(_workspace_id)]
 OfKey = Annotated[KeyId, Depends(_key_id)]
 
@@ -76,7 +88,10 @@ async def create_workspace(body: NewWorkspace, api: Dependencies) -> WorkspaceVi
     plan = api.plans.default if body.plan is None else api.plans.get(body.plan)
 
     def work(conn: Connection) -> Workspace:
-        return workspaces.create(conn, body.name, plan.name, api.clock.now())
+        now = api.clock.now()
+        made = workspaces.create(conn, body.name, plan.name, now)
+        workspaces.rotate_webhook_secret(conn, api.vault, made.id, 0, now)
+        return made
 
     return WorkspaceView.showing(await api.database.write(work), plan, _NOTHING)
 
@@ -150,7 +165,8 @@ async def create_key(
     def work(conn: Connection) -> CreatedKey:
         now = api.clock.now()
         new = _new_key(body, api, now)
-        created, secret = workspaces.create_key(conn, api.pepper, workspace_id, new, now)
+        pepper = api.vault.pepper(conn)
+        created, secret = workspaces.create_key(conn, pepper, workspace_id, new, now)
         return CreatedKey.showing(created, secret)
 
     return await api.database.write(work)
@@ -189,7 +205,8 @@ async def rotate_key(
 
     def work(conn: Connection) -> CreatedKey:
         now, overlap = api.clock.now(), Overlap(body.overlap_hours)
-        return CreatedKey.showing(*workspaces.rotate_key(conn, api.pepper, key_id, overlap, now))
+        pepper = api.vault.pepper(conn)
+        return CreatedKey.showing(*workspaces.rotate_key(conn, pepper, key_id, overlap, now))
 
     successor = await api.database.write(work)
     api.authenticator.forget_all()
@@ -201,7 +218,7 @@ async def get_webhook_secret(workspace_id: InWorkspace, api: Dependencies) -> We
     """Show the secret that signs the workspace's webhooks."""
 
     def work(conn: Connection) -> str:
-        return workspaces.webhook_secrets(conn, api.pepper, workspace_id, api.clock.now())[0]
+        return workspaces.webhook_secrets(conn, api.vault, workspace_id, api.clock.now())[0]
 
     return WebhookSecret(secret=await api.database.read(work))
 
@@ -214,8 +231,10 @@ async def rotate_webhook_secret(
 
     def work(conn: Connection) -> str:
         now = api.clock.now()
-        workspaces.rotate_webhook_secret(conn, workspace_id, body.overlap_hours * _HOUR, now)
-        return workspaces.webhook_secrets(conn, api.pepper, workspace_id, now)[0]
+        overlap = body.overlap_hours * _HOUR
+        return workspaces.rotate_webhook_secret(
+            conn, api.vault, workspace_id, overlap, now, secret=body.secret
+        )
 
     return WebhookSecret(secret=await api.database.write(work))
 
@@ -232,6 +251,42 @@ async def grant_credits(workspace_id: InWorkspace, body: Grant, api: Dependencie
         return credits.grant(conn, workspace_id, body.amount, body.note, api.clock.now())
 
     return AccountView.of(await api.database.write(work))
+
+
+@routes.get("/provider-keys", tags=["provider keys"])
+async def list_provider_keys(api: Dependencies) -> ProviderKeyList:
+    """List the providers' keys that the database keeps, without the keys."""
+
+    def work(conn: Connection) -> ProviderKeyList:
+        found = workspaces.list_provider_keys(conn)
+        return ProviderKeyList(
+            items=[ProviderKeyView.model_validate(one, from_attributes=True) for one in found]
+        )
+
+    return await api.database.read(work)
+
+
+@routes.put("/provider-keys/{name}", tags=["provider keys"])
+async def set_provider_key(
+    name: OfProvider, body: ProviderKeyRequest, api: Dependencies
+) -> ProviderKeyView:
+    """Keep a provider's key, sealed, for all processes: `gemini`, `openai`, or a channel's name.
+
+    A process takes it up when it starts. A key of the settings comes first.
+    """
+
+    def work(conn: Connection) -> ProviderKeyView:
+        kept = workspaces.set_provider_key(conn, api.vault, name, body.key, api.clock.now())
+        return ProviderKeyView.model_validate(kept, from_attributes=True)
+
+    return await api.database.write(work)
+
+
+@routes.delete("/provider-keys/{name}", status_code=HTTPStatus.NO_CONTENT, tags=["provider keys"])
+async def remove_provider_key(name: OfProvider, api: Dependencies) -> None:
+    """Forget a provider's key. A process that runs keeps it until it ends."""
+    if not await api.database.write(lambda conn: workspaces.remove_provider_key(conn, name)):
+        raise NotFound("provider key not found")
 
 
 @routes.get(_WORKSPACE + "/audit", tags=["credits"])

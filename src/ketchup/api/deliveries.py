@@ -57,6 +57,7 @@ class DeliveryView(BaseModel):
     created_at: TimeOut
     next_at: TimeOut | None = Field(description="When it is tried next, while it waits for that.")
     finished_at: TimeOut | None
+    is_test: bool
     attempts: list[DeliveryAttempt] = Field(description="The newest 20, oldest first.")
 
     @classmethod
@@ -101,7 +102,7 @@ async def list_deliveries(
     responses=documented(
         {
             HTTPStatus.NOT_FOUND: "No such callback in this workspace.",
-            HTTPStatus.CONFLICT: "It is still owed, or was tried too often.",
+            HTTPStatus.CONFLICT: "It is still owed, tried too often, or its receiver disabled.",
             HTTPStatus.GONE: "Its task was deleted.",
             HTTPStatus.TOO_MANY_REQUESTS: "It has just ended, or too many are sent again.",
         }
@@ -112,8 +113,8 @@ async def redeliver(
 ) -> DeliveryView:
     """Send a callback once more that was delivered or given up: the same id and the same bytes.
 
-    It is tried like a new one. One that is still owed, or was tried a hundred times, answers 409,
-    and one whose task was deleted 410.
+    It is tried like a new one. One that is still owed, was tried a hundred times, or whose receiver
+    is disabled answers 409, and one whose task was deleted 410.
     """
     if not could_be_an_id(delivery_id):
         raise NotFound(_NO_DELIVERY)
@@ -147,6 +148,8 @@ def _owed(outcome: Redelivery) -> None:
             raise Conflict("the callback is still owed")
         case Redelivery.WORN:
             raise Conflict("the callback was tried too often to be sent again")
+        case Redelivery.DISABLED:
+            raise Conflict("the receiver is disabled: enable it first, or test it with success")
         case Redelivery.EMPTY:
             raise Gone("the task of the callback was deleted")
         case Redelivery.RESTING:

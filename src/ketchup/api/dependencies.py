@@ -18,7 +18,7 @@ from ketchup.pace import Standing
 from ketchup.provenance.finisher import Finisher
 from ketchup.providers.catalog import Catalog
 from ketchup.tasks import Summary
-from ketchup.workspaces import Authenticator, Pepper, Plans
+from ketchup.workspaces import Authenticator, Plans, Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class ApiDependencies:
 
     database: Database
     authenticator: Authenticator
-    pepper: Pepper = field(repr=False)
+    vault: Vault
     admin_token: str = field(repr=False)
     clock: Clock
     plans: Plans

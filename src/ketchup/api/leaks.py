@@ -56,7 +56,9 @@ async def report_leak(
         response.headers[name.decode()] = value.decode()
 
     def work(conn: Connection) -> KeyId | None:
-        return workspaces.revoke_leaked(conn, api.pepper, body.key, api.clock.now())
+        return workspaces.revoke_leaked(
+            conn, api.vault.look_again(conn).peppers(), body.key, api.clock.now()
+        )
 
     revoked = await api.database.write(work)
     if revoked is not None:

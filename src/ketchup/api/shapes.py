@@ -205,6 +205,29 @@ class Rotation(_Request):
     """How long the webhook secret before signs along, so that receivers can change over."""
 
     overlap_hours: Whole = Field(default=24, ge=0, le=168, strict=True)
+    secret: str | None = Field(
+        default=None,
+        max_length=100,
+        description="A secret of your own, `whsec_` and the base64 of 24 to 64 bytes.",
+    )
+
+
+class ProviderKeyRequest(_Request):
+    """A provider's key to keep."""
+
+    key: str = Field(min_length=1, max_length=4096)
+
+
+class ReceiverTest(_Request):
+    """Where to send a test delivery."""
+
+    url: str = Field(max_length=2048, examples=["https://example.com/hooks/ketchup"])
+
+
+class OriginChoice(_Request):
+    """A receiver, as the list of destinations names it."""
+
+    origin: str = Field(min_length=1, max_length=2048, examples=["https://example.com:443"])
 
 
 class Grant(_Request):
@@ -383,6 +406,19 @@ class WebhookSecret(BaseModel):
     """The secret that signs a workspace's webhooks, as Standard Webhooks writes it."""
 
     secret: str
+
+
+class ProviderKeyView(BaseModel):
+    """That a provider's key is kept, and since when. It is never shown."""
+
+    name: str
+    updated_at: TimeOut
+
+
+class ProviderKeyList(BaseModel):
+    """The providers' keys that are kept, by name."""
+
+    items: list[ProviderKeyView]
 
 
 class AuditView(AccountView):

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from ketchup import __version__
-from ketchup.cli import admin, configuration, demo, fake_upstream, serve, verify
+from ketchup.cli import admin, configuration, demo, fake_upstream, rotate, serve, verify
 from ketchup.cli.failure import Failure, failure_of
 from ketchup.cli.show import printable
 
@@ -32,6 +32,7 @@ app.command("worker")(serve.worker)
 app.command("demo")(demo.demo)
 app.command("fake-upstream")(fake_upstream.fake_upstream)
 app.command("migrate")(serve.migrate)
+app.command("rotate-secret-key")(rotate.rotate_secret_key)
 app.command("verify")(verify.verify)
 app.add_typer(admin.app, name="admin")
 app.add_typer(configuration.app, name="config")

@@ -41,11 +41,13 @@ app: Final = _group("Manage the running server: workspaces, plans, keys and cred
 workspace: Final = _group("Workspaces: who uses the server.")
 key: Final = _group("API keys of a workspace.")
 credit: Final = _group("Credits of a workspace.")
+provider_key: Final = _group("Keys of providers that all processes share, sealed in the database.")
 webhook_secret: Final = _group("The secret that signs a workspace's callbacks.")
 app.add_typer(workspace, name="workspace")
 app.add_typer(key, name="key")
 app.add_typer(credit, name="credits")
 app.add_typer(webhook_secret, name="webhook-secret")
+app.add_typer(provider_key, name="provider-key")
 
 
 @workspace.command("create")
@@ -249,6 +251,46 @@ def show_webhook_secret(
     """Show the secret by which a receiver checks a workspace's callbacks."""
     with _connect(url, data) as api:
         show_one(api.call("GET", f"{_path(api, workspace)}/webhook-secret"), as_json=as_json)
+
+
+Provider = Annotated[str, typer.Argument(help="gemini, openai, or a channel's name.")]
+
+
+@provider_key.command("set")
+def set_provider_key(
+    name: Provider, *, url: Url = None, data: Data = None, as_json: Json = False
+) -> None:
+    """Keep a provider's key, read from standard input. Processes take it up when they start."""
+    import getpass
+    import sys
+
+    given = getpass.getpass("Key: ") if sys.stdin.isatty() else sys.stdin.readline()
+    if not given.strip():
+        raise Failure("no key came on standard input")
+    with _connect(url, data) as api:
+        answer = api.call("PUT", _provider_path(name), {"key": given.strip()})
+        show_one(answer, as_json=as_json, note="Restart the processes that use it.")
+
+
+@provider_key.command("list")
+def list_provider_keys(*, url: Url = None, data: Data = None, as_json: Json = False) -> None:
+    """List which keys are kept, without the keys themselves."""
+    with _connect(url, data) as api:
+        show_list(api.items("/provider-keys"), as_json=as_json, empty="No key is kept.")
+
+
+@provider_key.command("remove")
+def remove_provider_key(name: Provider, *, url: Url = None, data: Data = None) -> None:
+    """Forget a provider's key. Processes that run keep it until they end."""
+    with _connect(url, data) as api:
+        api.call("DELETE", _provider_path(name))
+        typer.echo(f"The key of {name} is forgotten.")
+
+
+def _provider_path(name: str) -> str:
+    from urllib.parse import quote
+
+    return f"/provider-keys/{quote(name, safe='')}"
 
 
 def _connect(url: str | None, data: Path | None) -> AbstractContextManager[AdminApi]:

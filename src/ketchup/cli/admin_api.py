@@ -23,7 +23,7 @@ from ketchup.config.kinds import web_address
 from ketchup.config.sources import URL_VARIABLE
 
 JsonObject = dict[str, object]
-_Method = Literal["GET", "POST", "PATCH", "DELETE"]
+_Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 _TIMEOUT_SECONDS: Final = 30.0
 

@@ -52,6 +52,7 @@ _KNOWN = (
     ("ketchup.migrations", "SchemaTooOld", Exit.DATA_FOLDER),
     ("ketchup.migrations", "DatabaseUnusable", Exit.DATA_FOLDER),
     ("ketchup.workspaces.installation", "WrongSecretKey", Exit.DATA_FOLDER),
+    ("ketchup.workspaces.rotation", "RotationRefused", Exit.REFUSED),
     # A start that finds no room for its first rows; once it serves, this is a 503 and no failure.
     ("ketchup.errors", "Unavailable", Exit.DATA_FOLDER),
 )

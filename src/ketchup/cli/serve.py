@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -104,14 +104,24 @@ def migrate(
 ) -> None:
     """Bring the database to this version's schema, without serving."""
     from ketchup.bootstrap import migrate as migrate_database
+
+    with open_for_work({"data": data, "database": database}, config) as (settings, folder):
+        changed = migrate_database(settings, folder)
+    print("migrated to the newest schema" if changed else "the schema is up to date")
+
+
+@contextmanager
+def open_for_work(
+    flags: Mapping[str, object], config: Path | None
+) -> Iterator[tuple[Settings, DataFolder]]:
+    """Take the data folder for a command that serves nobody."""
     from ketchup.bootstrap import open_folder
 
-    settings = _settings({"data": data, "database": database}, config)
+    settings = _settings(flags, config)
     _keep_to_ourselves()
     with open_folder(settings) as folder:
         _configure_log(settings, folder)
-        changed = migrate_database(settings, folder)
-    print("migrated to the newest schema" if changed else "the schema is up to date")
+        yield settings, folder
 
 
 def _shared(settings: Settings) -> Settings:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
@@ -175,6 +175,21 @@ class Settings(BaseSettings):
     def _start_plan_exists(cls, start: Start, info: ValidationInfo) -> Start:
         _insist_on_plan(start.plan, info, ("start", "plan"))
         return start
+
+    def with_keys(self, keys: Mapping[str, SecretStr]) -> Settings:
+        """Return these with keys by the name of engine or channel, where they have none."""
+        update: dict[str, object] = {
+            name: group.model_copy(update={"api_key": keys[name]})
+            for name, group in (("gemini", self.gemini), ("openai", self.openai))
+            if name in keys and group.api_key is None
+        }
+        update["channels"] = {
+            name: channel.model_copy(update={"key": keys[name]})
+            if name in keys and channel.key is None
+            else channel
+            for name, channel in self.channels.items()
+        }
+        return self.model_copy(update=update)
 
     def base_url(self, bound_port: int | None = None) -> str:
         """Return the address that clients use, without a slash at its end.

@@ -15,6 +15,7 @@ Promises:
 - attempt numbers only grow, and a record that names an old attempt or another worker writes
   nothing;
 - a slow receiver fills its own places, not everybody's: attempts in flight are bounded per origin;
+- a receiver that fails for five days, or says that it is gone, is left alone: see `destinations`;
 - no transaction is open during a post.
 
 What customers see of their callbacks, and sending one again, is in `history`. The signing secrets
@@ -40,8 +41,15 @@ from ketchup.webhooks.deliveries import (
     delivery,
     delivery_attempt,
     enqueue,
+    enqueue_test,
     forget,
     origin_of,
+)
+from ketchup.webhooks.destinations import (
+    Reason,
+    ShownDestination,
+    enable,
+    list_destinations,
 )
 from ketchup.webhooks.history import (
     REST_SECONDS,
@@ -80,6 +88,7 @@ __all__ = [
     "NewDelivery",
     "Pending",
     "Poster",
+    "Reason",
     "Recording",
     "Redelivery",
     "Reply",
@@ -87,6 +96,7 @@ __all__ = [
     "Sender",
     "SenderSettings",
     "Shown",
+    "ShownDestination",
     "Tally",
     "Unanswered",
     "Wanted",
@@ -96,9 +106,12 @@ __all__ = [
     "decide",
     "delivery",
     "delivery_attempt",
+    "enable",
     "enqueue",
+    "enqueue_test",
     "find",
     "forget",
+    "list_destinations",
     "list_holders",
     "list_page",
     "next_due",

@@ -9,7 +9,7 @@ from typing import Final, assert_never
 
 from ketchup.backoff import scheduled
 
-_GONE: Final = 410
+GONE: Final = 410
 _MINUTE: Final = 60.0
 _HOUR: Final = 3600.0
 
@@ -80,7 +80,7 @@ def decide(outcome: Outcome, tries: int, schedule: Sequence[float], random: Rand
     match outcome:
         case Answered(status=status) if 200 <= status < 300:  # noqa: PLR2004 the range is its name
             return Delivered()
-        case Answered(status=status) if status == _GONE:
+        case Answered(status=status) if status == GONE:
             return Dead()
         case Answered(retry_after=wish):
             pause = scheduled(schedule, tries, random, retry_after=wish)

@@ -39,16 +39,19 @@ from sqlalchemy import (
 from ketchup.clock import Micros
 from ketchup.db import CHURNS, metadata, partial_index
 from ketchup.ids import TaskId, WorkspaceId, delivery_id
+from ketchup.webhooks.destinations import find_disabled
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class DeliveryState(StrEnum):
-    """How far a delivery is. Delivered and dead are final."""
+    """How far a delivery is. Only pending is not final."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
     DEAD = "dead"
+    DISABLED = "disabled"
+    """Not sent, because its destination is disabled. Stored as dead, with this as its note."""
 
 
 delivery: Final = Table(
@@ -69,6 +72,15 @@ delivery: Final = Table(
     Column("finished_at", BigInteger),
     # Last, so that what reads the columns above never walks through a large body.
     Column("body", LargeBinary, nullable=False),
+    # A test, or what is not sent because its destination is disabled.
+    Column(
+        "note",
+        String(12),
+        CheckConstraint(
+            "note IS NULL OR note = 'test' OR (note = 'disabled' AND state = 'dead')",
+            name="note_is_known",
+        ),
+    ),
     CheckConstraint("state IN ('pending', 'delivered', 'dead')", name="state_is_known"),
     CheckConstraint(
         "(state = 'pending') = (next_at IS NOT NULL OR worker_id IS NOT NULL)",
@@ -124,8 +136,19 @@ def enqueue(conn: Connection, deliveries: Sequence[NewDelivery], now: Micros) ->
 
     The sender of this process learns of them by `Sender.wake` after the commit.
     """
-    if deliveries:
-        conn.execute(insert(delivery), [_row(new, now) for new in deliveries])
+    if not deliveries:
+        return
+    disabled = find_disabled(conn, {(new.workspace_id, origin_of(new.url)) for new in deliveries})
+    rows = [_row(new, now) for new in deliveries]
+    for row in rows:
+        if (row["workspace_id"], row["origin"]) in disabled:
+            row.update(SET_ASIDE, next_at=None, finished_at=now)
+    conn.execute(insert(delivery), rows)
+
+
+def enqueue_test(conn: Connection, new: NewDelivery, now: Micros) -> None:
+    """Owe one attempt at a receiver, disabled or not. Its success enables it again."""
+    conn.execute(insert(delivery), _row(new, now) | {"note": TEST})
 
 
 def forget(conn: Connection, task_id: str, now: Micros) -> None:
@@ -152,7 +175,7 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _row(new: NewDelivery, now: Micros) -> dict[str, str | int | bytes]:
+def _row(new: NewDelivery, now: Micros) -> dict[str, str | int | bytes | None]:
     return {
         "id": delivery_id(new.task_id),
         "workspace_id": new.workspace_id,
@@ -164,10 +187,14 @@ def _row(new: NewDelivery, now: Micros) -> dict[str, str | int | bytes]:
         "tries": 0,
         "next_at": now,
         "created_at": now,
+        "finished_at": None,
         "body": new.body,
+        "note": None,
     }
 
 
+TEST: Final = "test"
+SET_ASIDE: Final = {"state": DeliveryState.DEAD.value, "note": DeliveryState.DISABLED.value}
 _OF_TASK: Final = delivery.c.task_id == bindparam("task")
 _EMPTY: Final = update(delivery).where(_OF_TASK).values(body=b"")
 _GIVE_UP: Final = (

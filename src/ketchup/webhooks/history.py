@@ -18,6 +18,7 @@ from sqlalchemy import (
     Row,
     Select,
     bindparam,
+    case,
     func,
     null,
     select,
@@ -27,7 +28,8 @@ from sqlalchemy import (
 from ketchup.clock import Micros, after
 from ketchup.db import LOOK_AT_MOST, Columns, read_page
 from ketchup.ids import DeliveryId, TaskId, WorkspaceId
-from ketchup.webhooks.deliveries import DeliveryState, delivery, delivery_attempt
+from ketchup.webhooks.deliveries import TEST, DeliveryState, delivery, delivery_attempt
+from ketchup.webhooks.destinations import find_disabled
 
 SHOWN_ATTEMPTS: Final = 20
 """Attempts of a delivery that are shown, the newest."""
@@ -71,6 +73,7 @@ class Shown:
     next_at: Micros | None
     """When it is tried next; None while it is being tried, and when it has ended."""
     finished_at: Micros | None
+    is_test: bool
     attempts: tuple[Try, ...]
 
 
@@ -91,6 +94,7 @@ class Redelivery(StrEnum):
     RESTING = "resting"  # it has ended just now
     EMPTY = "empty"  # its task was deleted
     WORN = "worn"  # it was tried too often
+    DISABLED = "disabled"  # its destination is
 
 
 def list_page(
@@ -130,6 +134,16 @@ def redeliver(
     row = conn.execute(_LOCK, {"id": delivery_id, "workspace": workspace_id}).first()
     if row is None:
         return Redelivery.ABSENT
+    outcome = _hindrance(row, now)
+    if outcome is not Redelivery.OWED:
+        return outcome
+    if find_disabled(conn, {(workspace_id, row.origin)}):
+        return Redelivery.DISABLED
+    conn.execute(_OWE, {"b_id": delivery_id, "now": now})
+    return Redelivery.OWED
+
+
+def _hindrance(row: Row[*tuple[Any, ...]], now: Micros) -> Redelivery:
     if row.state == DeliveryState.PENDING:
         return Redelivery.OPEN
     if not row.size:
@@ -137,10 +151,9 @@ def redeliver(
     if row.attempt >= MOST_ATTEMPTS:
         return Redelivery.WORN
     # Clocks differ a little, and one that was set back must not keep it for long.
-    if after(now, -REST_SECONDS) < row.finished_at < after(now, REST_SECONDS):
-        return Redelivery.RESTING
-    conn.execute(_OWE, {"b_id": delivery_id, "now": now})
-    return Redelivery.OWED
+    rests = after(now, -REST_SECONDS) < row.finished_at < after(now, REST_SECONDS)
+    # What was set aside has bothered nobody.
+    return Redelivery.RESTING if rests and row.note is None else Redelivery.OWED
 
 
 def _span(workspace_id: WorkspaceId, wanted: Wanted) -> Select[Any]:
@@ -154,7 +167,16 @@ def _span(workspace_id: WorkspaceId, wanted: Wanted) -> Select[Any]:
 
 
 def _fits(wanted: Wanted, found: Columns) -> list[ColumnElement[bool]]:
-    return [] if wanted.state is None else [found.state == wanted.state.value]
+    match wanted.state:
+        case None:
+            return []
+        case DeliveryState.DISABLED:
+            return [found.note == DeliveryState.DISABLED.value]
+        case DeliveryState.DEAD:
+            is_set_aside = func.coalesce(found.note, "") == DeliveryState.DISABLED.value
+            return [found.state == DeliveryState.DEAD.value, ~is_set_aside]
+        case state:
+            return [found.state == state.value]
 
 
 def _with_attempts(conn: Connection, rows: Sequence[Row[Any]]) -> tuple[Shown, ...]:
@@ -171,7 +193,10 @@ def _shown(row: Row[Any], attempts: Iterable[Try]) -> Shown:
         id=DeliveryId(row.id),
         task_id=TaskId(row.task_id),
         url=row.url,
-        state=DeliveryState(row.state),
+        state=DeliveryState.DISABLED
+        if row.note == DeliveryState.DISABLED.value
+        else DeliveryState(row.state),
+        is_test=row.note == TEST,
         created_at=Micros(row.created_at),
         next_at=row.next_at,
         finished_at=row.finished_at,
@@ -187,7 +212,7 @@ def _told(error: str) -> str:
 _TELLABLE: Final = ("the worker ", "no answer within ")
 _SHOWN: Final = tuple(
     delivery.c[name]
-    for name in ("id", "task_id", "url", "state", "created_at", "next_at", "finished_at")
+    for name in ("id", "task_id", "url", "state", "created_at", "next_at", "finished_at", "note")
 )
 _AGE: Final = func.row_number().over(
     partition_by=delivery_attempt.c.delivery_id, order_by=delivery_attempt.c.number.desc()
@@ -207,6 +232,8 @@ _LOCK: Final = (
         delivery.c.state,
         delivery.c.finished_at,
         delivery.c.attempt,
+        delivery.c.origin,
+        delivery.c.note,
         func.length(delivery.c.body).label("size"),
     )
     .where(delivery.c.id == bindparam("id"), delivery.c.workspace_id == bindparam("workspace"))
@@ -220,5 +247,6 @@ _OWE: Final = (
         tries=0,
         next_at=bindparam("now"),
         finished_at=null(),
+        note=case((delivery.c.note == TEST, TEST), else_=null()),
     )
 )

@@ -19,6 +19,7 @@ from ketchup.clock import Micros, after
 from ketchup.db import change, distinct_by_index, insertion, write_many
 from ketchup.ids import DeliveryId, TaskId, WorkerId, WorkspaceId
 from ketchup.webhooks.decision import (
+    GONE,
     Again,
     Answered,
     Dead,
@@ -28,7 +29,14 @@ from ketchup.webhooks.decision import (
     Outcome,
     Unanswered,
 )
-from ketchup.webhooks.deliveries import DeliveryState, delivery, delivery_attempt
+from ketchup.webhooks.deliveries import (
+    SET_ASIDE,
+    TEST,
+    DeliveryState,
+    delivery,
+    delivery_attempt,
+)
+from ketchup.webhooks.destinations import Destination, Seen, Verdict, judge
 
 _PAGE: Final = 256
 # What the column holds: a wall clock that was set by years must not keep a delivery.
@@ -140,9 +148,14 @@ def record(conn: Connection, results: Sequence[Attempted]) -> list[Recording]:
     if written:
         write_many(
             conn,
-            change(delivery, _LEASE, [_ending(result) for result in written]),
+            change(
+                delivery,
+                _LEASE,
+                [_ending(result, is_test=held[result.lease].note == TEST) for result in written],
+            ),
             insertion(delivery_attempt, [_attempt(result) for result in written]),
         )
+        _judge_destinations(conn, written, held)
     return [Recording.WRITTEN if result.lease in held else Recording.LATE for result in results]
 
 
@@ -299,27 +312,75 @@ def _not_of(due: Select[Any], workspaces: Collection[WorkspaceId]) -> Select[Any
     return named.where(delivery.c.workspace_id.not_in(workspaces))
 
 
-def _held(conn: Connection, ids: Collection[DeliveryId]) -> set[Lease]:
+def _judge_destinations(
+    conn: Connection, written: Sequence[Attempted], held: Mapping[Lease, Row[*tuple[Any, ...]]]
+) -> None:
+    """Count what receivers answered; what waits for one that is disabled is set aside."""
+    seen = [
+        Seen(
+            (held[result.lease].workspace_id, held[result.lease].origin),
+            result.ended_at,
+            _verdict(result.outcome, result.decision),
+        )
+        for result in written
+        if not isinstance(result.decision, HandedBack)
+    ]
+    for disabled in judge(conn, seen):
+        set_aside(conn, disabled.destination, disabled.at)
+
+
+def _verdict(outcome: Outcome, decision: Decision | HandedBack) -> Verdict:
+    if isinstance(decision, Delivered):
+        return Verdict.GOOD
+    gone = isinstance(outcome, Answered) and outcome.status == GONE
+    return Verdict.GONE if gone else Verdict.BAD
+
+
+def set_aside(conn: Connection, destination: Destination, now: Micros) -> None:
+    """End what waits for a destination. What is being tried follows when it has failed."""
+    workspace_id, origin = destination
+    conn.execute(
+        update(delivery)
+        .where(
+            delivery.c.next_at.is_not(None),
+            delivery.c.workspace_id == workspace_id,
+            delivery.c.origin == origin,
+            delivery.c.note.is_(None),
+        )
+        .values(**SET_ASIDE, next_at=None, finished_at=now)
+    )
+
+
+def _held(conn: Connection, ids: Collection[DeliveryId]) -> dict[Lease, Row[*tuple[Any, ...]]]:
     rows = conn.execute(
-        select(delivery.c.id, delivery.c.attempt, delivery.c.worker_id)
+        select(
+            delivery.c.id,
+            delivery.c.attempt,
+            delivery.c.worker_id,
+            delivery.c.workspace_id,
+            delivery.c.origin,
+            delivery.c.note,
+        )
         .where(delivery.c.id.in_(ids), delivery.c.worker_id.is_not(None))
         .order_by(delivery.c.id)
         .with_for_update()
     )
-    return {Lease(*row) for row in rows}
+    return {Lease(row.id, row.attempt, row.worker_id): row for row in rows}
 
 
 # The rows that these attempts hold are locked.
 _LEASE: Final = ("id", "attempt")
 
 
-def _ending(result: Attempted) -> dict[str, Any]:
+def _ending(result: Attempted, *, is_test: bool) -> dict[str, Any]:
     state, next_at, finished_at = DeliveryState.PENDING, None, None
     tries = result.tries + 1
     match result.decision:
         case Delivered():
             state, finished_at = DeliveryState.DELIVERED, result.ended_at
         case Dead():
+            state, finished_at = DeliveryState.DEAD, result.ended_at
+        case Again() if is_test:
             state, finished_at = DeliveryState.DEAD, result.ended_at
         case Again(delay=delay):
             next_at = after(result.ended_at, delay)

@@ -23,8 +23,23 @@ from ketchup.workspaces.keys import (
     touch_keys,
 )
 from ketchup.workspaces.plans import Plan, Plans, plans_from
+from ketchup.workspaces.provider_keys import (
+    ProviderKey,
+    list_provider_keys,
+    open_provider_keys,
+    remove_provider_key,
+    set_provider_key,
+)
+from ketchup.workspaces.rotation import (
+    Rotated,
+    RotationRefused,
+    finish,
+    is_newest,
+    is_unfinished,
+    opens,
+    rotate,
+)
 from ketchup.workspaces.tenants import (
-    Pepper,
     Workspace,
     WorkspaceStatus,
     create,
@@ -38,6 +53,7 @@ from ketchup.workspaces.tenants import (
     set_status,
     webhook_secrets,
 )
+from ketchup.workspaces.vault import Pepper, Vault
 
 __all__ = [
     "MAX_NETWORKS",
@@ -52,7 +68,11 @@ __all__ = [
     "Pepper",
     "Plan",
     "Plans",
+    "ProviderKey",
+    "Rotated",
+    "RotationRefused",
     "Scope",
+    "Vault",
     "Workspace",
     "WorkspaceStatus",
     "WrongSecretKey",
@@ -62,19 +82,28 @@ __all__ = [
     "find_callers",
     "find_plan",
     "find_plans",
+    "finish",
     "get",
+    "is_newest",
+    "is_unfinished",
     "is_well_formed",
     "list_all",
     "list_keys",
+    "list_provider_keys",
     "lock_creation",
     "mint_secret",
+    "open_provider_keys",
+    "opens",
     "plans_from",
+    "remove_provider_key",
     "require_same_secret",
     "revoke_key",
     "revoke_leaked",
+    "rotate",
     "rotate_key",
     "rotate_webhook_secret",
     "set_plan",
+    "set_provider_key",
     "set_status",
     "touch_keys",
     "webhook_secrets",

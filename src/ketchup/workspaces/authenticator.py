@@ -29,13 +29,12 @@ from ketchup.origins import Address, kept, neighbours
 from ketchup.pace import Pace
 from ketchup.workspaces.keys import (
     Caller,
-    KeyDigest,
     digest,
     find_callers,
     is_well_formed,
     touch_keys,
 )
-from ketchup.workspaces.tenants import Pepper
+from ketchup.workspaces.vault import Ring, Vault
 
 REMEMBER_SECONDS: Final = 0.5
 REFUSAL_SECONDS: Final = 0.02
@@ -59,10 +58,10 @@ class Authenticator:
     """Turns an `Authorization` header into a `Caller`. `failures` counts refusals by address."""
 
     def __init__(
-        self, database: Database, pepper: Pepper, clock: Clock, failures: Pace | None = None
+        self, database: Database, vault: Vault, clock: Clock, failures: Pace | None = None
     ) -> None:
         self._database = database
-        self._pepper = pepper
+        self._vault = vault
         self._clock = clock
         self._failures = failures
         self._find = database.read_batcher(self._find_callers)
@@ -135,7 +134,7 @@ class Authenticator:
         # And when a refusal is told, so that the time of it cannot depend on what was found.
         told, timer = _moment()
         try:
-            found = await self._find(digest(self._pepper, secret))
+            found = await self._find(secret)
             if found is None or not found.may_come_from(address):
                 await told
                 return None
@@ -147,8 +146,24 @@ class Authenticator:
         known[headers[0]] = (found, asked + REMEMBER_SECONDS)
         return found
 
-    def _find_callers(self, conn: Connection, digests: Sequence[KeyDigest]) -> list[Caller | None]:
-        return find_callers(conn, digests, self._clock.now())
+    def _find_callers(self, conn: Connection, secrets: Sequence[str]) -> list[Caller | None]:
+        ring = self._vault.ring(conn)
+        found = self._by(conn, ring, secrets)
+        if None in found and self._vault.look_again(conn) is not ring:
+            # Made by a process that has rotated the secret key.
+            return self._by(conn, self._vault.ring(conn), secrets)
+        return found
+
+    def _by(self, conn: Connection, ring: Ring, secrets: Sequence[str]) -> list[Caller | None]:
+        """Return who each key is, by the first pepper that its digest is known under."""
+        peppers = ring.peppers()
+        digests = [digest(pepper, secret) for secret in secrets for pepper in peppers]
+        callers = find_callers(conn, digests, self._clock.now())
+        each = len(peppers)
+        return [
+            next((one for one in callers[at : at + each] if one is not None), None)
+            for at in range(0, len(callers), each)
+        ]
 
 
 _REFUSAL: Final = "Invalid API key"

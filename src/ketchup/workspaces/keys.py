@@ -50,7 +50,8 @@ from ketchup.errors import Conflict, InvalidRequest, NotFound
 from ketchup.ids import KeyId, WorkspaceId
 from ketchup.money import MAX_CREDITS, Credits
 from ketchup.origins import Address, Networks
-from ketchup.workspaces.tenants import Pepper, WorkspaceStatus, checked_name, row_of, workspace
+from ketchup.workspaces.tenants import WorkspaceStatus, checked_name, row_of, workspace
+from ketchup.workspaces.vault import Pepper, pepper_id
 
 KeyDigest = NewType("KeyDigest", bytes)
 """HMAC-SHA256 of a key: what the database knows of it."""
@@ -82,6 +83,8 @@ api_key = Table(
     # The first of the keys that have replaced each other, and the next of them.
     Column("purse", String(40)),
     Column("replaced_by", String(40)),
+    # Names the pepper of the digest; null for the first one.
+    Column("pepper_id", String(16)),
     Index("api_key_of_workspace", "workspace_id"),
 )
 
@@ -109,6 +112,7 @@ class Scope(StrEnum):
     READ_TASKS = "task:read"
     WRITE_TASKS = "task:write"
     READ_USAGE = "usage:read"
+    MANAGE_WEBHOOKS = "webhooks:manage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,11 +282,14 @@ def revoke_key(conn: Connection, key_id: KeyId, now: Micros) -> ApiKey:
     return _get_key(conn, key_id)
 
 
-def revoke_leaked(conn: Connection, pepper: Pepper, secret: str, now: Micros) -> KeyId | None:
+def revoke_leaked(
+    conn: Connection, peppers: Sequence[Pepper], secret: str, now: Micros
+) -> KeyId | None:
     """Revoke the key that this is; None when it is none of ours, or was revoked before."""
     if not is_well_formed(secret):
         return None
-    found = conn.execute(_REVOKE_BY_DIGEST, {"given": digest(pepper, secret), "at": now}).first()
+    given = [digest(pepper, secret) for pepper in peppers]
+    found = conn.execute(_REVOKE_BY_DIGEST, {"given": given, "at": now}).first()
     return None if found is None else KeyId(found.id)
 
 
@@ -292,6 +299,19 @@ def find_callers(
     """Return who each digest is; None for a key that does not work now, whatever the reason."""
     rows = {row.digest: row for row in conn.execute(_BY_DIGESTS, {"digests": list(set(digests))})}
     return [_caller(rows.get(d), now) for d in digests]
+
+
+def count_by_pepper(conn: Connection, now: Micros) -> dict[str | None, int]:
+    """Return how many keys that may still work there are under each pepper, by its id."""
+    working = (
+        select(api_key.c.pepper_id, func.count().label("keys_of_it"))
+        .where(
+            api_key.c.revoked_at.is_(None),
+            or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > now),
+        )
+        .group_by(api_key.c.pepper_id)
+    )
+    return {row.pepper_id: row.keys_of_it for row in conn.execute(working)}
 
 
 def touch_keys(conn: Connection, used: Sequence[tuple[KeyId, Micros, str | None]]) -> None:
@@ -357,6 +377,7 @@ def _insert(
     made = {
         "id": key_id,
         "digest": digest(pepper, secret),
+        "pepper_id": pepper_id(pepper),
         "hint": f"{secret[:12]}…{secret[-4:]}",
         "created_at": now,
     }
@@ -463,7 +484,7 @@ _REPLACE: Final = (
 )
 _REVOKE_BY_DIGEST: Final = (
     update(api_key)
-    .where(api_key.c.digest == bindparam("given"), api_key.c.revoked_at.is_(None))
+    .where(api_key.c.digest.in_(bindparam("given", expanding=True)), api_key.c.revoked_at.is_(None))
     .values(revoked_at=bindparam("at"))
     .returning(api_key.c.id)
 )

@@ -1,17 +1,19 @@
 """Workspaces: the tenants, and the secrets that sign their webhooks.
 
-A webhook secret is derived from the pepper and a version number: nothing secret is stored. Rotating
-raises the version; the one before signs along until its time.
+A webhook secret is random, or a customer's own, and lies sealed in the row. One from before there
+were sealed ones is derived from the first pepper and a version number until it is rotated. Rotating
+puts another in its place; the one before signs along until its time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+import secrets
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, NewType
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -19,6 +21,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Integer,
+    LargeBinary,
     Row,
     String,
     Table,
@@ -34,10 +37,8 @@ from ketchup.clock import Micros, after
 from ketchup.db import metadata
 from ketchup.errors import InvalidRequest, NotFound
 from ketchup.ids import WorkspaceId
-from ketchup.signing import secret_from_bytes
-
-Pepper = NewType("Pepper", bytes)
-"""The secret outside the database that digests are made with."""
+from ketchup.signing import checked_secret, secret_from_bytes
+from ketchup.workspaces.vault import Vault
 
 workspace = Table(
     "workspace",
@@ -55,6 +56,10 @@ workspace = Table(
     Column("created_at", BigInteger, nullable=False),
     # The name of a plan of the settings.
     Column("plan", String(40), nullable=False, server_default="scale"),
+    # The secret that signs callbacks and the one before it, each sealed for its own place; null
+    # where it is derived.
+    Column("sealed_secret", LargeBinary),
+    Column("old_sealed_secret", LargeBinary),
     CheckConstraint("status IN ('active', 'suspended')", name="status"),
 )
 
@@ -152,36 +157,100 @@ def set_plan(conn: Connection, workspace_id: WorkspaceId, plan: str) -> Workspac
 
 
 def webhook_secrets(
-    conn: Connection, pepper: Pepper, workspace_id: WorkspaceId, now: Micros
+    conn: Connection, vault: Vault, workspace_id: WorkspaceId, now: Micros
 ) -> list[str]:
     """Return the secrets that sign now, the current one first."""
     row = row_of(conn, workspace_id)
-    versions = [row.secret_version]
+    found = [_opened(conn, vault, row, "sealed_secret", row.secret_version)]
     if row.old_secret_until is not None and now < row.old_secret_until:
-        versions.append(row.secret_version - 1)
-    return [_webhook_secret(pepper, workspace_id, version) for version in versions]
+        found.append(_opened(conn, vault, row, "old_sealed_secret", row.secret_version - 1))
+    return found
 
 
 def rotate_webhook_secret(
-    conn: Connection, workspace_id: WorkspaceId, overlap_seconds: float, now: Micros
-) -> None:
-    """Move to the next secret; the one before signs along for the overlap."""
-    row_of(conn, workspace_id)
-    until = after(now, overlap_seconds) if overlap_seconds > 0 else None
+    conn: Connection,
+    vault: Vault,
+    workspace_id: WorkspaceId,
+    overlap_seconds: float,
+    now: Micros,
+    *,
+    secret: str | None = None,
+) -> str:
+    """Put another secret in place and return it; the one before signs along for the overlap.
+
+    A random one, unless the customer brings `secret`. Raises InvalidRequest for one that is none.
+    """
+    if secret is not None:
+        try:
+            checked_secret(secret)
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from error
+    new = secret or secret_from_bytes(secrets.token_bytes(_SECRET_BYTES))
+    # Before the row is read: a rotation of the secret key seals it anew.
+    vault.for_writing(conn)
+    row = row_of(conn, workspace_id)
+    until, old = None, None
+    if overlap_seconds > 0:
+        until = after(now, overlap_seconds)
+        current = _opened(conn, vault, row, "sealed_secret", row.secret_version)
+        old = _sealed(conn, vault, workspace_id, "old_sealed_secret", current)
     conn.execute(
         update(workspace)
         .where(workspace.c.id == workspace_id)
-        .values(secret_version=workspace.c.secret_version + 1, old_secret_until=until)
+        .values(
+            secret_version=workspace.c.secret_version + 1,
+            sealed_secret=_sealed(conn, vault, workspace_id, "sealed_secret", new),
+            old_sealed_secret=old,
+            old_secret_until=until,
+        )
     )
+    return new
+
+
+def reseal_webhook_secrets(conn: Connection, before: Vault, now: Micros) -> Callable[[Vault], int]:
+    """Open every secret that signs, derived ones too; what is returned seals them all anew."""
+    rows = conn.execute(select(workspace).with_for_update()).all()
+    found = {row.id: webhook_secrets(conn, before, row.id, now) for row in rows}
+
+    def seal(vault: Vault) -> int:
+        for workspace_id, (current, *old) in found.items():
+            sealed = {
+                "sealed_secret": _sealed(conn, vault, workspace_id, "sealed_secret", current),
+                "old_sealed_secret": _sealed(conn, vault, workspace_id, "old_sealed_secret", old[0])
+                if old
+                else None,
+            }
+            if not old:
+                sealed["old_secret_until"] = None
+            conn.execute(update(workspace).where(workspace.c.id == workspace_id).values(sealed))
+        return len(found)
+
+    return seal
+
+
+_SECRET_BYTES: Final = 32
+
+
+def _opened(
+    conn: Connection, vault: Vault, row: Row[*tuple[Any, ...]], column: str, version: int
+) -> str:
+    sealed = getattr(row, column)
+    if sealed is not None:
+        return vault.unseal(conn, bytes(sealed), _place(row.id, column)).decode()
+    label = f"webhook-secret:{row.id}:{version}".encode()
+    return secret_from_bytes(hmac.digest(vault.first_pepper(conn), label, hashlib.sha256))
+
+
+def _sealed(conn: Connection, vault: Vault, workspace_id: str, column: str, secret: str) -> bytes:
+    return vault.seal(conn, secret.encode(), _place(workspace_id, column))
+
+
+def _place(workspace_id: str, column: str) -> str:
+    return f"workspace/{workspace_id}/{column}"
 
 
 _MAX_NAME: Final = 200
 _OLD_RETENTION_DAYS: Final = 30
-
-
-def _webhook_secret(pepper: Pepper, workspace_id: WorkspaceId, version: int) -> str:
-    label = f"webhook-secret:{workspace_id}:{version}".encode()
-    return secret_from_bytes(hmac.digest(pepper, label, hashlib.sha256))
 
 
 def checked_name(name: str) -> str:
