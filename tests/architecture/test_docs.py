@@ -162,3 +162,14 @@ def test_the_pages_are_found() -> None:
     assert {"README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"} <= names
     assert {"docs/api.md", "docs/configuration.md", "docs/decisions/README.md"} <= names
     assert len(DECISIONS) >= 11
+
+
+def test_the_tests_that_the_security_page_names_are_there() -> None:
+    named = re.findall(
+        r"`(tests/[a-z_0-9/]+\.py)(?:::(\w+))?`", _prose(ROOT / "docs" / "security.md")
+    )
+    assert len(named) > 40
+
+    for file, test in named:
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert f"def {test}(" in text or not test, (file, test)
