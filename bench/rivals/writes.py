@@ -138,7 +138,8 @@ def _submit() -> Executable:
     promised = select(
         _bound(task.c.id), guarded.c.workspace_id, _bound(task.c.price), _bound(task.c.created_at)
     )
-    held = insert(hold_table).from_select(list(hold_table.c), promised).cte("held")
+    of_hold = ["task_id", "workspace_id", "amount", "created_at"]
+    held = insert(hold_table).from_select(of_hold, promised).cte("held")
     columns = [column for column in task.c if column.name in pending(WorkspaceId(""), CLOCK.now())]
     row = select(*(_bound(column) for column in columns)).select_from(guarded)
     return insert(task).from_select(columns, row).add_cte(held)

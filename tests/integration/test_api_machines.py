@@ -85,6 +85,9 @@ async def test_the_document_covers_what_there_is_and_needs_no_token(api: AdminAp
         ("/admin/v1/keys/{key_id}", "DELETE"),
         ("/admin/v1/keys/{key_id}/rotate", "POST"),
         ("/admin/v1/plans", "GET"),
+        ("/admin/v1/provider-keys", "GET"),
+        ("/admin/v1/provider-keys/{name}", "DELETE"),
+        ("/admin/v1/provider-keys/{name}", "PUT"),
         ("/admin/v1/tasks/{task_id}", "GET"),
         ("/admin/v1/workspaces", "GET"),
         ("/admin/v1/workspaces", "POST"),
@@ -110,6 +113,10 @@ async def test_the_document_covers_what_there_is_and_needs_no_token(api: AdminAp
         ("/v1/tasks/{task_id}/cancel", "POST"),
         ("/v1/tasks/{task_id}/events", "GET"),
         ("/v1/usage", "GET"),
+        ("/v1/webhooks/destinations", "GET"),
+        ("/v1/webhooks/destinations/enable", "POST"),
+        ("/v1/webhooks/secret/rotate", "POST"),
+        ("/v1/webhooks/test", "POST"),
     ]
     assert document["components"]["securitySchemes"]["AdminToken"]["scheme"] == "bearer"
     for path, item in document["paths"].items():

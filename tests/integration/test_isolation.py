@@ -71,6 +71,7 @@ ITS = f"{ADMIN}/workspaces/{{workspace_id}}"
 OF = f"{ADMIN}/workspaces/{{}}"
 PUBLIC = NoIds("says the same to everybody")
 OWN = NoIds("what it shows follows from the key alone")
+ADDRESS = NoIds("names a receiver, and every workspace has those to itself")
 OPERATOR = NoIds("needs the admin token and names nothing")
 SINCE = "2020-01-01T00:00:00Z"
 
@@ -117,6 +118,11 @@ ASKED: dict[Endpoint, list[Ask] | NoIds] = {
     ],
     ("GET", "/v1/provenance"): [task("/v1/provenance?task_id={}", is_filter=True)],
     ("POST", "/v1/provenance/verify"): NoIds("takes a picture: a test of its own, below"),
+    ("POST", "/v1/keys/report-leak"): NoIds("takes a whole key, and says the same of every one"),
+    ("GET", "/v1/webhooks/destinations"): OWN,
+    ("POST", "/v1/webhooks/destinations/enable"): ADDRESS,
+    ("POST", "/v1/webhooks/test"): ADDRESS,
+    ("POST", "/v1/webhooks/secret/rotate"): OWN,
     ("GET", f"{ADMIN}/workspaces"): OPERATOR,
     ("POST", f"{ADMIN}/workspaces"): OPERATOR,
     ("GET", f"{ADMIN}/plans"): OPERATOR,
@@ -129,6 +135,12 @@ ASKED: dict[Endpoint, list[Ask] | NoIds] = {
     ("POST", f"{ITS}/credits"): operators("workspace", f"{OF}/credits", {"amount": "-1"}),
     ("GET", f"{ITS}/audit"): operators("workspace", f"{OF}/audit"),
     ("DELETE", ADMIN + "/keys/{key_id}"): operators("key", f"{ADMIN}/keys/{{}}"),
+    ("POST", ADMIN + "/keys/{key_id}/rotate"): operators("key", f"{ADMIN}/keys/{{}}/rotate", {}),
+    ("GET", f"{ADMIN}/provider-keys"): OPERATOR,
+    ("PUT", ADMIN + "/provider-keys/{name}"): operators(
+        "key", f"{ADMIN}/provider-keys/{{}}", {"key": "mine now"}
+    ),
+    ("DELETE", ADMIN + "/provider-keys/{name}"): operators("key", f"{ADMIN}/provider-keys/{{}}"),
     ("GET", ADMIN + "/tasks/{task_id}"): operators("task", f"{ADMIN}/tasks/{{}}"),
     ("GET", "/openapi.json"): PUBLIC,
     ("HEAD", "/openapi.json"): PUBLIC,
