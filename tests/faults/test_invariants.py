@@ -61,7 +61,7 @@ _LEASE = (
         (_REOPEN, "a task has not ended"),
         (f"{_REOPEN}; {_LEASE}", "a task is leased to nobody"),
         (_REOPEN, "a callback is owed for a task that has not ended"),
-        ("INSERT INTO hold VALUES ('ta', 'ws', 1, 1)", "a hold belongs to no open task"),
+        ("INSERT INTO hold VALUES ('ta', 'ws', 1, 1, NULL)", "a hold belongs to no open task"),
         ("DELETE FROM entry WHERE kind = 'capture'", "a success was not paid exactly once"),
         ("UPDATE task SET consumed = 1 WHERE status = 'success'", "a success was not paid exactly"),
         (

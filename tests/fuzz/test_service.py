@@ -82,7 +82,7 @@ async def test_what_is_described_is_what_is_done(service: RunningService, tmp_pa
         "--generation-deterministic",
         minutes=1,
     )
-    assert "Tested: 29" in printed
+    assert "Tested: 38" in printed
 
 
 @pytest.mark.torture

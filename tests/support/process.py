@@ -70,6 +70,7 @@ class ServerProcess:
                 env={
                     **os.environ,
                     "KETCHUP_EGRESS_ALLOW": "127.0.0.0/8:1-65535",
+                    "KETCHUP_EGRESS_FAILURES_LAST_SECONDS": "0",
                     **(environ or {}),
                 },
                 stdout=subprocess.PIPE,

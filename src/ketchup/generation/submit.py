@@ -362,7 +362,8 @@ def _new_task(submission: Submission, now: Micros, entropy: Entropy) -> NewTask:
 
 async def _key_of(request: GenerationRequest) -> IdempotencyKey | None:
     """Return the key, whose fingerprint is that of all images that the request brings."""
-    if request.idempotency_key is None or not _brings_images(request):
+    brought = sum(len(one.data) for one in request.images if isinstance(one, DataReference))
+    if request.idempotency_key is None or brought < _QUICKLY_HASHED:
         return _idempotency_key(request)
     return await asyncio.to_thread(_idempotency_key, request)
 
@@ -398,3 +399,5 @@ def _identity(reference: Reference) -> str:
 
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
+_QUICKLY_HASHED: Final = 256 * 1024
+"""Bytes whose hash takes less than handing them to a thread and back."""
