@@ -67,5 +67,11 @@ def test_a_target_whose_parser_lets_an_error_through_is_found(
         urlsplit(data.decode("latin-1")).port  # noqa: B018 asking for it is what reads it
 
     monkeypatch.setitem(TARGETS, "url", careless)
+
+    def often() -> None:
+        # Each time it thinks of something else.
+        for _ in range(20):
+            test_what_hypothesis_thinks_of("url")
+
     with pytest.raises((ValueError, ExceptionGroup)):
-        test_what_hypothesis_thinks_of("url")
+        often()

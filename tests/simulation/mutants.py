@@ -90,7 +90,6 @@ MUTANTS: Final = (
             "cancel_requested_at IS NULL OR queue_state IN",
             "1 = 1 OR queue_state IN",
         ),
-        shows_soon=True,
     ),
     Mutant(
         "what is signalled goes on when its worker dies",
